@@ -78,15 +78,14 @@ static bool triplet_is_normal(const char *p)
     return p[0] < 'a' && p[1] < 'a' && !(class_of(hex_byte(p)) & UNRESERVED);
 }
 
-/* p is at a dot that follows a slash: is the segment "." or ".."? An encoded dot is looked at by
- * the caller, since no triplet that decodes to one is normal. */
+/* p is at a dot that follows a slash: is the segment "." or ".."? One with an encoded dot is found
+ * by the copy, which the triplet starts: no triplet that decodes to a dot is normal. */
 static bool is_dot_segment(const char *p, const char *end)
 {
     p++;
     if (p < end && *p == '.')
         p++;
-    /* "%2E" may still come: leave it to the copy, which decodes first. */
-    return p == end || *p == '/' || *p == '?' || *p == '%';
+    return p == end || *p == '/' || *p == '?';
 }
 
 /* Walks the part of a path, from its '/', that is in normal form. */

@@ -95,6 +95,7 @@ static void paths_have_one_normal_form(void **state)
         {"/a/.%2ex/b", "/a/..x/b"},
         {"/a/..%2e", "/a/..."},
         {"/a/.%41", "/a/.A"},
+        {"/.%8A/..%2F", "/.%8A/..%2F"},
         {"/a/x.%2e/../b", "/a/b"},
         {"/%41%5a%61%7A%30%39%2d%2E%5f%7e", "/AZaz09-._~"},
         {"/%7euser", "/~user"},
@@ -132,7 +133,7 @@ static void paths_have_one_normal_form(void **state)
         assert_int_equal(p.target.authority.len, 0);
         assert_int_equal(p.target.scheme.len, 0);
         /* A path that was normal is not copied. */
-        if (strcmp(rows[i].raw, rows[i].path) == 0 && !strstr(rows[i].raw, "/.%"))
+        if (strcmp(rows[i].raw, rows[i].path) == 0)
             assert_ptr_equal(p.target.path.ptr, p.raw);
         parsed_fini(&p);
     }
