@@ -47,7 +47,7 @@ struct target {
  * Parses the target of a request line. is_connect and is_options tell the method. On TARGET_OK
  * every span of *out points into raw, into scratch (the path, only if it was not normal already) or
  * at static memory; otherwise *out is undefined. scratch_len >= raw.len always suffices. scratch
- * may be raw's own memory, which is then rewritten in place.
+ * must not overlap raw.
  *
  * The absolute-form with an empty path means "/", and for OPTIONS without a query "*" (RFC 9112
  * section 3.2.4): the form is then TARGET_ASTERISK with a non-empty authority.
