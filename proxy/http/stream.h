@@ -14,6 +14,9 @@
 #ifndef WEIR_HTTP_STREAM_H
 #define WEIR_HTTP_STREAM_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "proxy/base/buf.h"
 #include "proxy/base/reason.h"
 #include "proxy/http/msg.h"
@@ -58,20 +61,32 @@ struct stream {
     const struct stream_events *events; /* set by the owner before it returns from open or before
                                            the first verb */
     void *owner;
+    bool reused;   /* client streams: the conn has served before, so it may be stale */
+    bool answered; /* client streams: a byte of the response was seen */
 };
 
 #define STREAM_MAGIC MAGIC('s', 't', 'r', 'm')
 
-/* Who serves the requests of a server conn. */
-struct http_peer;
+/* Who is at the other end of a server conn; lives as long as the conn. */
+struct http_peer {
+    const void *listener; /* the service's own */
+    bool trusted;         /* its X-Forwarded-* are believed */
+    uint8_t text_len, host_len;
+    char text[58]; /* "1.2.3.4:5", "[::1]:5", "unix:" */
+    char host[46]; /* "1.2.3.4", "::1", "unix:" */
+};
+
+/* Who serves the requests of server conns. */
 struct http_service {
     /* A request head is complete (reason NONE), or is refused for reason, with what was understood
      * of it in head (spans may be empty). The service sets events and owner, and answers. head and
      * peer live until the stream is released. */
     void (*request)(void *ctx, struct stream *, struct http_head *head,
                     const struct http_peer *peer, enum reason reason);
-    /* Asked after every request: may the conn be kept for another one? */
+    /* Asked for every response: may the conn be kept for another request? */
     bool (*keep_alive)(void *ctx);
+    /* A conn is no more: its memory goes after this call. */
+    void (*closed)(void *ctx, const struct http_peer *peer, enum reason reason);
 };
 
 #endif

@@ -72,6 +72,8 @@ int conn_dial(struct conn *c, const struct net_addr *to)
 static void conn_arm(struct conn *c)
 {
     uint64_t at = c->read_deadline < c->write_deadline ? c->read_deadline : c->write_deadline;
+    if (conn_closed(c))
+        return;
     if (at == NEVER)
         wheel_cancel(&c->timer);
     else
@@ -256,9 +258,17 @@ static void conn_broken(struct conn *c, int error)
     if (!(c->flags & CONN_ERROR))
         c->error = error;
     chain_clear(&c->out);
-    c->left = c->queued;
     c->write_deadline = NEVER;
     conn_wake(c);
+}
+
+size_t conn_drained(const struct conn *c, size_t *body)
+{
+    size_t unsent = conn_unsent(c);
+    size_t before = *body;
+    if (before > unsent)
+        *body = unsent;
+    return before - *body;
 }
 
 /* A peer that takes nothing for write_stall_ms is as good as gone. */

@@ -111,13 +111,18 @@ void reactor_bury(struct reactor *r, struct grave *grave)
         list_push_back(&r->graves, &grave->link);
 }
 
-void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size)
+struct slab *reactor_slab(struct reactor *r, enum reactor_slab kind, size_t size)
 {
     struct slab *slab = &r->slabs[kind];
     if (slab->size == 0)
         slab_init(slab, size, size < 1024 ? 32 : 8);
     DCHECK(slab->size >= size && slab->size < size + 16);
-    void *obj = slab_get(slab);
+    return slab;
+}
+
+void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size)
+{
+    void *obj = slab_get(reactor_slab(r, kind, size));
     CHECK(obj != NULL);
     return obj;
 }

@@ -87,6 +87,9 @@ static inline uint64_t reactor_now(const struct reactor *r)
 /* A recycled object of the kind, undefined content; every call for a kind names the same size. */
 void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size);
 
+/* The slab of a kind, for those who recycle through it themselves. */
+struct slab *reactor_slab(struct reactor *r, enum reactor_slab kind, size_t size);
+
 static inline void reactor_free(struct reactor *r, enum reactor_slab kind, void *obj)
 {
     slab_put(&r->slabs[kind], obj);
