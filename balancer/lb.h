@@ -76,8 +76,8 @@ static inline void lb_lease_drop(struct lb_lease *lease, uint64_t now_us)
 }
 
 /* The view, to look at: how many are usable, who has which weight. Valid as long as lb. */
-const struct lb_view *lb_view(const struct lb *lb);
+const struct lb_view *lb_view_of(const struct lb *lb);
 
-const struct lb_policy *lb_policy(const struct lb *lb);
+const struct lb_policy *lb_policy_of(const struct lb *lb);
 
 #endif

@@ -8,11 +8,13 @@
 #define WEIR_BALANCER_TRIED_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define LB_TRIED_FEW 64 /* indices below it have a bit */
-#define LB_TRIED_MAX 14 /* of the others so many are remembered; a route retries 10 times at most \
-                         */
+#define LB_TRIED_MAX                                                             \
+    14 /* of the others so many are remembered; a route retries 10 times at most \
+        */
 
 struct lb_tried {
     uint64_t few;
