@@ -39,10 +39,14 @@ struct rr_group {
     uint32_t *ring;
 };
 
-/* A match: between the winners of nodes 2n and 2n+1. Leaves are the groups. */
+/* A match: between the winners of nodes 2n and 2n+1. Leaves are the groups. What there is to know
+   of the winner is copied in, so that a match touches one cache line and not six. */
 struct rr_node {
     uint64_t due;   /* the first turn at which something here or below has changed hands */
-    uint32_t group; /* the winner until then */
+    int64_t credit; /* of its head */
+    uint32_t head;  /* the endpoint */
+    uint32_t weight;
+    uint32_t group;
 };
 
 struct rr {
@@ -77,9 +81,9 @@ static uint32_t *slot(struct rr_group *g, uint32_t pos)
     return &g->ring[i < g->size ? i : i - g->size];
 }
 
-static int64_t value(const struct rr *rr, const struct rr_group *g, uint32_t i)
+static int64_t value_at(uint64_t turn, uint32_t weight, int64_t credit)
 {
-    return (int64_t)(rr->turn * g->weight) + rr->credit[i];
+    return (int64_t)(turn * weight) + credit;
 }
 
 static bool beats(int64_t value_a, uint32_t a, int64_t value_b, uint32_t b)
@@ -102,25 +106,31 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 /* Plays the match of a node between its children as they stand at this turn. */
 static void play(struct rr *rr, uint32_t node)
 {
-    const struct rr_node *l = &rr->nodes[2 * node], *r = &rr->nodes[2 * node + 1];
-    uint32_t win = l->group, lose = r->group;
-    const struct rr_group *gw = &rr->groups[win], *gl = &rr->groups[lose];
-    uint32_t iw = at(gw, 0), il = at(gl, 0);
-    int64_t vw = value(rr, gw, iw), vl = value(rr, gl, il);
-    uint64_t due = min_u64(l->due, r->due);
+    const struct rr_node *win = &rr->nodes[2 * node], *lose = win + 1;
+    uint64_t due = min_u64(win->due, lose->due);
+    int64_t ahead = value_at(rr->turn, win->weight, win->credit) -
+                    value_at(rr->turn, lose->weight, lose->credit);
 
-    if (beats(vl, il, vw, iw)) {
-        const struct rr_group *g = gw;
-        uint32_t i = iw;
-        int64_t v = vw;
+    if (!beats(ahead, win->head, 0, lose->head)) {
+        const struct rr_node *other = win;
         win = lose;
-        gw = gl, iw = il, vw = vl;
-        gl = g, il = i, vl = v;
+        lose = other;
+        ahead = -ahead;
     }
-    if (gl->weight > gw->weight)
-        due = min_u64(due, rr->turn + turns_until(vw - vl, gl->weight - gw->weight, il < iw));
-    rr->nodes[node].group = win;
+    if (lose->weight > win->weight)
+        due = min_u64(
+            due, rr->turn + turns_until(ahead, lose->weight - win->weight, lose->head < win->head));
+    rr->nodes[node] = *win;
     rr->nodes[node].due = due;
+}
+
+/* Enters a group's head into the tournament. */
+static void enter(struct rr *rr, uint32_t group)
+{
+    const struct rr_group *g = &rr->groups[group];
+    uint32_t i = at(g, 0);
+    rr->nodes[rr->n_groups + group] = (struct rr_node){
+        .due = NEVER, .credit = rr->credit[i], .head = i, .weight = g->weight, .group = group};
 }
 
 /* Replays what is due below and at node. The depth is that of the tree, at most 20. */
@@ -136,7 +146,7 @@ static void replay_due(struct rr *rr, uint32_t node)
 static void play_all(struct rr *rr)
 {
     for (uint32_t g = 0; g < rr->n_groups; g++)
-        rr->nodes[rr->n_groups + g] = (struct rr_node){.due = NEVER, .group = g};
+        enter(rr, g);
     for (uint32_t node = rr->n_groups; node-- > 1;)
         play(rr, node);
 }
@@ -163,6 +173,7 @@ static uint32_t serve(struct rr *rr, struct rr_group *g, uint32_t pos)
 static void next_turn(struct rr *rr, uint32_t served_group)
 {
     rr->turn++;
+    enter(rr, served_group);
     for (uint32_t node = (rr->n_groups + served_group) / 2; node >= 1; node /= 2)
         play(rr, node);
     replay_due(rr, 1);
@@ -329,7 +340,7 @@ static int32_t pick_untried(struct rr *rr, const struct lb_tried *tried)
             pos++;
         if (pos == g->size)
             continue;
-        int64_t val = value(rr, g, at(g, pos));
+        int64_t val = value_at(rr->turn, g->weight, rr->credit[at(g, pos)]);
         if (best == LB_NONE || beats(val, at(g, pos), best_value, (uint32_t)best)) {
             best = (int32_t)at(g, pos);
             best_value = val;
