@@ -110,8 +110,10 @@ static bool host_ok(struct span host)
 {
     if (is_wildcard(host))
         host = span_of(host.ptr + 2, host.len - 2);
-    return host.len > 0 && host.len <= ROUTE_HOST_MAX && host.ptr[0] != '.' &&
-           memchr(host.ptr, '*', host.len) == NULL;
+    char buf[ROUTE_HOST_MAX];
+    bool cut;
+    struct span key = route_host_key(host, buf, &cut);
+    return key.len > 0 && !cut && key.ptr[0] != '.' && memchr(key.ptr, '*', key.len) == NULL;
 }
 
 static bool path_ok(const struct route_rule *rule)
