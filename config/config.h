@@ -37,9 +37,10 @@ struct config_pos {
     uint32_t column;  /* in characters, from 1 */
 };
 
+/* Every struct below that has a position begins with it. */
 struct config_str {
-    const char *text;
     struct config_pos pos;
+    const char *text;
 };
 
 enum config_addr_kind {
