@@ -167,6 +167,7 @@ static bool is_unix_listener(const void *obj)
 
 static const struct schema_row listener_rows[] = {
     {ADDRESS("bind", config_listener, bind), .flags = ROW_REQUIRED | ROW_LISTEN,
+     .expected = "an address such as \":8000\", 127.0.0.1:8000 or \"unix:/run/weir.sock\"",
      .doc = "The address to listen on; \":8000\" is every address, IPv6 too."},
     {SCALAR("mode", config_listener, mode, uint32_t, type_mode), .dflt = "0660",
      .applies = is_unix_listener, .applies_to = "a listener on a unix: socket",

@@ -71,14 +71,17 @@ static struct config_pos offset_pos(const struct builder *b, size_t offset)
     return pos;
 }
 
-/* The character at a mark; '\0' at the end. */
-static char mark_char(const struct builder *b, yaml_mark_t mark)
+/*
+ * What follows a mark, for hints only: columns count characters, so that on a line with others than
+ * ASCII it is a little earlier, and a hint may be missed. Empty at the end.
+ */
+static struct span input_at(const struct builder *b, yaml_mark_t mark)
 {
     size_t i = 0;
     for (size_t line = 0; line < mark.line && i < b->input.len; i++)
         line += b->input.ptr[i] == '\n';
-    i += mark.column;
-    return i < b->input.len ? b->input.ptr[i] : '\0';
+    i = i + mark.column < b->input.len ? i + mark.column : b->input.len;
+    return span_of(b->input.ptr + i, b->input.len - i);
 }
 
 static void scanner_error(struct builder *b)
@@ -86,8 +89,11 @@ static void scanner_error(struct builder *b)
     const yaml_parser_t *p = &b->parser;
     const char *problem = p->problem ? p->problem : "cannot be parsed";
     struct config_pos pos = mark_pos(b, p->problem_mark);
-    if (mark_char(b, p->problem_mark) == '\t')
+    struct span at = input_at(b, p->problem_mark);
+    if (span_starts(at, SPAN_LIT("\t")))
         build_error(b, pos, "not valid YAML: a tab cannot indent; use spaces");
+    else if (span_starts(at, SPAN_LIT("{")) && at.ptr > b->input.ptr && at.ptr[-1] == '$')
+        build_error(b, pos, "not valid YAML: within { } and [ ], write ${...} in quotes");
     else if (p->context != NULL && p->context_mark.line != p->problem_mark.line)
         build_error(b, pos, "not valid YAML: %s %s that starts at line %zu", problem, p->context,
                     p->context_mark.line + 1);
@@ -102,7 +108,7 @@ static void parser_error(struct builder *b)
     const yaml_parser_t *p = &b->parser;
     CHECK(p->error != YAML_MEMORY_ERROR);
     if (p->error == YAML_READER_ERROR)
-        build_error(b, offset_pos(b, p->problem_offset), "not valid UTF-8 text: %s",
+        build_error(b, offset_pos(b, p->problem_offset), "not plain UTF-8 text: %s",
                     p->problem ? p->problem : "cannot be read");
     else
         scanner_error(b);
@@ -364,7 +370,8 @@ static struct tree_node *build_document(struct builder *b)
 struct tree_node *tree_parse(struct config_mem *mem, const char *name, const char *bytes,
                              size_t len, struct config_errors *errs)
 {
-    struct builder b = {.mem = mem, .errs = errs, .name = name, .input = span_of(bytes, len)};
+    struct builder b = {
+        .mem = mem, .errs = errs, .name = name, .input = span_of(len ? bytes : "", len)};
     if (len > CONFIG_MAX_BYTES) {
         build_error(&b, (struct config_pos){name, 0, 0}, "larger than %zu bytes", CONFIG_MAX_BYTES);
         return NULL;
