@@ -418,7 +418,10 @@ static void client_idle_event(struct h1_client *cl)
             cl->owner->closes_after(cl->ctx, reactor_now(c->reactor) - cl->idle_since);
     } else if (c->flags & CONN_READ_LATE) {
         reason = REASON_UPSTREAM_IDLE_TIMEOUT;
+        cl->owner->outlived(cl->ctx);
     }
+    if (list_linked(&cl->link))
+        cl->owner->unlisted(cl->ctx);
     h1_client_close(cl, reason);
 }
 

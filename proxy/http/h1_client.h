@@ -24,6 +24,10 @@ struct h1_client_options {
 struct h1_client_owner {
     /* The conn served its request and may serve another: keep it, or close it. */
     void (*idle)(void *ctx, struct h1_client *);
+    /* An idle conn takes itself out of the list that idle put it in; closed follows. */
+    void (*unlisted)(void *ctx);
+    /* An idle conn was kept to its end, and the upstream had not closed it before. */
+    void (*outlived)(void *ctx);
     /* The upstream says, or showed, that it closes idle conns after ms. */
     void (*closes_after)(void *ctx, uint64_t ms);
     /* The conn is no more: its memory goes after this call. */

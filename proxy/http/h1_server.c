@@ -497,6 +497,8 @@ static void server_process(struct conn *c)
     if (srv->state == SERVER_LINGER) {
         server_discard(srv);
     } else if (srv->state == SERVER_FLUSH) {
+        if (conn_input(c).len > 0)
+            conn_consume(c, conn_input(c).len, NULL);
         if (c->queued == c->left)
             conn_close(c, (enum reason)srv->reason, srv->reset);
     } else {
