@@ -6,6 +6,7 @@
 #include "backends/conn.h"
 
 #include <linux/sockios.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -40,6 +41,7 @@ static bool begin_close(struct conn *c)
         return false;
     c->phase = CONN_CLOSED;
     list_unlink(&c->link);
+    list_unlink(&c->yielding);
     stats_add(&c->worker->stats->open, UINT64_MAX); /* minus one */
     uv_close((uv_handle_t *)&c->timer, on_closed);
     return true;
@@ -73,6 +75,11 @@ static void on_timer(uv_timer_t *timer);
 static void conn_wait(struct conn *c, enum conn_wait wait, uint64_t ms)
 {
     c->wait = wait;
+    list_unlink(&c->yielding);
+    if (ms > 0) { /* the loop's clock is of the turn's begin, in whole ms: never fire too early */
+        uv_update_time(&c->worker->loop);
+        ms++;
+    }
     uv_timer_start(&c->timer, on_timer, ms, 0);
 }
 
@@ -356,6 +363,29 @@ static void conn_rest(struct conn *c)
     set_reading(c);
 }
 
+/* Goes on with the conns that let the others have their turn. */
+static void on_next_turn(uv_idle_t *idle)
+{
+    struct worker *w = CAST_OBJ(worker, idle->data, WORKER_MAGIC);
+    struct list_node now;
+    list_init(&now);
+    list_splice_back(&now, &w->yielding);
+    uv_idle_stop(&w->next_turn);
+    for (struct list_node *it; (it = list_pop_front(&now));) {
+        struct conn *c = CONTAINER_OF(it, conn, yielding);
+        c->wait = WAIT_NONE;
+        conn_run(c);
+    }
+}
+
+/* A timer of 0 ms would not do: libuv fires one that its own callback starts in the same turn. */
+static void conn_yield(struct conn *c)
+{
+    c->wait = WAIT_RESPONSE;
+    list_push_back(&c->worker->yielding, &c->yielding);
+    uv_idle_start(&c->worker->next_turn, on_next_turn);
+}
+
 void conn_run(struct conn *c)
 {
     struct output *out = conn_out(c);
@@ -370,7 +400,7 @@ void conn_run(struct conn *c)
         if (!flushed || c->end != END_NONE || (!responds(c) && !takes_input(c)))
             break;
         if (writes >= TURN_WRITES && responds(c)) {
-            conn_wait_response(c, 0);
+            conn_yield(c);
             break;
         }
     }
@@ -378,11 +408,21 @@ void conn_run(struct conn *c)
         conn_rest(c);
 }
 
+/*
+ * True if the peer is gone for good and not only done with sending. libuv may report an RST that
+ * follows data closely as an orderly end, but the kernel still knows.
+ */
+static bool hung_up(const struct conn *c)
+{
+    struct pollfd p = {.fd = conn_fd(c)};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
+}
+
 static void on_read_end(struct conn *c, ssize_t status)
 {
     c->reading = false;
     c->eof = true;
-    if (c->phase == CONN_SWALLOW || status != UV_EOF) {
+    if (c->phase == CONN_SWALLOW || status != UV_EOF || hung_up(c)) {
         conn_broken(c);
         return;
     }
@@ -422,6 +462,7 @@ static void conn_init(struct conn *c, struct worker *w)
     c->worker = w;
     c->open_handles = 2;
     list_init(&c->link);
+    list_init(&c->yielding);
     list_push_back(&w->conns, &c->link);
     uv_timer_init(&w->loop, &c->timer);
     if (w->is_unix)

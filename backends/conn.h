@@ -30,7 +30,7 @@ enum conn_phase {
 /* What happens to the conn once all output is on the wire. */
 enum conn_end { END_NONE, END_CLOSE, END_RESET, END_STALL, END_HALF_CLOSE };
 
-/* What the conn's one timer runs for. */
+/* What the conn waits for; its one timer runs for it, unless it only yields its turn. */
 enum conn_wait { WAIT_NONE, WAIT_RESPONSE, WAIT_IDLE, WAIT_LINGER, WAIT_DRAINED };
 
 /* Input: the worker's buffer within a read callback, else the conn's own block, or nothing. */
@@ -110,9 +110,10 @@ struct conn {
     enum conn_end end;
     enum conn_wait wait;
     struct worker *worker;
-    struct list_node link; /* in worker->conns */
-    bool eof;              /* the peer sends no more */
-    bool writing;          /* a write is under way: nothing may be added */
+    struct list_node link;     /* in worker->conns */
+    struct list_node yielding; /* in worker->yielding, or in none */
+    bool eof;                  /* the peer sends no more */
+    bool writing;              /* a write is under way: nothing may be added */
     bool reading;
     bool bad;     /* the parser gave up */
     bool aborted; /* counted as such */

@@ -123,9 +123,10 @@ static int on_value_complete(llhttp_t *parser)
 {
     struct conn *c = parser_conn(parser);
     struct request *req = &c->req;
-    if (req->in_head)
+    if (req->in_head) {
+        req->value.len = (uint32_t)span_trim(conn_part(c, req->value)).len; /* llhttp leaves OWS */
         take_field(c, conn_part(c, req->name), conn_part(c, req->value));
-    else
+    } else
         respond_trailer(c, "\r\n", 2);
     req->name = req->value = (struct part){0, 0};
     return 0;

@@ -50,6 +50,7 @@ static void on_stop(uv_async_t *stop)
     struct worker *w = CAST_OBJ(worker, stop->data, WORKER_MAGIC);
     uv_close(&w->listener.handle, NULL);
     uv_close((uv_handle_t *)&w->date_timer, NULL);
+    uv_close((uv_handle_t *)&w->next_turn, NULL);
     uv_close((uv_handle_t *)&w->stop, NULL);
     list_for_each_safe (it, &w->conns)
         conn_close(CONTAINER_OF(it, conn, link));
@@ -81,6 +82,8 @@ static int worker_init(struct worker *w, int fd)
     w->loop.data = w;
     uv_timer_init(&w->loop, &w->date_timer);
     w->date_timer.data = w;
+    uv_idle_init(&w->loop, &w->next_turn);
+    w->next_turn.data = w;
     w->stop.data = w;
     err = uv_async_init(&w->loop, &w->stop, on_stop);
     if (err) {
@@ -104,6 +107,7 @@ struct worker *worker_new(struct service *service, struct stats *stats, int fd, 
     w->stats = stats;
     w->is_unix = is_unix;
     list_init(&w->conns);
+    list_init(&w->yielding);
     *err = worker_init(w, fd);
     if (*err == 0)
         return w;

@@ -59,12 +59,14 @@ struct worker {
     struct service *service;
     struct stats *stats;
     struct list_node conns;
+    struct list_node yielding; /* conns that could go on but let the others have their turn */
     struct output out;
     char *in; /* IN_CAP bytes */
     struct canned canned[CANNED_KINDS];
     char date[DATE_LEN + 1];
     uv_loop_t loop;
     uv_timer_t date_timer;
+    uv_idle_t next_turn; /* runs while a conn is yielding */
     uv_async_t stop;
     union {
         uv_handle_t handle;
