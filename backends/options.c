@@ -76,6 +76,7 @@ static void help(const struct options *o)
          "(/?fault-delay=50) and a flag (--fault-delay 50) that sets the default for every\n"
          "request; a field wins over a parameter, and that over a flag. A wrong knob is a 400.\n"
          "If several of reset, close and stall are given, the first of them in this list wins.\n"
+         "A knob without an argument is on, or off with the value 0 (--fault-early=0).\n"
          "Size, chunk and slow knobs don't change a body that /echo streams.");
     for (size_t i = 0; i < KNOB_COUNT; i++)
         printf("  --fault-%-16s %-6s %s\n", knob_rows[i].name, knob_rows[i].arg, knob_rows[i].doc);

@@ -563,6 +563,14 @@ def test_field_wins_over_parameter_and_that_over_flag(start):
         assert c.ask(get()) == not_found
 
 
+def test_a_flag_knob_can_be_turned_off_again(start):
+    s = start("--fault-no-length", "--fault-early=0")
+    with s.connect() as c:
+        assert c.ask(get(b"/", b"X-Fault-No-Length: 0")) == ok()
+        c.send(get())
+        assert b"Content-Length" not in c.to_eof()
+
+
 def test_a_wrong_knob_is_400_and_named(conn):
     for name, value, why in [
         (b"Nope", b"1", b"no such knob, see --help"),
