@@ -122,6 +122,9 @@ class Server:
         self.address = self.port.address
         return self.address
 
+    def ready_file(self):
+        return self.folder / "ready.json"
+
     def launch(self, argv):
         argv = [*self.wrap, *map(str, argv)]
         if self.cpus is not None:
@@ -136,7 +139,7 @@ class Server:
         raise NotImplementedError
 
     def find_address(self):
-        """Called until self.address is set, for a program that picks its port itself."""
+        """Called until self.address is set, for a program that takes port 0 and says what it got."""
 
     def start(self, backend=None, path="/"):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -227,13 +230,12 @@ class Weir(Server):
 
     def command(self, backend):
         config = self.folder / "weir.yaml"
-        self.ready = self.folder / "ready.json"
         config.write_text(WEIR_CONFIG.format(workers=WORKERS, backend=backend))
-        return [self.program, "run", "-c", config, "--ready-file", self.ready]
+        return [self.program, "run", "-c", config, "--ready-file", self.ready_file()]
 
     def find_address(self):
         with contextlib.suppress(FileNotFoundError):
-            self.address = json.loads(self.ready.read_text())["listeners"]["web"]
+            self.address = json.loads(self.ready_file().read_text())["listeners"]["web"]
 
 
 class Rival(Server):
@@ -284,7 +286,11 @@ class Hello(Server):
     program = BUILD / "hello"
 
     def command(self, backend):
-        return [self.program, "--listen", self.reserve_port()]
+        return [self.program, "--listen", "127.0.0.1:0", "--ready-file", self.ready_file()]
+
+    def find_address(self):
+        with contextlib.suppress(FileNotFoundError):
+            self.address = json.loads(self.ready_file().read_text())["listen"]
 
 
 def choose_proxies(only):
