@@ -34,8 +34,9 @@ WORKLOADS = {
 def wrk(address, workload, args, seconds, halfway=None):
     """What wrk counted. `halfway` is called in the middle of the load."""
     path, _, fields, _ = WORKLOADS[workload]
-    argv = ["taskset", "-c", args.load_cpus, "wrk", f"-t{args.threads}", f"-c{args.connections}",
-            f"-d{seconds}s", "-s", str(servers.HERE / "wrk.lua")]
+    argv = [*servers.DIE_WITH_US, "taskset", "-c", args.load_cpus,
+            "wrk", f"-t{args.threads}", f"-c{args.connections}", f"-d{seconds}s",
+            "-s", str(servers.HERE / "wrk.lua")]
     for field in fields:
         argv += ["-H", field]
     load = subprocess.Popen([*argv, f"http://{address}{path}"], stdout=subprocess.PIPE,
@@ -68,11 +69,19 @@ def busy_ticks(cpus):
 
 
 def parse_cpus(text):
+    """A list as taskset takes it: "1" or "0,2-3"."""
     cpus = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
         cpus |= set(range(int(first), int(last or first) + 1))
     return cpus
+
+
+def cpu_list(text):
+    """Checks an argument, which stays text: taskset gets it too."""
+    if parse_cpus(text) - os.sched_getaffinity(0):
+        raise argparse.ArgumentTypeError(f"{text}: not all of these CPUs may be used here")
+    return text
 
 
 def measure(server, workload, args):
@@ -201,8 +210,9 @@ def parse_args():
     p.add_argument("--connections", type=int, default=64)
     p.add_argument("--threads", type=int, default=1, help="of wrk (default 1)")
     p.add_argument("--backend", metavar="HOST:PORT", help="default: build/hello, started here")
-    p.add_argument("--proxy-cpu", default=str(cpus[-1]), help="default: the last one")
-    p.add_argument("--load-cpus", default=",".join(map(str, cpus[:-1] or cpus)),
+    p.add_argument("--proxy-cpu", type=cpu_list, default=str(cpus[-1]),
+                   help="default: the last one")
+    p.add_argument("--load-cpus", type=cpu_list, default=",".join(map(str, cpus[:-1] or cpus)),
                    help="for wrk and the backend; default: the others")
     p.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     args = p.parse_args()
@@ -225,7 +235,7 @@ def main():
     proxies, missing = servers.choose_proxies(args.only)
     about = machine()
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder, \
-            servers.backend_address(args.backend, Path(folder) / "hello", args.load_cpus) as backend:
+            servers.backend_address(args.backend, folder, args.load_cpus) as backend:
         samples = run(args, proxies, backend, Path(folder),
                       lambda text: print(text, file=sys.stderr, flush=True))
     summaries = {w: summarise(samples, w) for w in args.workload}
@@ -235,6 +245,7 @@ def main():
     for workload, summary in summaries.items():
         print("\n" + table(workload, summary, args))
     if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({"machine": about, "samples": samples,
                                          "summary": summaries}, indent=1) + "\n")
     return 1 if any(row["errors"] for s in summaries.values() for row in s.values()) else 0
@@ -243,7 +254,7 @@ def main():
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BenchError as e:
+    except (BenchError, OSError) as e:
         sys.exit(f"{Path(sys.argv[0]).name}: {e}")
     except KeyboardInterrupt:
         sys.exit(130)

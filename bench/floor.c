@@ -22,7 +22,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READ_SIZE = 64 * 1024, EVENTS = 256 };
+/* With 64 KiB, 1 MiB bodies cost about 1.5 times as much; with 16 KiB, over twice. */
+enum { READ_SIZE = 256 * 1024, EVENTS = 256 };
 
 struct pair;
 

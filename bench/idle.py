@@ -85,8 +85,8 @@ def main():
     servers.exit_on_signals()
     files = servers.raise_file_limit()
     if not 1 <= args.connections <= files // 2 - 256:
-        p.error(f"--connections must be 1 to {files // 2 - 256}: the open-file limit is {files}, and "
-                "the floor has two for each")
+        p.error(f"--connections must be 1 to {files // 2 - 256}: the open-file limit is {files}, "
+                "and the floor has two for each")
     proxies, missing = servers.choose_proxies(args.only)
     print(f"{args.connections} idle keep-alive client connections, one request each.\n")
     for name in missing:
@@ -94,7 +94,7 @@ def main():
     print("| proxy | before, KiB (PSS) | with them, KiB (PSS) | PSS a connection, bytes | "
           "RSS a connection, bytes |\n|---|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory(prefix="weir-idle-") as folder, \
-            servers.backend_address(args.backend, Path(folder) / "hello", None) as backend:
+            servers.backend_address(args.backend, folder) as backend:
         for label, make in proxies:
             with make(Path(folder) / label) as server:
                 before, full = measure(server.start(backend), args.connections)

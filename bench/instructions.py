@@ -104,7 +104,7 @@ def main():
     servers.exit_on_signals()
     proxies, _ = servers.choose_proxies(args.only)
     with tempfile.TemporaryDirectory(prefix="weir-instructions-") as folder, \
-            servers.backend_address(args.backend, Path(folder) / "hello", None) as backend:
+            servers.backend_address(args.backend, folder) as backend:
         for label, make in proxies:
             less, more = (count(make, Path(folder) / f"{label}-{n}", backend, n, args.connections)
                           for n in (few, many))

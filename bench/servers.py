@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build"
 START_SECONDS = 60.0  # generous: under valgrind a program needs several seconds
 STOP_SECONDS = 10.0
+DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 WORKERS = 1  # of every proxy: one worker against one worker
 
 WEIR_CONFIG = """\
@@ -104,7 +105,7 @@ def process_memory(pid):
 
 
 class Server:
-    """One running program. `start` returns when it answers a request with 200."""
+    """One running program. `start` returns when it has answered a request with 200."""
 
     name = ""
 
@@ -131,7 +132,7 @@ class Server:
             argv = ["taskset", "-c", self.cpus, *argv]
         self.log = open(self.folder / f"{self.name}.log", "w+b")
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", *argv], stdin=subprocess.DEVNULL, stdout=self.log,
+            [*DIE_WITH_US, *argv], stdin=subprocess.DEVNULL, stdout=self.log,
             stderr=subprocess.STDOUT, start_new_session=True)
 
     def command(self, backend):
@@ -139,29 +140,37 @@ class Server:
         raise NotImplementedError
 
     def find_address(self):
-        """Called until self.address is set, for a program that takes port 0 and says what it got."""
+        """Called until self.address is set, for a program that says which port it got."""
 
-    def start(self, backend=None, path="/"):
+    def start(self, backend=None):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.launch(self.command(backend))
         deadline = time.monotonic() + START_SECONDS
-        while not self.answers(path):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                log = self.read_log()
-                self.stop()
-                raise BenchError(f"{self.name} does not answer. Its output:\n{log}")
+        while (status := self.first_status()) is None:
+            if self.process.poll() is not None:
+                self.fail(f"ended at once, with {self.process.returncode}")
+            if time.monotonic() > deadline:
+                self.fail(f"did not answer within {START_SECONDS:.0f} s")
             time.sleep(0.02)  # a foreign program has no way to say that it is ready
+        if status != 200:
+            self.fail(f"answered its first request with {status}")
         return self
 
-    def answers(self, path):
+    def first_status(self):
+        """None while it does not answer yet."""
         if not self.address:
             self.find_address()
         if not self.address:
-            return False
+            return None
         try:
-            return self.get(path)[0] == 200
+            return self.get("/")[0]
         except (OSError, http.client.HTTPException):
-            return False
+            return None
+
+    def fail(self, what):
+        log = self.read_log()
+        self.stop()
+        raise BenchError(f"{self.name} {what}. Its output:\n{log}")
 
     def get(self, path):
         """(status, body) of one request on a conn of its own."""
@@ -294,7 +303,7 @@ class Hello(Server):
 
 
 def choose_proxies(only):
-    """[(label, factory)] and [what is missing]. An entry NAME:FILE runs NAME with another template."""
+    """[(label, factory)] and [what is missing]. NAME:FILE runs NAME with another template."""
     chosen, missing = [], []
     for entry in only or PROXIES:
         name, _, template = entry.partition(":")
@@ -315,14 +324,14 @@ def choose_proxies(only):
 
 
 @contextlib.contextmanager
-def backend_address(given, folder, cpus):
+def backend_address(given, folder, cpus=None):
     """host:port of the backend: the one that is given, or a hello of our own."""
     if given:
         yield given
         return
     if not Hello.program.exists():
-        raise BenchError(f"{Hello.program} does not exist; run make, or name another with --backend")
-    with Hello(folder, cpus) as hello:
+        raise BenchError(f"{Hello.program} does not exist; run make, or say --backend HOST:PORT")
+    with Hello(Path(folder) / "hello", cpus) as hello:
         yield hello.start().address
 
 
