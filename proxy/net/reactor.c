@@ -127,15 +127,29 @@ void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size)
     return obj;
 }
 
-struct span reactor_date(struct reactor *r)
+static void refresh_clock(struct reactor *r)
 {
     uint64_t second = reactor_now(r) / 1000;
-    if (second != r->date_second || r->date[0] == '\0') {
-        time_t now = time(NULL);
-        struct tm tm;
-        gmtime_r(&now, &tm);
-        strftime(r->date, sizeof(r->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-        r->date_second = second;
-    }
+    if (second == r->date_second && r->date[0] != '\0')
+        return;
+    struct timespec now;
+    struct tm tm;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &tm);
+    strftime(r->date, sizeof(r->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    r->wall_offset_us =
+        (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - reactor_us();
+    r->date_second = second;
+}
+
+uint64_t reactor_wall_us(struct reactor *r, uint64_t us)
+{
+    refresh_clock(r);
+    return us + r->wall_offset_us;
+}
+
+struct span reactor_date(struct reactor *r)
+{
+    refresh_clock(r);
     return span_of(r->date, 29);
 }

@@ -58,7 +58,8 @@ struct reactor {
     struct list_node ready, graves;
     struct slab slabs[SLAB_COUNT];
     uint64_t date_second;
-    char date[32]; /* IMF-fixdate of date_second */
+    char date[32];          /* IMF-fixdate of date_second */
+    uint64_t wall_offset_us; /* Unix time minus uv_hrtime, as of date_second */
 };
 
 /* Returns 0 or a libuv error. */
@@ -94,6 +95,15 @@ static inline void reactor_free(struct reactor *r, enum reactor_slab kind, void 
 {
     slab_put(&r->slabs[kind], obj);
 }
+
+/* Microseconds of a monotonic clock, now; not cached. */
+static inline uint64_t reactor_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
+/* The Unix time of a reactor_us, in microseconds; set right once a second. */
+uint64_t reactor_wall_us(struct reactor *r, uint64_t us);
 
 /* Now as an IMF-fixdate (RFC 9110 section 5.6.7), 29 bytes, recomputed once a second. */
 struct span reactor_date(struct reactor *r);

@@ -5,7 +5,9 @@
  */
 #include "proxy/net/tcp.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "proxy/net/reactor.h"
@@ -120,6 +122,20 @@ static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *buf)
     *buf = uv_buf_init((char *)room.ptr, (unsigned)room.len);
 }
 
+/* libuv takes a hang-up behind a partial read for an end, whether it was a FIN or an RST, and
+ * whether or not bytes are left. One look at the socket tells; it costs a call a conn, not a read. */
+static ssize_t true_end(struct tcp *tcp)
+{
+    uv_os_fd_t fd;
+    char byte;
+    if (uv_fileno(&tcp->uv.handle, &fd) != 0)
+        return UV_EOF;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return UV_EOF;
+    return n < 0 ? uv_translate_sys_error(errno) : 1;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     (void)buf;
@@ -128,6 +144,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     /* 0 is EAGAIN; ENOBUFS is our own empty buffer, said by a conn that stops reading then. */
     if (n == 0 || n == UV_ENOBUFS)
         return;
+    if (n == UV_EOF && (n = true_end(tcp)) > 0) {
+        uv_read_start(stream, on_alloc, on_read);
+        return;
+    }
     if (n < 0)
         tcp->reading = false; /* libuv stops by itself */
     tcp->base.events->read(tcp->base.owner, n);
