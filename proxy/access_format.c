@@ -12,6 +12,8 @@
 
 #include "proxy/base/check.h"
 
+enum { CHUNK = 16 };
+
 enum step_kind {
     STEP_END, /* only a prefix: the end of the line */
     STEP_STRING,
@@ -42,7 +44,7 @@ struct step {
 struct access_format {
     enum style style;
     unsigned count;
-    char *literals;
+    char *literals; /* with CHUNK bytes more, since they are copied in chunks */
     struct step steps[];
 };
 
@@ -210,7 +212,7 @@ static struct access_format *new_template(const char *text, enum style style, bo
         steps += *p == '{';
     struct access_format *format = calloc(1, sizeof *format + steps * sizeof format->steps[0]);
     if (format)
-        format->literals = malloc(len + 1);
+        format->literals = calloc(1, len + 1 + CHUNK);
     if (!format || !format->literals) {
         snprintf(err, err_len, "out of memory");
         free(format);
@@ -245,6 +247,19 @@ void access_format_free(struct access_format *format)
         return;
     free(format->literals);
     free(format);
+}
+
+/* A line has twenty short literals: a call of memcpy for each would take a third of its time. */
+static void put_literal(struct json *out, const struct step *step)
+{
+    if (__builtin_expect(out->cap - out->len < step->len + (size_t)CHUNK, 0)) {
+        json_raw(out, step->text, step->len);
+        return;
+    }
+    char *dst = out->buf + out->len;
+    for (size_t i = 0; i < step->len; i += CHUNK)
+        memcpy(dst + i, step->text + i, CHUNK);
+    out->len += step->len;
 }
 
 static void put_text_escape(struct json *out, unsigned char c)
@@ -397,7 +412,7 @@ void access_format_line(const struct access_format *format, const struct access_
 {
     for (unsigned i = 0; i < format->count; i++) {
         const struct step *step = &format->steps[i];
-        json_raw(out, step->text, step->len);
+        put_literal(out, step);
         put_field(out, format->style, step, record, clock);
     }
 }

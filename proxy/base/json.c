@@ -25,6 +25,19 @@ static bool byte_is_plain(unsigned char c)
     return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
+/* Copies 4 to 8 bytes if they are all plain, as two halves that may overlap. */
+static bool copy_short(char *dst, const char *src, size_t len)
+{
+    uint32_t head, tail;
+    memcpy(&head, src, 4);
+    memcpy(&tail, src + len - 4, 4);
+    if (!word_is_plain((uint64_t)tail << 32 | head))
+        return false;
+    memcpy(dst, &head, 4);
+    memcpy(dst + len - 4, &tail, 4);
+    return true;
+}
+
 size_t json_raw_plain(struct json *j, struct span s)
 {
     char *dst = j->buf + j->len;
@@ -37,6 +50,8 @@ size_t json_raw_plain(struct json *j, struct span s)
             break;
         memcpy(dst + i, &v, 8);
     }
+    if (s.len - i >= 4 && s.len - i < 8 && copy_short(dst + i, s.ptr + i, s.len - i))
+        i = s.len;
     for (; i < s.len && byte_is_plain((unsigned char)s.ptr[i]); i++)
         dst[i] = s.ptr[i];
     j->len += i;
