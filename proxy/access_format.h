@@ -42,9 +42,9 @@ struct access_record {
 
 /* The second that was last formatted. Zeroed is fine; one a thread. */
 struct access_clock {
-    uint64_t second;
-    char iso[20]; /* 2026-11-22T10:00:00. */
-    char clf[26]; /* 22/Nov/2026:10:00:00 +0000 */
+    uint64_t key; /* that second of Unix time plus one; 0: none yet */
+    char iso[21]; /* 2026-11-22T10:00:00. */
+    char clf[27]; /* 22/Nov/2026:10:00:00 +0000 */
 };
 
 struct access_format;

@@ -110,9 +110,9 @@ enum cidr_error cidr_parse(struct span text, struct cidr *out)
     struct cidr_addr whole = out->addr;
     out->addr.hi &= out->mask.hi;
     out->addr.lo &= out->mask.lo;
-    /* A block that is wider than all of IPv4 is one of IPv6, even if it is written ::ffff:0:0/64.
-     */
-    out->v4 = bits >= 96 && cidr_addr_is_v4(out->addr);
+    /* Only a prefix of 96 bits or more keeps the whole ::ffff: of a mapped address: what is wider
+     * than all of IPv4 is a block of IPv6, even if it is written ::ffff:0:0/64. */
+    out->v4 = cidr_addr_is_v4(out->addr);
     if (out->addr.hi != whole.hi || out->addr.lo != whole.lo)
         return CIDR_ERR_HOST_BITS;
     return CIDR_OK;

@@ -5,6 +5,8 @@
  */
 #include "proxy/base/json.h"
 
+#include "proxy/base/check.h"
+
 #define EVERY_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
 #define TOP_BITS      EVERY_BYTE(0x80)
 
@@ -23,10 +25,24 @@ static bool byte_is_plain(unsigned char c)
     return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
-/* Copies what needs no escape off the front of s; dst has room for all of s. */
-static size_t copy_plain(char *dst, struct span s)
+/* Copies 4 to 8 bytes if they are all plain, as two halves that may overlap. */
+static bool copy_short(char *dst, const char *src, size_t len)
 {
+    uint32_t head, tail;
+    memcpy(&head, src, 4);
+    memcpy(&tail, src + len - 4, 4);
+    if (!word_is_plain((uint64_t)tail << 32 | head))
+        return false;
+    memcpy(dst, &head, 4);
+    memcpy(dst + len - 4, &tail, 4);
+    return true;
+}
+
+size_t json_raw_plain(struct json *j, struct span s)
+{
+    char *dst = j->buf + j->len;
     size_t i = 0;
+    DCHECK(j->cap - j->len >= s.len);
     for (; i + 8 <= s.len; i += 8) {
         uint64_t v;
         memcpy(&v, s.ptr + i, 8);
@@ -34,8 +50,11 @@ static size_t copy_plain(char *dst, struct span s)
             break;
         memcpy(dst + i, &v, 8);
     }
+    if (s.len - i >= 4 && s.len - i < 8 && copy_short(dst + i, s.ptr + i, s.len - i))
+        i = s.len;
     for (; i < s.len && byte_is_plain((unsigned char)s.ptr[i]); i++)
         dst[i] = s.ptr[i];
+    j->len += i;
     return i;
 }
 
@@ -105,8 +124,7 @@ void json_raw_escaped(struct json *j, struct span s)
 {
     size_t start = j->len;
     while (s.len > 0 && json_room(j, s.len)) {
-        size_t n = copy_plain(j->buf + j->len, s);
-        j->len += n;
+        size_t n = json_raw_plain(j, s);
         s = span_of(s.ptr + n, s.len - n);
         if (s.len == 0)
             return;

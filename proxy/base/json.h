@@ -80,7 +80,11 @@ void json_null(struct json *j);
  * 0.413, 1500 is 1.5, 0 is 0.0. */
 void json_ms(struct json *j, uint64_t us);
 
-/* The same without commas or quotes, for writers with a layout of their own. */
+/* Appends the longest prefix of s that is printable ASCII without '"' and '\'; returns its length.
+ * Takes room for all of s for granted: ask json_room first. */
+size_t json_raw_plain(struct json *j, struct span s);
+
+/* As the values above, without commas or quotes: for writers with a layout of their own. */
 void json_raw_escaped(struct json *j, struct span s);
 void json_raw_u64(struct json *j, uint64_t v);
 void json_raw_ms(struct json *j, uint64_t us);

@@ -35,7 +35,7 @@ enum {
     WHEEL_LISTS
 };
 
-/* Embedded in whatever has a deadline; 40 bytes. Only wheel.c writes the first three members. */
+/* Embedded in whatever has a deadline; 40 bytes. Only the wheel writes its members. */
 struct wheel_timer {
     struct list_node link;
     uint64_t deadline_ms; /* WHEEL_NEVER: not armed */

@@ -138,6 +138,8 @@ static void host_bits_are_masked_all_the_same(void **state)
     assert_int_equal(c.addr.lo, want.addr.lo);
     assert_int_equal(c.mask.lo, want.mask.lo);
     assert_true(c.v4);
+    assert_int_equal(cidr_parse(SPAN_LIT("::ffff:0:0/95"), &c), CIDR_ERR_HOST_BITS);
+    assert_false(c.v4);
 }
 
 static void a_set_holds_many_and_knows_socket_addresses(void **state)

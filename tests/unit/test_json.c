@@ -150,25 +150,27 @@ static void strings_are_escaped(void **state)
     }
 }
 
-/* Every byte at every place of a word of eight, and after it. */
+/* Words of eight, halves of four and single bytes are looked at in different ways. */
 static void every_byte_is_escaped_wherever_it_stands(void **state)
 {
     (void)state;
     for (unsigned b = 0; b < 256; b++) {
         bool plain = b >= 0x20 && b < 0x7f && b != '"' && b != '\\';
-        for (size_t at = 0; at < 19; at++) {
-            char in[19], buf[64];
-            struct json j;
-            memset(in, 'x', sizeof in);
-            in[at] = (char)b;
-            json_init(&j, buf, sizeof buf);
-            json_raw_escaped(&j, span_of(in, sizeof in));
-            assert_int_equal(j.len == sizeof in, plain);
-            if (!plain)
-                assert_int_equal(buf[at], '\\');
-            for (size_t i = 0; i < j.len; i++)
-                assert_in_range(buf[i], 0x20, 0x7e);
-        }
+        for (size_t len = 1; len < 20; len++)
+            for (size_t at = 0; at < len; at++) {
+                char in[20], buf[64];
+                struct json j;
+                memset(in, 'x', len);
+                in[at] = (char)b;
+                json_init(&j, buf, sizeof buf);
+                json_raw_escaped(&j, span_of(in, len));
+                assert_int_equal(j.len == len, plain);
+                assert_int_equal(buf[at], plain ? (char)b : '\\');
+                for (size_t i = 0; i < j.len; i++)
+                    assert_in_range(buf[i], 0x20, 0x7e);
+                for (size_t i = 0; i < len; i++)
+                    assert_true(i == at || buf[i < at ? i : j.len - len + i] == 'x');
+            }
     }
 }
 
