@@ -69,7 +69,7 @@ void lb_free(struct lb *lb)
 static void set_share(struct lb *lb, uint32_t i, bool usable, uint32_t weight)
 {
     struct lb_view *v = &lb->view;
-    CHECK(i < v->count && weight <= LB_WEIGHT_MAX);
+    CHECK(weight <= LB_WEIGHT_MAX);
     uint32_t before = lb_view_share(v, i);
     uint64_t bit = UINT64_C(1) << (i % 64);
 

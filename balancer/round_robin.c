@@ -25,8 +25,10 @@
 
 #include <string.h>
 
-#define TURN_MAX  (UINT64_C(1) << 40) /* times LB_WEIGHT_MAX it is still far from overflow */
-#define PHASE_MAX 16384               /* picks that a start skips at most: about a millisecond */
+#ifndef RR_TURN_MAX                     /* a test has a smaller one */
+#define RR_TURN_MAX (UINT64_C(1) << 40) /* times LB_WEIGHT_MAX it is still far from overflow */
+#endif
+#define PHASE_MAX 16384 /* picks that a start skips at most: about a millisecond */
 #define NEVER     UINT64_MAX
 
 __extension__ typedef __int128 i128;
@@ -360,7 +362,7 @@ static int32_t rr_pick(void *local, const struct lb_view *v, uint64_t key,
 {
     struct rr *rr = local;
     (void)key, (void)now_us;
-    if (rr->turn >= TURN_MAX)
+    if (rr->turn >= RR_TURN_MAX)
         rr_changed(rr, v);
     return tried == NULL ? (int32_t)serve_next(rr) : pick_untried(rr, tried);
 }

@@ -123,6 +123,28 @@ static void test_large_pool_finds_one_that_got_idle(void **state)
     pool_free(&p);
 }
 
+/* Its own requests need no sweep, even those on endpoints that it did not pick (sticky ones). */
+static void test_large_pool_sees_its_own_starts_and_ends_at_once(void **state)
+{
+    enum { COUNT = 2000 };
+    struct test_pool p = pool_new(COUNT, NULL);
+    struct lb *lb = pool_lb(&p, &lb_least_conn, 14);
+    struct lb_lease *leases = calloc(COUNT, sizeof(*leases));
+    (void)state;
+    for (uint32_t i = 0; i < COUNT; i++)
+        if (i != 1234)
+            lb_started(lb, &leases[i], i, 0);
+    assert_int_equal(pick(lb), 1234);
+    lb_started(lb, &leases[1234], 1234, 0);
+    lb_finished(&leases[77], LB_OK, 0, 0);
+    assert_int_equal(pick(lb), 77);
+    for (uint32_t i = 0; i < COUNT; i++)
+        lb_lease_drop(&leases[i], 0);
+    free(leases);
+    lb_free(lb);
+    pool_free(&p);
+}
+
 static void test_idle_endpoints_take_turns(void **state)
 {
     struct test_pool p = pool_new(5, NULL);
@@ -190,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_always_the_least_busy_across_workers),
         cmocka_unit_test(test_large_pool_never_takes_one_that_got_busier),
         cmocka_unit_test(test_large_pool_finds_one_that_got_idle),
+        cmocka_unit_test(test_large_pool_sees_its_own_starts_and_ends_at_once),
         cmocka_unit_test(test_idle_endpoints_take_turns),
         cmocka_unit_test(test_idle_endpoints_take_turns_by_weight),
         cmocka_unit_test(test_a_busy_time_is_not_made_up_for),
