@@ -115,9 +115,12 @@ static void check_limits(struct bind *b, const struct tree_node *node, void *obj
                (unsigned long long)l->target_bytes, (unsigned long long)l->header_bytes);
 }
 
+static const char *const limits_later[] = {"memory", NULL};
+
 static const struct schema_table limits_table = {
     .expected = "a mapping",
     ROWS(limits_rows),
+    .later = limits_later,
     .own = true,
     .check = check_limits,
 };
