@@ -17,6 +17,8 @@
 #define EXCHANGE_MAGIC MAGIC('e', 'x', 'c', 'h')
 #define REPLAY_BYTES   65536 /* of a request body kept for another attempt [linkerd] */
 
+#define STATUS_CLIENT_GONE 499 /* in the log only [nginx] */
+
 static const struct stream_events client_events;
 static const struct stream_events upstream_events;
 
@@ -178,6 +180,7 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
         exchange_fail(x, reason);
         return;
     }
+    counter_inc(&x->worker->stats.reasons[reason]);
     attempt_end(x, reason);
     if (verdict == RETRY_SAME) {
         x->attempts--; /* the stale conn does not count as a try */
@@ -283,10 +286,8 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
     const struct route_spec *spec = &x->snapshot->routes[x->route->index];
     if (spec->request_ms != 0)
         wheel_set(&w->reactor.wheel, &x->timer, reactor_now(&w->reactor) + spec->request_ms);
-    x->request_done = request->body == BODY_NONE && request->upgrade.len == 0;
     x->id = forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs,
                             &x->scratch);
-    x->request_done = false;
     attempt_next(x, REASON_NO_ENDPOINT);
 }
 
@@ -332,7 +333,7 @@ static void on_client_aborted(struct stream *s, enum reason reason)
 {
     struct exchange *x = exchange_of(s);
     if (!x->committed && reason_row(reason)->side == SIDE_GONE)
-        x->status = reason_row(reason)->status;
+        x->status = STATUS_CLIENT_GONE;
     exchange_fail(x, reason);
 }
 
@@ -429,13 +430,10 @@ static bool on_keep_alive(void *ctx)
     return !w->draining;
 }
 
-static const struct http_service *service_check(void);
-
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
     struct worker *w = ctx;
     (void)peer;
-    counter_dec(&w->stats.conns);
     if (reason == REASON_IDLE_TIMEOUT)
         counter_inc(&w->stats.reasons[reason]);
     worker_conn_closed(w);

@@ -7,6 +7,7 @@
 #ifndef WEIR_WORKER_H
 #define WEIR_WORKER_H
 
+#include <stdatomic.h>
 #include <uv.h>
 
 #include "balancer/rng.h"
@@ -35,6 +36,7 @@ struct worker_shared {
     struct snapshot *snapshot;
     struct access_log *log; /* or NULL */
     struct conn_budget *budget;
+    uv_async_t *ended; /* told when a worker's thread is about to end */
 };
 
 struct worker {
@@ -53,6 +55,7 @@ struct worker {
     uv_async_t mailbox;
     _Atomic unsigned orders; /* enum worker_order bits not yet carried out */
     bool draining, closing;
+    atomic_bool ended; /* the thread has nothing left to do */
     uv_thread_t thread;
 };
 
@@ -72,6 +75,9 @@ void worker_run(struct worker *w);
 
 /* After worker_run has returned. */
 void worker_fini(struct worker *w);
+
+/* A client conn of the worker is gone. Worker's thread. */
+void worker_conn_closed(struct worker *w);
 
 /* From any thread. */
 void worker_order(struct worker *w, enum worker_order order);

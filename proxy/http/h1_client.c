@@ -271,6 +271,8 @@ static void client_deliver_head(struct h1_client *cl)
     if (!interim) {
         cl->rx_head = true;
         cl->tunnel = head->body == BODY_TUNNEL;
+        if (cl->tunnel)
+            cl->tx_done = false; /* our direction is open again */
         cl->last = head->close;
         cl->until_close = head->body == BODY_CLOSE;
         if (head->keep_alive_s > 0)

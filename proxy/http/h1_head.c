@@ -255,16 +255,29 @@ static enum reason check_host(struct http_head *head, const struct field_index *
     return REASON_NONE;
 }
 
+/* A path that had to be normalised goes back to where it stood: it got no longer, and nobody needs
+ * the raw one any more. */
+static void settle_path(struct http_head *head, struct target *t, const char *scratch, size_t len)
+{
+    if (t->path.ptr < scratch || t->path.ptr >= scratch + len)
+        return;
+    const char *stood = t->authority.len > 0 ? t->authority.ptr + t->authority.len
+                                             : head->target.ptr;
+    memcpy((char *)(uintptr_t)stood, t->path.ptr, t->path.len);
+    t->path.ptr = stood;
+}
+
 /* The target wins over the Host field (RFC 9112 section 3.2.2), and is what Host then says. */
 static enum reason check_target(struct http_head *head, const struct field_index *at)
 {
     struct target t;
+    char scratch[H1_TARGET_MAX];
     bool options = span_eq(head->method, SPAN_LIT("OPTIONS"));
-    /* The scratch is the target's own place in the block: nobody needs it raw any more. */
-    enum target_error err = target_parse(head->target, head->is_connect, options,
-                                         (char *)(uintptr_t)head->target.ptr, head->target.len, &t);
-    if (err != TARGET_OK)
+    CHECK(head->target.len <= sizeof(scratch));
+    if (target_parse(head->target, head->is_connect, options, scratch, sizeof(scratch), &t) !=
+        TARGET_OK)
         return REASON_BAD_TARGET;
+    settle_path(head, &t, scratch, sizeof(scratch));
     head->path = t.path;
     head->query = t.query;
     head->has_query = t.has_query;

@@ -9,7 +9,8 @@
 #include "proxy/base/reason.h"
 #include "proxy/http/msg.h"
 
-#define H1_METHOD_MAX 32 /* longer ones are no method */
+#define H1_METHOD_MAX 32    /* longer ones are no method */
+#define H1_TARGET_MAX 32768 /* whatever the configuration says */
 
 /*
  * A request line, or its beginning when complete is false (line is then without LF). Complete

@@ -119,11 +119,11 @@ static void server_free(struct conn *c)
 {
     struct h1_server *srv = server_of(c);
     CHECK(srv->stream == NULL);
-    srv->options->service->closed(srv->options->ctx, &srv->peer,
-                                  (enum reason)srv->conn.close_reason);
     h1_parser_fini(&srv->parser);
     list_unlink(&srv->link);
     srv->magic = 0;
+    srv->options->service->closed(srv->options->ctx, &srv->peer,
+                                  (enum reason)srv->conn.close_reason);
     reactor_free(c->reactor, SLAB_H1_SERVER, srv);
 }
 

@@ -76,6 +76,10 @@ struct http_peer {
     char host[46]; /* "1.2.3.4", "::1", "unix:" */
 };
 
+struct net_addr;
+void http_peer_init(struct http_peer *peer, const struct net_addr *addr, const void *listener,
+                    bool trusted);
+
 /* Who serves the requests of server conns. */
 struct http_service {
     /* A request head is complete (reason NONE), or is refused for reason, with what was understood
