@@ -70,7 +70,7 @@ static const struct schema_table log_table = {
 };
 
 static const struct schema_row access_log_rows[] = {
-    {STRING("path", config_access_log, path), .flags = ROW_REQUIRED, .accept = accept_file,
+    {STRING("path", config_access_log, path), .flags = ROW_REQUIRED, .accept = grammar_file,
      .expected = "the path of a file, such as /dev/stdout", .pattern = "^.",
      .doc = "The file that one line a request is appended to."},
     {SCALAR("format", config_access_log, format, struct config_format, type_format), .dflt = "json",
@@ -209,7 +209,7 @@ static const struct schema_table listener_table = {
 
 static const struct schema_row listener_name = {
     STRING(NULL, config_listener, name),
-    .accept = accept_name,
+    .accept = grammar_name,
     .pattern = NAME_PATTERN,
     .expected = "a name",
 };
@@ -227,7 +227,7 @@ static const struct schema_items listener_items = {
 
 static const struct schema_row host_elem = {
     STRING(NULL, config_str, text),
-    .accept = accept_host,
+    .accept = grammar_host,
     .expected = "a host such as shop.example or \"*.example.com\"",
     .pattern = "^(\\*\\.)?[A-Za-z0-9_.-]+$|^\\[[0-9a-fA-F:.]+\\]$",
 };
@@ -295,14 +295,14 @@ static const struct schema_items method_items = {
 
 static const struct schema_row header_name = {
     STRING(NULL, config_header_match, name),
-    .accept = accept_field_name,
+    .accept = grammar_field_name,
     .pattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
     .expected = "the name of a header field",
 };
 
 static const struct schema_row header_elem = {
     STRING(NULL, config_header_match, value),
-    .accept = accept_field_value,
+    .accept = grammar_field_value,
     .expected = "the value of a header field",
 };
 
@@ -316,9 +316,9 @@ static const struct schema_items header_items = {
 };
 
 static const struct schema_row path_rows[] = {
-    {STRING("exact", config_path_match, exact), .accept = accept_path, .pattern = "^/",
+    {STRING("exact", config_path_match, exact), .accept = grammar_path, .pattern = "^/",
      .expected = "a path such as /app", .doc = "This path only."},
-    {STRING("prefix", config_path_match, prefix), .accept = accept_path, .pattern = "^/",
+    {STRING("prefix", config_path_match, prefix), .accept = grammar_path, .pattern = "^/",
      .expected = "a path such as /app",
      .doc = "This path and what is below: /app is /app, /app/ and /app/x, but not /apple."},
 };
@@ -402,7 +402,7 @@ static const struct schema_table retry_table = {
 
 static const struct schema_row target_name = {
     STRING(NULL, config_target, name),
-    .accept = accept_name,
+    .accept = grammar_name,
     .pattern = NAME_PATTERN,
     .expected = "the name of a pool",
 };
@@ -420,7 +420,7 @@ static const struct schema_items target_items = {
 };
 
 static const struct schema_row route_rows[] = {
-    {STRING("name", config_route, name), .accept = accept_name, .pattern = NAME_PATTERN,
+    {STRING("name", config_route, name), .accept = grammar_name, .pattern = NAME_PATTERN,
      .expected = "a name",
      .doc = "What logs and metrics call it; route-1, route-2 and so on by its place if not given."},
     {.key = "match",
@@ -554,7 +554,7 @@ static const struct schema_table pool_table = {
 
 static const struct schema_row pool_name = {
     STRING(NULL, config_pool, name),
-    .accept = accept_name,
+    .accept = grammar_name,
     .pattern = NAME_PATTERN,
     .expected = "a name",
 };
