@@ -37,7 +37,7 @@ static bool is_ip(int family, const char *text)
     return inet_pton(family, text, addr) == 1;
 }
 
-bool host_name_ok(const char *host, size_t len)
+bool grammar_host_ok(const char *host, size_t len)
 {
     static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
@@ -57,7 +57,7 @@ bool host_name_ok(const char *host, size_t len)
     return true;
 }
 
-bool host_is_numeric(const char *host, size_t len)
+bool grammar_host_is_numeric(const char *host, size_t len)
 {
     size_t label = len;
     while (label > 0 && host[label - 1] != '.')
@@ -137,10 +137,10 @@ static bool check_endpoint_host(struct parts *p)
         return parts_error(p, "the host is missing; for this machine write 127.0.0.1");
     if (p->brackets || is_ip(AF_INET, p->host))
         return true;
-    if (host_is_numeric(p->host, len))
+    if (grammar_host_is_numeric(p->host, len))
         return parts_error(p, "the host is not an IPv4 address, and a name cannot end in a number");
     size_t label = p->host[len - 1] == '.' ? len - 1 : len; /* a resolver takes "name." too */
-    if (!host_name_ok(p->host, label))
+    if (!grammar_host_ok(p->host, label))
         return parts_error(p, "the host is neither an IP address nor a valid name");
     return true;
 }

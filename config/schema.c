@@ -5,10 +5,7 @@
  */
 #include "config/schema.h"
 
-#include <string.h>
-
 #include "config/bind.h"
-#include "config/tree.h"
 #include "config/types.h"
 #include "proxy/base/check.h"
 
@@ -73,7 +70,7 @@ static const struct schema_table log_table = {
 };
 
 static const struct schema_row access_log_rows[] = {
-    {STRING("path", config_access_log, path), .flags = ROW_REQUIRED, .accept = accept_file,
+    {STRING("path", config_access_log, path), .flags = ROW_REQUIRED, .accept = grammar_file,
      .expected = "the path of a file, such as /dev/stdout", .pattern = "^.",
      .doc = "The file that one line a request is appended to."},
     {SCALAR("format", config_access_log, format, struct config_format, type_format), .dflt = "json",
@@ -212,7 +209,7 @@ static const struct schema_table listener_table = {
 
 static const struct schema_row listener_name = {
     STRING(NULL, config_listener, name),
-    .accept = accept_name,
+    .accept = grammar_name,
     .pattern = NAME_PATTERN,
     .expected = "a name",
 };
@@ -230,7 +227,7 @@ static const struct schema_items listener_items = {
 
 static const struct schema_row host_elem = {
     STRING(NULL, config_str, text),
-    .accept = accept_host,
+    .accept = grammar_host,
     .expected = "a host such as shop.example or \"*.example.com\"",
     .pattern = "^(\\*\\.)?[A-Za-z0-9_.-]+$|^\\[[0-9a-fA-F:.]+\\]$",
 };
@@ -298,14 +295,14 @@ static const struct schema_items method_items = {
 
 static const struct schema_row header_name = {
     STRING(NULL, config_header_match, name),
-    .accept = accept_field_name,
+    .accept = grammar_field_name,
     .pattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
     .expected = "the name of a header field",
 };
 
 static const struct schema_row header_elem = {
     STRING(NULL, config_header_match, value),
-    .accept = accept_field_value,
+    .accept = grammar_field_value,
     .expected = "the value of a header field",
 };
 
@@ -319,9 +316,9 @@ static const struct schema_items header_items = {
 };
 
 static const struct schema_row path_rows[] = {
-    {STRING("exact", config_path_match, exact), .accept = accept_path, .pattern = "^/",
+    {STRING("exact", config_path_match, exact), .accept = grammar_path, .pattern = "^/",
      .expected = "a path such as /app", .doc = "This path only."},
-    {STRING("prefix", config_path_match, prefix), .accept = accept_path, .pattern = "^/",
+    {STRING("prefix", config_path_match, prefix), .accept = grammar_path, .pattern = "^/",
      .expected = "a path such as /app",
      .doc = "This path and what is below: /app is /app, /app/ and /app/x, but not /apple."},
 };
@@ -405,7 +402,7 @@ static const struct schema_table retry_table = {
 
 static const struct schema_row target_name = {
     STRING(NULL, config_target, name),
-    .accept = accept_name,
+    .accept = grammar_name,
     .pattern = NAME_PATTERN,
     .expected = "the name of a pool",
 };
@@ -423,7 +420,7 @@ static const struct schema_items target_items = {
 };
 
 static const struct schema_row route_rows[] = {
-    {STRING("name", config_route, name), .accept = accept_name, .pattern = NAME_PATTERN,
+    {STRING("name", config_route, name), .accept = grammar_name, .pattern = NAME_PATTERN,
      .expected = "a name",
      .doc = "What logs and metrics call it; route-1, route-2 and so on by its place if not given."},
     {.key = "match",
@@ -557,7 +554,7 @@ static const struct schema_table pool_table = {
 
 static const struct schema_row pool_name = {
     STRING(NULL, config_pool, name),
-    .accept = accept_name,
+    .accept = grammar_name,
     .pattern = NAME_PATTERN,
     .expected = "a name",
 };
@@ -645,52 +642,3 @@ const struct schema_row schema_root = {
     .table = &config_table,
     .doc = "The configuration of weir.",
 };
-
-const struct schema_row *schema_find(const struct schema_table *table, const char *key)
-{
-    for (size_t i = 0; i < table->row_count; i++)
-        if (strcmp(table->rows[i].key, key) == 0)
-            return &table->rows[i];
-    return NULL;
-}
-
-const struct schema_row *schema_short(const struct schema_table *table)
-{
-    return table->short_key ? schema_find(table, table->short_key) : NULL;
-}
-
-const char *schema_items_of(const struct schema_row *row, const void *obj, size_t *count)
-{
-    const char *items;
-    memcpy(&items, (const char *)obj + row->offset, sizeof(items));
-    memcpy(count, (const char *)obj + row->count_offset, sizeof(*count));
-    return items;
-}
-
-static bool table_is_set(const struct schema_table *t, const void *obj)
-{
-    for (size_t i = 0; i < t->row_count; i++)
-        if (schema_is_set(&t->rows[i], obj))
-            return true;
-    return false;
-}
-
-bool schema_is_set(const struct schema_row *row, const void *obj)
-{
-    size_t count;
-    if (row->applies != NULL && !row->applies(obj))
-        return false;
-    switch (row->shape) {
-    case SHAPE_SCALAR:
-        return row->type->is_set == NULL || row->type->is_set(schema_field(row, obj));
-    case SHAPE_LIST:
-    case SHAPE_MAP:
-        schema_items_of(row, obj, &count);
-        return count > 0;
-    case SHAPE_TABLE:
-        break;
-    }
-    if (row->flags & ROW_SWITCH)
-        return *(const bool *)((const char *)obj + row->present_offset);
-    return table_is_set(row->table, schema_field(row, obj));
-}

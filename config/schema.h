@@ -58,6 +58,7 @@ struct schema_type {
     const char *json_type;           /* in the JSON Schema */
     const char *pattern;             /* of a string in the JSON Schema; NULL: any */
     const struct schema_unit *units; /* numbers with a unit */
+    bool any_text;                   /* what looks like a number could be meant, if it is quoted */
     /* Reads the scalar into the field. False: it was wrong, and has been reported. */
     bool (*parse)(struct bind *b, const struct schema_row *row, const struct tree_node *node,
                   void *field);

@@ -47,8 +47,8 @@ bool type_text(struct bind *b, const struct schema_row *row, const struct tree_n
     *text = node->text;
     if (looks == TREE_LOOKS_STRING)
         return true;
-    if (looks == TREE_LOOKS_NULL)
-        bind_error(b, node->pos, "expected %s; found nothing", type_expected(row));
+    if (looks == TREE_LOOKS_NULL || !row->type->any_text)
+        type_mismatch(b, row, node);
     else
         bind_error(b, node->pos,
                    "expected %s; found %s; to mean the text, write it in quotes: \"%.60s\"",
@@ -289,6 +289,7 @@ static bool string_is_set(const void *field)
 
 const struct schema_type type_string = {
     .name = "string",
+    .any_text = true,
     .expected = "a string",
     .json_type = "string",
     .parse = parse_string,
@@ -316,24 +317,22 @@ static const char *choice_expected(struct bind *b, const struct schema_row *row)
 static const struct schema_choice *find_choice(struct bind *b, const struct schema_row *row,
                                                const struct tree_node *node)
 {
-    const char *text;
-    if (!type_text(b, row, node, &text))
-        return NULL;
     struct suggest s;
-    suggest_init(&s, text);
+    suggest_init(&s, node->text);
     for (const struct schema_choice *c = row->choices; c->name != NULL; c++) {
-        if (strcmp(c->name, text) == 0 && !c->later)
+        bool same = strcmp(c->name, node->text) == 0;
+        if (same && !c->later)
             return c;
-        if (strcmp(c->name, text) == 0) {
+        if (same) {
             bind_error(b, node->pos, "%s is not supported by this version of weir; expected %s",
-                       bind_quote(b, text), choice_expected(b, row));
+                       bind_quote(b, node->text), choice_expected(b, row));
             return NULL;
         }
         if (!c->later)
             suggest_offer(&s, c->name);
     }
     bind_error(b, node->pos, "expected %s; found %s%s", choice_expected(b, row),
-               bind_quote(b, text), bind_suggestion(b, &s));
+               bind_found(b, node), bind_suggestion(b, &s));
     return NULL;
 }
 
@@ -405,6 +404,7 @@ static void print_mode(const struct schema_row *row, const void *field, FILE *ou
 
 const struct schema_type type_mode = {
     .name = "mode",
+    .any_text = true,
     .expected = "permissions in quotes, such as \"0660\"",
     .json_type = "string",
     .pattern = "^0?[0-7]{3}$",

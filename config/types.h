@@ -32,18 +32,18 @@ const char *type_expected(const struct schema_row *row);
 /* "Expected this, found that." */
 void type_mismatch(struct bind *b, const struct schema_row *row, const struct tree_node *node);
 
-/* For rows of strings: see schema_row.accept. */
-bool accept_name(struct bind *b, const struct tree_node *node, const char **text);
-bool accept_host(struct bind *b, const struct tree_node *node, const char **text);
-bool accept_path(struct bind *b, const struct tree_node *node, const char **text);
-bool accept_field_name(struct bind *b, const struct tree_node *node, const char **text);
-bool accept_field_value(struct bind *b, const struct tree_node *node, const char **text);
-bool accept_file(struct bind *b, const struct tree_node *node, const char **text);
+/* What strings may be, for schema_row.accept. In grammar.c. */
+bool grammar_name(struct bind *b, const struct tree_node *node, const char **text);
+bool grammar_host(struct bind *b, const struct tree_node *node, const char **text);
+bool grammar_path(struct bind *b, const struct tree_node *node, const char **text);
+bool grammar_field_name(struct bind *b, const struct tree_node *node, const char **text);
+bool grammar_field_value(struct bind *b, const struct tree_node *node, const char **text);
+bool grammar_file(struct bind *b, const struct tree_node *node, const char **text);
 
 /* Whether every label is made of letters, digits, '-' and '_', and the length is allowed. */
-bool host_name_ok(const char *host, size_t len);
+bool grammar_host_ok(const char *host, size_t len);
 
 /* Whether it has to be an IPv4 address and cannot be a name: its last label is a number. */
-bool host_is_numeric(const char *host, size_t len);
+bool grammar_host_is_numeric(const char *host, size_t len);
 
 #endif

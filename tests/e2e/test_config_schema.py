@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`weir schema` is a JSON Schema that agrees with `weir check` about the examples and about mistakes.
+"""`weir schema` is a JSON Schema that agrees with `weir check` about examples and mistakes.
 
 WEIR names the program; build/weir if it is not set.
 """

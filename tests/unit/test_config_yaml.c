@@ -344,6 +344,8 @@ static void test_file_that_cannot_be_substituted(void **state)
     expect_bad_file("\xed\xa0\x80", 3, "is not UTF-8 text");
     expect_bad_file("\xf4\x90\x80\x80", 4, "is not UTF-8 text");
     expect_bad_file("\xe4\xb8", 2, "is not UTF-8 text");
+    expect_bad_file("\xe4\xb8x", 3, "is not UTF-8 text");
+    expect_bad_file("\xff", 1, "is not UTF-8 text");
 }
 
 static void test_pipe_is_refused_without_waiting_for_it(void **state)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "config/bind.h"
+#include "config/errors.h"
 #include "config/mem.h"
 #include "config/suggest.h"
 #include "proxy/base/check.h"
@@ -87,7 +88,8 @@ static void no_such_pool(struct bind *b, const struct pools *p, const struct con
 {
     struct suggest s;
     suggest_init(&s, t->name);
-    for (size_t i = 0; i < p->count; i++)
+    /* Not once for each of a great many mistakes that nobody will read. */
+    for (size_t i = 0; i < p->count && !config_errors_full(b->errs); i++)
         suggest_offer(&s, p->sorted[i].text);
     bind_error(b, t->pos, "no pool named %s%s", bind_quote(b, t->name), bind_suggestion(b, &s));
 }

@@ -33,7 +33,7 @@ static const char *lower(struct bind *b, const char *text)
 }
 
 /* Names stand in metrics, logs and paths of messages. */
-bool accept_name(struct bind *b, const struct tree_node *node, const char **text)
+bool grammar_name(struct bind *b, const struct tree_node *node, const char **text)
 {
     size_t len = strlen(*text);
     if (len > 0 && len <= MAX_NAME && strspn(*text, LETTERS DIGITS "_.-") == len)
@@ -42,7 +42,7 @@ bool accept_name(struct bind *b, const struct tree_node *node, const char **text
 }
 
 /* Brackets and all; inet_ntop gives the one form that is compared. */
-static bool accept_host_v6(struct bind *b, const struct tree_node *node, const char **text)
+static bool grammar_host_v6(struct bind *b, const struct tree_node *node, const char **text)
 {
     struct in6_addr addr;
     char canonical[INET6_ADDRSTRLEN];
@@ -55,13 +55,13 @@ static bool accept_host_v6(struct bind *b, const struct tree_node *node, const c
     return true;
 }
 
-bool accept_host(struct bind *b, const struct tree_node *node, const char **text)
+bool grammar_host(struct bind *b, const struct tree_node *node, const char **text)
 {
     const char *host = *text = lower(b, *text);
     size_t len = strlen(host);
     struct in_addr v4;
     if (*host == '[')
-        return accept_host_v6(b, node, text);
+        return grammar_host_v6(b, node, text);
     if (strcmp(host, "*") == 0)
         return refuse(b, node, host, "to match every host, leave the key host out");
     if (strchr(host, ':') != NULL)
@@ -71,9 +71,9 @@ bool accept_host(struct bind *b, const struct tree_node *node, const char **text
     size_t wild = span_starts(span_str(host), SPAN_LIT("*.")) ? 2 : 0;
     if (strchr(host + wild, '*') != NULL)
         return refuse(b, node, host, "a '*' can only be the first label, as in *.example.com");
-    if (wild == 0 && host_is_numeric(host, len) && inet_pton(AF_INET, host, &v4) != 1)
+    if (wild == 0 && grammar_host_is_numeric(host, len) && inet_pton(AF_INET, host, &v4) != 1)
         return refuse(b, node, host, "not an IPv4 address, and a name cannot end in a number");
-    if (!host_name_ok(host + wild, len - wild))
+    if (!grammar_host_ok(host + wild, len - wild))
         return refuse(b, node, host,
                       "not a host name; write international names in their xn-- form");
     return true;
@@ -145,7 +145,7 @@ static bool escapes_ok(const char *path)
     return true;
 }
 
-bool accept_path(struct bind *b, const struct tree_node *node, const char **text)
+bool grammar_path(struct bind *b, const struct tree_node *node, const char **text)
 {
     const char *path = *text;
     if (*path != '/')
@@ -167,7 +167,7 @@ bool accept_path(struct bind *b, const struct tree_node *node, const char **text
     return true;
 }
 
-bool accept_field_name(struct bind *b, const struct tree_node *node, const char **text)
+bool grammar_field_name(struct bind *b, const struct tree_node *node, const char **text)
 {
     const char *name = *text = lower(b, *text);
     if (*name == '\0' || name[strspn(name, LETTERS DIGITS "!#$%&'*+-.^_`|~")] != '\0')
@@ -178,7 +178,7 @@ bool accept_field_name(struct bind *b, const struct tree_node *node, const char 
     return true;
 }
 
-bool accept_field_value(struct bind *b, const struct tree_node *node, const char **text)
+bool grammar_field_value(struct bind *b, const struct tree_node *node, const char **text)
 {
     const char *value = *text;
     struct span trimmed = span_trim(span_str(value));
@@ -191,7 +191,7 @@ bool accept_field_value(struct bind *b, const struct tree_node *node, const char
     return true;
 }
 
-bool accept_file(struct bind *b, const struct tree_node *node, const char **text)
+bool grammar_file(struct bind *b, const struct tree_node *node, const char **text)
 {
     if (**text == '\0')
         return refuse(b, node, *text, "expected the path of a file");
