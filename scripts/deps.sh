@@ -186,9 +186,9 @@ install_llhttp_on_debian_12() {
     mapfile -t mirrors < <(debian_mirrors)
     for mirror in "${mirrors[@]}"; do
         fetch_from "$mirror" && fetched=1 && break
-        say "no llhttp for Debian 13 at $mirror"
+        say "could not take Debian 13's llhttp from $mirror"
     done
-    [ -n "$fetched" ] || die "none of apt's Debian 12 mirrors gave Debian 13's libllhttp-dev;" \
+    [ -n "$fetched" ] || die "none of apt's Debian 12 mirrors gave Debian 13's libllhttp-dev (see above);" \
         "install llhttp 9 by hand, from its sources for instance, and run this again"
 
     check_plan "$scratch"/packages/*.deb
