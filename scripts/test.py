@@ -205,11 +205,12 @@ def static(tally):
 
 def unit(tally, mode, names):
     programs = sorted((ROOT / "tests" / "unit").glob("test_*.c"))
+    unknown = set(names) - {p.stem.removeprefix("test_") for p in programs}
+    if unknown or not programs:
+        tally.add(f"{mode} unit", failures=[f"no test {name}" for name in sorted(unknown) or ["at all"]])
+        return
     if names:
         programs = [p for p in programs if p.stem.removeprefix("test_") in names]
-    if not programs:
-        tally.add(f"{mode} unit", failures=["there is no such test" if names else "no tests"])
-        return
     targets = [folder(mode) / "tests" / p.stem for p in programs]
     if not make(tally, mode, *targets):
         return
