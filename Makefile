@@ -72,10 +72,11 @@ all: $(PROGRAMS) ## build/weir, build/hello and build/world (the default)
 # ---- what forces a rebuild ---------------------------------------------------------------------
 
 # $(call keep,TEXT): a recipe that rewrites its target only when TEXT is new, so that whatever
-# depends on the target is remade exactly when TEXT changed.
-keep = @mkdir -p $(@D); \
-       printf '%s\n' '$(subst ','\'',$(1))' >$@.new; \
-       if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+# depends on the target is remade exactly when TEXT changed. Two makes at once don't disturb one
+# another.
+keep = @mkdir -p $(@D); new=$@.$$$$; \
+       printf '%s\n' '$(subst ','\'',$(1))' >$$new; \
+       if cmp -s $$new $@; then rm -f $$new; else mv -f $$new $@; fi
 
 .PHONY: FORCE
 FORCE:
@@ -182,8 +183,7 @@ format-check: ## fail if `make format` would change anything
 
 # For clang-tidy and for editors.
 compile_commands.json: FORCE
-	@scripts/compile-commands.sh '$(CURDIR)' '$(subst ','\'',$(COMPILE))' $(ALL_SRC) >$@.new
-	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+	@scripts/compile-commands.sh '$(CURDIR)' '$(subst ','\'',$(COMPILE))' $(ALL_SRC) >$@
 
 # ---- install -----------------------------------------------------------------------------------
 

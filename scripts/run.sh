@@ -48,13 +48,14 @@ stop_all() {
     rm -rf "$scratch"
 }
 
-# The first signal ends the wait below; a second one does not wait for the drain.
+# The first signal ends the wait below; a later one does not wait for the drain. One that comes
+# with the first is the same wish, sent to make and its children alike.
 on_signal() {
     if [ -z "$stopping" ]; then
-        stopping=1
-        return
+        stopping=$SECONDS
+    elif [ $((SECONDS - stopping)) -ge 2 ] && [ ${#pid_of[@]} -gt 0 ]; then
+        kill -KILL "${pid_of[@]}" 2>/dev/null
     fi
-    [ ${#pid_of[@]} -eq 0 ] || kill -KILL "${pid_of[@]}" 2>/dev/null
 }
 trap 'on_signal' INT TERM HUP
 trap stop_all EXIT
