@@ -22,6 +22,11 @@ scratch=$(mktemp -d) || exit 1
 declare -A pid_of=()
 stopping=
 
+# A pipe that nobody writes to: reading it with a limit waits without a process of its own, and a
+# signal's trap runs at once.
+exec {quiet}<> <(:)
+nap() { read -r -t "$1" -u "$quiet" _ || true; }
+
 say() { echo "run: $*"; }
 complain() { echo "run: $*" >&2; }
 
@@ -34,7 +39,7 @@ stop() {
     local pid=$1 tries=$((stop_limit * 20))
     running "$pid" || return 0
     kill -TERM "$pid" 2>/dev/null
-    while running "$pid" && [ $((tries -= 1)) -gt 0 ]; do sleep 0.05; done
+    while running "$pid" && [ $((tries -= 1)) -gt 0 ]; do nap 0.05; done
     kill -KILL "$pid" 2>/dev/null
     wait "$pid" 2>/dev/null
 }
@@ -74,14 +79,14 @@ holder() {
     inode=$(awk -v port=":$hex" '$4 == "0A" && substr($2, length($2) - 4) == port { print $10; exit }' \
         /proc/net/tcp /proc/net/tcp6 2>/dev/null)
     [ -n "$inode" ] || return 1
-    for link in /proc/[0-9]*/fd/*; do
-        [ "$(readlink "$link" 2>/dev/null)" = "socket:[$inode]" ] || continue
-        pid=${link#/proc/}
-        pid=${pid%%/*}
+    link=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" -print -quit 2>/dev/null)
+    pid=${link#/proc/}
+    pid=${pid%%/*}
+    if [ -n "$pid" ]; then
         echo "process $pid ($(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | cut -c 1-60))"
-        return
-    done
-    echo "a process of another user"
+    else
+        echo "a process of another user"
+    fi
 }
 
 check_ports() {
@@ -109,7 +114,7 @@ start() {
     local name=$1
     shift
     set -m
-    "${tie[@]}" "$@" --ready-file "$scratch/$name.json" </dev/null &
+    "${tie[@]}" "$@" --ready-file "$scratch/$name.json" </dev/null {quiet}<&- &
     pid_of[$name]=$!
     set +m
 }
@@ -124,7 +129,7 @@ await() {
             give_up "$1 ended with status $? instead of starting; its own words are above"
         fi
         [ $((tries -= 1)) -gt 0 ] || give_up "$1 did not listen within $start_limit seconds"
-        sleep 0.05
+        nap 0.05
     done
     # A backend writes "listen":"ADDRESS", weir "listeners":{"NAME":"ADDRESS"}.
     address=$(sed -nE 's/.*"listen(ers)?" *: *(\{ *"[^"]*" *: *)?"([^"]*)".*/\3/p' "$file")
@@ -149,7 +154,7 @@ move_ports() {
 }
 
 main() {
-    local i name address left
+    local i name address
     [ ${#ports[@]} -eq ${#usual[@]} ] || give_up "WEIR_RUN_PORTS takes ${#usual[@]} numbers"
     for i in weir hello world; do
         [ -x "$bin/$i" ] || give_up "$bin/$i is not there: run make"
@@ -174,17 +179,15 @@ run: weir listens on $address. Try:
        curl http://localhost:${address##*:}/world    the two worlds, the less busy one
      Ctrl-C ends it all.
 TRY
-    [ -z "$stopping" ] || exit 0
-    wait -n "${pid_of[@]}"
-    if [ -n "$stopping" ]; then
-        say 'ending'
-        exit 0
-    fi
-    left=
-    for name in "${!pid_of[@]}"; do
-        running "${pid_of[$name]}" || left+=" $name"
+    # Not `wait -n`, which misses a program that ended before it was called.
+    while [ -z "$stopping" ]; do
+        for name in "${!pid_of[@]}"; do
+            running "${pid_of[$name]}" || give_up "$name ended by itself; ending the rest"
+        done
+        nap 0.5
     done
-    give_up "${left# } ended by itself; ending the rest"
+    say 'ending'
+    exit 0
 }
 
 main
