@@ -415,6 +415,8 @@ class AutoUpstream(threading.Thread):
             sock.sendall(answer or b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.body), self.body))
 
     def close(self):
+        if not self.is_alive():
+            return
         os.write(self.wake_w, b"x")
         self.join(5)
         os.close(self.wake_r)
