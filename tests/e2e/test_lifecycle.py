@@ -38,6 +38,14 @@ def test_livez_and_readyz_answer_200(start_weir, auto):
     assert weir.admin_get("/nothing-here").status == 404
 
 
+def test_without_admin_in_the_file_there_is_no_admin_listener(start_weir, auto):
+    weir = start_weir(routes(auto().address, "# admin: none\n"))
+    assert set(json.loads(weir.ready_file.read_text())) - {"admin"} == {"pid", "listeners"}
+    assert weir.admin in (None, "")
+    with weir.client() as c:
+        assert c.get().status == 200
+
+
 def test_the_start_is_summed_up_on_stderr(start_weir, auto):
     up = auto()
     weir = start_weir(routes(up.address), workers=2)
