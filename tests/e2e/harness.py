@@ -75,9 +75,10 @@ class Weir:
             head.append("version: 1")
         if not re.search(r"^workers:", config, re.M):
             head.append(f"workers: {workers or WORKERS}")
-        if not re.search(r"^#? ?admin:", config, re.M):        # "# admin: none" starts one without
+        # "# admin: none" and "# access_log: none" start one without.
+        if not re.search(r"^(# )?admin:", config, re.M):
             head.append('admin: { listen: "127.0.0.1:0" }')
-        if not re.search(r"^access_log:", config, re.M):
+        if not re.search(r"^(# )?access_log:", config, re.M):
             head.append(f"access_log: {{ path: {self.log_path}, format: json }}")
         if not re.search(r"^listeners:", config, re.M):
             head.append('listeners: { web: "127.0.0.1:0" }')
