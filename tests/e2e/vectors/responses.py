@@ -113,7 +113,7 @@ BAD = [
     bad("101 to a request that asked for no upgrade is 502",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
     bad("A close inside the answer's head is 502", "HTTP/1.1 200 OK\r\nContent-", "upstream_closed", then="close"),
-    bad("A close instead of an answer is 502", "H", "upstream_closed", then="close"),
+    bad("A close instead of an answer is 502", "HT", "upstream_closed", then="close"),
     bad("A HEAD's bad answer is a 502 without body", "HTTP/1.1 20 OK\r\n\r\n", method="HEAD"),
 ]
 
