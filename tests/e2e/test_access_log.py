@@ -2,6 +2,7 @@
 """The access log: one line a request, in each format, true to what happened."""
 import json
 import re
+import select
 
 import pytest
 
@@ -36,7 +37,6 @@ def test_a_json_entry_has_all_its_fields_in_order(weir, upstream):
 
 
 def test_times_tell_where_the_time_went(weir, upstream):
-    import select
     with weir.logged() as log, weir.client() as c:
         c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         u = upstream.accept()

@@ -115,7 +115,20 @@ def test_fifty_slow_readers_cost_at_most_their_buffers(weir, upstream):
     weir.wait_metric("weir_requests_in_flight", 0)
 
 
-def test_a_chunked_download_of_unknown_length_arrives_whole(weir, upstream):
+def test_a_client_that_pipelines_and_never_reads_is_held_back(start_weir, auto):
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + bytes(65536)
+    up = auto(lambda _: body)
+    weir = start_weir(f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}\n")
+    peak = Peak(weir)
+    with weir.client(rcvbuf=4096) as c:
+        request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+        assert c.send_until_blocked(request, 32 << 20) < 32 << 20
+        peak.check(1024)
+        c.reset()
+    weir.wait_metric("weir_client_connections", 0)
+
+
+def test_a_large_body_of_unknown_length_arrives_whole(weir, upstream):
     with weir.client() as c:
         c.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n")        # HTTP/1.0: the client sees the bytes themselves
         u = upstream.accept()

@@ -226,7 +226,15 @@ def test_an_http_1_0_clients_stream_of_unknown_length_is_cut_with_a_reset(weir, 
         c.expect_reset()
 
 
-def test_many_clients_at_once_each_get_their_own_answer(weir, auto, start_weir):
+def test_two_hundred_pipelined_requests_are_answered_in_order(start_weir, auto):
+    echo = auto(lambda r: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(r.target), r.target.encode()))
+    own = start_weir(f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{echo.address}' ] }}")
+    with own.client() as c:
+        c.send("".join(f"GET /{i} HTTP/1.1\r\nHost: a\r\n\r\n" for i in range(200)))
+        assert [c.response().body.decode() for _ in range(200)] == [f"/{i}" for i in range(200)]
+
+
+def test_many_clients_at_once_each_get_their_own_answer(auto, start_weir):
     echo = auto(lambda r: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(r.target), r.target.encode()))
     own = start_weir(f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{echo.address}' ] }}")
     clients = [own.client() for _ in range(60)]

@@ -63,7 +63,7 @@ def test_an_idle_weir_ends_at_once_with_0(start_weir, auto, number):
 
 def test_on_sigterm_what_is_in_flight_finishes_and_the_rest_is_closed(start_weir, new_upstream):
     up = new_upstream()
-    weir = start_weir(routes(up.address))
+    weir = start_weir(routes(up.address), workers=1)
     idle, busy = weir.client(), weir.client()
     idle.send("GET /warm HTTP/1.1\r\nHost: a\r\n\r\n")
     u = up.accept()

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Idle upstream connections: kept, picked, given up, and what happens when one dies under a request."""
+"""Idle upstream connections: kept, picked, given up, and what happens when one dies under a request.
+
+They are kept for each worker, so there is one worker here."""
 import time
 
 import pytest
 
-CONFIG = """
-routes: [ { to: app } ]
-pools: { app: [ "$UPSTREAM" ] }
-"""
-
 
 def pool(upstream, options):
     return f"""
+workers: 1
 routes: [ {{ to: app }} ]
 pools: {{ app: {{ endpoints: [ "{upstream.address}" ], upstream: {options} }} }}
 """
@@ -65,8 +63,6 @@ def test_the_next_request_reuses_the_idle_connection(own):
 
 def test_the_connection_used_last_is_used_first(own):
     weir, up = own()
-    if weir.metric("weir_workers") != 1:
-        pytest.skip("idle connections are kept per worker")
     a, b = weir.client(), weir.client()
     ask(a, "/a")
     first = up.accept()
@@ -239,8 +235,6 @@ def test_an_http_1_0_upstream_that_keeps_alive_is_reused(own):
 
 def test_max_idle_bounds_the_idle_connections(own):
     weir, up = own("{ max_idle: 1 }")
-    if weir.metric("weir_workers") != 1:
-        pytest.skip("the bound is per worker")
     clients = [weir.client() for _ in range(3)]
     conns = []
     for c in clients:

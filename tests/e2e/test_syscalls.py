@@ -42,7 +42,7 @@ HELLO_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nHell
 
 def requests(client, request, count):
     for _ in range(count):
-        client.sock.setblocking(True)
+        client.sock.settimeout(10)
         client.sock.sendall(request)
         got = b""
         while b"Hello, World!" not in got or (b"chunked" in got and not got.endswith(b"0\r\n\r\n")):
