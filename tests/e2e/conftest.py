@@ -5,9 +5,9 @@
 
     def test_a_story(weir, upstream): ...
 
-One weir and one scripted upstream serve all the tests of a module (start-up is slow under sanitizers);
-a weir that died is reported by the test in which it died and replaced for the next one. A test that needs
-a weir of its own calls start_weir(yaml).
+One weir and one scripted upstream serve all the tests of a module (start-up is slow under
+sanitizers); a weir that died is reported by the test in which it died and replaced for the next
+one. A test that needs a weir of its own calls start_weir(yaml).
 """
 import shutil
 import sys
@@ -18,9 +18,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import harness  # noqa: E402
-import peers    # noqa: E402
+import peers  # noqa: E402
 
-# Fresh upstream connections for every request: what one test leaves behind can't reach the next one.
+# Fresh upstream connections for every request: what one test leaves behind can't reach the next
+# one.
 DEFAULT = """
 routes: [ { to: app } ]
 pools: { app: { endpoints: [ "$UPSTREAM" ], upstream: { max_idle: 0 } } }
@@ -89,7 +90,7 @@ def weir(_shared):
     yield running
     _shared.upstream.forget()
     if not running.alive():
-        _shared.drop()                       # fails here, in the test that ended it
+        _shared.drop()  # fails here, in the test that ended it
         pytest.fail("weir ended during the test")
 
 
@@ -108,6 +109,7 @@ def start_weir():
         dirs.append(harness.new_tmp())
         started.append(harness.Weir(config, dirs[-1], **options))
         return started[-1]
+
     yield start
     errors = []
     for one in started:
@@ -129,6 +131,7 @@ def closing():
     def register(thing):
         things.append(thing)
         return thing
+
     yield register
     for thing in reversed(things):
         thing.close()

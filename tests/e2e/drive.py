@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs message vectors through weir: many connections at once, both ends in one event loop.
 
-The bytes of a vector go out in pieces. Between two pieces stands a barrier: a full round trip through the
-same weir on another connection, so that weir has really read the first piece before the second is sent.
+The bytes of a vector go out in pieces. Between two pieces stands a barrier: a full round trip
+through the same weir on another connection, so that weir has really read the first piece before the
+second is sent.
 """
 import selectors
 import time
@@ -21,7 +22,7 @@ def whole(data):
 
 
 def bytewise(data):
-    return [data[i:i + 1] for i in range(len(data))]
+    return [data[i : i + 1] for i in range(len(data))]
 
 
 def cut_at(position):
@@ -31,12 +32,13 @@ def cut_at(position):
 @dataclass
 class Job:
     """One vector on one client connection."""
+
     vector: object
     request_cut: object = whole
     answer_cut: object = whole
     label: str = ""
     got: bytearray = field(default_factory=bytearray)
-    end: str = ""                   # "" while open, then "closed" or "reset"
+    end: str = ""  # "" while open, then "closed" or "reset"
     done: bool = False
 
     def __post_init__(self):
@@ -65,8 +67,8 @@ class UpstreamSide:
 
 
 class Drive:
-    """One batch of jobs. All of them may be in the batch only if no two vectors expect the same request
-    at the upstream with different answers."""
+    """One batch of jobs. All of them may be in the batch only if no two vectors expect the same
+    request at the upstream with different answers."""
 
     def __init__(self, weir, upstream):
         self.weir, self.upstream = weir, upstream
@@ -84,20 +86,27 @@ class Drive:
         for job in jobs:
             for ex in job.vector.exchanges:
                 want = wire.expected_normal_form(ex.upstream, wire.parse_request)
-                known = self.exchanges.setdefault(ex.upstream, (wire.pattern(want), want, ex, [], []))
+                known = self.exchanges.setdefault(
+                    ex.upstream, (wire.pattern(want), want, ex, [], [])
+                )
                 assert known[2] == ex, f"same request, other answer in one batch: {job.vector.name}"
                 known[3].append(job)
         try:
             self._open(jobs)
             self._send(jobs)
             self._finish(jobs)
-            return self.problems + [p for job in jobs for p in self._check(job)] + self._leftovers(jobs)
+            return (
+                self.problems
+                + [p for job in jobs for p in self._check(job)]
+                + self._leftovers(jobs)
+            )
         finally:
             for sock in [j.sock for j in jobs] + [s.sock for s in self.sides] + [self.probe]:
                 sock.close()
             self.sel.close()
 
-    # ---- the run ----------------------------------------------------------------------------------
+    # ---- the run
+    # ----------------------------------------------------------------------------------
 
     def _open(self, jobs):
         for job in jobs:
@@ -115,7 +124,7 @@ class Drive:
                         sent = job.sock.send(job.pieces[step])
                         assert sent == len(job.pieces[step])
                     except (BrokenPipeError, ConnectionResetError):
-                        pass                       # it has been answered and closed already
+                        pass  # it has been answered and closed already
             if step + 1 < max(len(j.pieces) for j in jobs):
                 self._barrier()
         for job in jobs:
@@ -149,7 +158,8 @@ class Drive:
         for key, _ in self.sel.select(timeout):
             key.data()
 
-    # ---- events -----------------------------------------------------------------------------------
+    # ---- events
+    # -----------------------------------------------------------------------------------
 
     def _probe_ready(self):
         data = self.probe.recv(65536)
@@ -174,7 +184,9 @@ class Drive:
                 sock.setblocking(False)
                 side = UpstreamSide(sock)
                 self.sides.append(side)
-                self.sel.register(sock, selectors.EVENT_READ, lambda s=side: self._upstream_ready(s))
+                self.sel.register(
+                    sock, selectors.EVENT_READ, lambda s=side: self._upstream_ready(s)
+                )
         except BlockingIOError:
             pass
 
@@ -194,7 +206,7 @@ class Drive:
             side.buf.clear()
             return
         if got:
-            del side.buf[:got[1]]
+            del side.buf[: got[1]]
             self._match(side, got[0])
 
     def _match(self, side, msg):
@@ -211,8 +223,10 @@ class Drive:
                 self._answer(side)
                 return
         near = min(self.exchanges.values(), default=None, key=lambda e: abs(len(e[1]) - len(form)))
-        self.problems.append("the upstream got an unexpected request:\n"
-                             + (wire.diff(near[1], form) if near else repr(form)))
+        self.problems.append(
+            "the upstream got an unexpected request:\n"
+            + (wire.diff(near[1], form) if near else repr(form))
+        )
         side.sock.send(b"HTTP/1.1 500 Unexpected\r\nContent-Length: 0\r\n\r\n")
 
     def _answer(self, side):
@@ -224,9 +238,10 @@ class Drive:
             elif side.close_after:
                 side.sock.shutdown(1)
         except (BrokenPipeError, ConnectionResetError, OSError):
-            side.queue = []                        # weir has given up on this answer
+            side.queue = []  # weir has given up on this answer
 
-    # ---- the verdict ------------------------------------------------------------------------------
+    # ---- the verdict
+    # ------------------------------------------------------------------------------
 
     def _check(self, job):
         try:
@@ -251,19 +266,25 @@ class Drive:
         if own:
             assert responses, "no response from weir"
             last = responses[-1]
-            assert_authored(last, *(v.rejects or v.fails), head=v.methods[-1:] == ["HEAD"] and not v.rejects)
+            assert_authored(
+                last, *(v.rejects or v.fails), head=v.methods[-1:] == ["HEAD"] and not v.rejects
+            )
             if v.rejects:
                 assert last.get("Connection") == "close", last.head
         if v.ends:
             clean = ("closed",) if len(job.pieces) == 1 else ("closed", "reset")
-            assert job.end in clean, f"the connection is {job.end or 'open'} after the last response"
+            assert (
+                job.end in clean
+            ), f"the connection is {job.end or 'open'} after the last response"
         else:
             assert not job.end, f"the connection was {job.end} after the last response"
 
     def _check_cut(self, job):
         """The client can tell: no complete message came out of it."""
         try:
-            responses, _ = wire.parse_responses(bytes(job.got), job.vector.methods, job.end == "closed")
+            responses, _ = wire.parse_responses(
+                bytes(job.got), job.vector.methods, job.end == "closed"
+            )
         except wire.WireError as e:
             if "closed inside" not in str(e):
                 raise
@@ -274,14 +295,21 @@ class Drive:
     def _leftovers(self, jobs):
         """Bytes at the upstream that belong to no whole request."""
         allowed = [wire.pattern(j.vector.starts) for j in jobs if j.vector.starts]
-        bad = [f"an incomplete request at the upstream: {bytes(s.buf)!r}" for s in self.sides
-               if s.buf and not any(p.match(bytes(s.buf)) for p in allowed)]
-        return bad + [f"{len(seen)} instead of {len(of)} of this request reached the upstream: {want!r}"
-                      for _, want, _, of, seen in self.exchanges.values() if len(seen) != len(of)]
+        bad = [
+            f"an incomplete request at the upstream: {bytes(s.buf)!r}"
+            for s in self.sides
+            if s.buf and not any(p.match(bytes(s.buf)) for p in allowed)
+        ]
+        return bad + [
+            f"{len(seen)} instead of {len(of)} of this request reached the upstream: {want!r}"
+            for _, want, _, of, seen in self.exchanges.values()
+            if len(seen) != len(of)
+        ]
 
 
 def _forms(expected, method):
-    """The comparable form of the response(s) in an expectation: interim ones may precede the final one."""
+    """The comparable form of the response(s) in an expectation: interim ones may precede the final
+    one."""
     data = wire.expand(expected)
     out = b""
     while data:
@@ -291,7 +319,7 @@ def _forms(expected, method):
         end = data.index(b"\r\n\r\n") + 4
         out += wire.normal_form(got[0], data[:end])
         consumed_body = got[1] - len(got[0].head)
-        data = data[end + consumed_body:]
+        data = data[end + consumed_body :]
     return out
 
 

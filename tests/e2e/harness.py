@@ -19,15 +19,20 @@ ROOT = Path(__file__).resolve().parents[2]
 WEIR = Path(os.environ.get("WEIR", ROOT / "build" / "weir")).resolve()
 WORKERS = int(os.environ.get("WEIR_WORKERS", "1"))
 
-COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer"
-                        r"|runtime error:|internal error|Assertion|CHECK failed", re.I)
+COMPLAINTS = re.compile(
+    r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer"
+    r"|runtime error:|internal error|Assertion|CHECK failed",
+    re.I,
+)
 
 
 def sanitizer():
     """The sanitizer that weir was built with, or ''."""
     if "san" not in _sanitizer:
         data = WEIR.read_bytes() if WEIR.exists() else b""
-        _sanitizer["san"] = next((n for n in ("asan", "tsan") if f"__{n}_init".encode() in data), "")
+        _sanitizer["san"] = next(
+            (n for n in ("asan", "tsan") if f"__{n}_init".encode() in data), ""
+        )
     return _sanitizer["san"]
 
 
@@ -39,7 +44,9 @@ if sanitizer() and "WEIR_TEST_SLOW" not in os.environ:
 class Weir:
     """One running weir. Use as a context manager: leaving it stops it and checks how it ended."""
 
-    def __init__(self, config, tmp, workers=None, nofile=None, env=None, args=None, preload=None, wrap=()):
+    def __init__(
+        self, config, tmp, workers=None, nofile=None, env=None, args=None, preload=None, wrap=()
+    ):
         self.tmp = Path(tmp)
         self.ready_file = self.tmp / "ready.json"
         self.log_path = self.tmp / "access.log"
@@ -54,9 +61,16 @@ class Weir:
         if preload:
             full_env["LD_PRELOAD"] = str(preload)
         self.proc = subprocess.Popen(
-            [*wrap, str(WEIR), *args], stdin=subprocess.DEVNULL, stdout=open(self.tmp / "stdout", "wb"),
-            stderr=open(self.stderr_path, "wb"), env=full_env, cwd=self.tmp,
-            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None)
+            [*wrap, str(WEIR), *args],
+            stdin=subprocess.DEVNULL,
+            stdout=open(self.tmp / "stdout", "wb"),
+            stderr=open(self.stderr_path, "wb"),
+            env=full_env,
+            cwd=self.tmp,
+            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile)))
+            if nofile
+            else None,
+        )
         self.pid = self.proc.pid
         try:
             self.ready = self._wait_ready()
@@ -68,7 +82,8 @@ class Weir:
         self.admin = self.ready.get("admin")
 
     def _complete(self, config, workers):
-        """The test's YAML, with what every test needs: version, workers, a kernel-chosen admin port, a log."""
+        """The test's YAML, with what every test needs: version, workers, a kernel-chosen admin
+        port, a log."""
         config = config.replace("$TMP", str(self.tmp))
         head = []
         if not re.search(r"^version:", config, re.M):
@@ -93,7 +108,8 @@ class Weir:
             time.sleep(0.002)
         return json.loads(self.ready_file.read_text())
 
-    # ---- talking to it ----------------------------------------------------------------------------
+    # ---- talking to it
+    # ----------------------------------------------------------------------------
 
     def client(self, listener="web", rcvbuf=None):
         return Client(self.listeners[listener], rcvbuf)
@@ -119,6 +135,7 @@ class Weir:
         def there():
             last[:] = [self.metric(name, **labels)]
             return last[0] == value
+
         try:
             wait_for(there, f"{name}{labels} to be {value}", 2)
         except AssertionError:
@@ -126,8 +143,8 @@ class Weir:
 
     @contextmanager
     def counts(self, *reasons, **metrics):
-        """What happens inside adds exactly one to each reason's weir_errors_total (again for each time it
-        is named), and the given amounts to other counters."""
+        """What happens inside adds exactly one to each reason's weir_errors_total (again for each
+        time it is named), and the given amounts to other counters."""
         before = self.metrics()
         yield
         for reason in set(reasons):
@@ -144,11 +161,13 @@ class Weir:
         yield entries
         wait_for(lambda: len(self._log_lines()) >= mark + count, f"{count} access-log lines")
         entries.extend(json.loads(line) for line in self._log_lines()[mark:])
-        assert len(entries) == count, f"{len(entries)} access-log lines instead of {count}: {entries}"
+        assert (
+            len(entries) == count
+        ), f"{len(entries)} access-log lines instead of {count}: {entries}"
 
     def _log_lines(self):
         text = self.log_path.read_text() if self.log_path.exists() else ""
-        return text[:text.rfind("\n") + 1].splitlines()
+        return text[: text.rfind("\n") + 1].splitlines()
 
     def access_log(self, count):
         """The first `count` entries, waited for."""
@@ -160,12 +179,15 @@ class Weir:
 
     def rss(self):
         """Resident memory, in KiB."""
-        return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text()).group(1))
+        return int(
+            re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text()).group(1)
+        )
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    # ---- its end ----------------------------------------------------------------------------------
+    # ---- its end
+    # ----------------------------------------------------------------------------------
 
     def __enter__(self):
         return self
@@ -190,7 +212,8 @@ class Weir:
             raise AssertionError(f"weir did not end in time:\n{self.stderr()[-3000:]}") from None
 
     def stop(self, code=0):
-        """Ends it and checks how: twice SIGTERM, because open conns of a test are no reason to wait."""
+        """Ends it and checks how: twice SIGTERM, because open conns of a test are no reason to
+        wait."""
         if self.ended:
             return
         self.ended = True
@@ -221,9 +244,15 @@ class Weir:
 
 def run_weir(*args, env=None, cwd=None, stdin=None, within=10):
     """A run of weir that ends by itself: its CompletedProcess, text."""
-    return subprocess.run([str(WEIR), *map(str, args)], capture_output=True, text=True, cwd=cwd,
-                          stdin=stdin or subprocess.DEVNULL, env=dict(os.environ, **(env or {})),
-                          timeout=within * peers.SLOW)
+    return subprocess.run(
+        [str(WEIR), *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        stdin=stdin or subprocess.DEVNULL,
+        env=dict(os.environ, **(env or {})),
+        timeout=within * peers.SLOW,
+    )
 
 
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([-+]?(?:[0-9.eE+-]+|Inf|NaN))")
@@ -231,7 +260,8 @@ LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)'
 
 
 def parse_metrics(text):
-    """Prometheus' text format, strictly: each family has HELP and TYPE before its samples, none twice."""
+    """Prometheus' text format, strictly: each family has HELP and TYPE before its samples, none
+    twice."""
     samples, types = {}, {}
     assert text.endswith("\n"), "the last line has no end"
     for line in text.splitlines():
@@ -260,12 +290,24 @@ def sum_of(samples, name, labels):
     return sum(v for (n, have), v in samples.items() if n == name and want <= have)
 
 
-# ---- replies that weir authors ---------------------------------------------------------------------
+# ---- replies that weir authors
+# ---------------------------------------------------------------------
 
-PHRASES = {400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
-           413: "Content Too Large", 414: "URI Too Long", 431: "Request Header Fields Too Large",
-           500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway",
-           503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported"}
+PHRASES = {
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
 # RFC 9209 section 2.3, all of them
 PROXY_ERRORS = """dns_timeout dns_error destination_not_found destination_unavailable
 destination_ip_prohibited destination_ip_unroutable connection_refused connection_terminated
@@ -281,7 +323,9 @@ proxy_loop_detected""".split()
 def assert_authored(response, status, reason, json_body=False, head=False, request_id=None):
     """A reply of weir's own, whole: status line, fields and body as documented."""
     assert (response.status, response.phrase) == (status, PHRASES[status]), response.wire
-    m = re.fullmatch(r'weir; error=([a-z_]+); details="([a-z_]+)"', response.get("Proxy-Status") or "")
+    m = re.fullmatch(
+        r'weir; error=([a-z_]+); details="([a-z_]+)"', response.get("Proxy-Status") or ""
+    )
     assert m and m.group(1) in PROXY_ERRORS, response.head
     assert m.group(2) == reason, f"expected reason {reason}: {response.wire!r}"
     rid = response.get("X-Request-Id")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both ends of a conversation through weir: raw sockets, exact bytes, every wait bounded.
 
-A test plays the client and the upstream itself, in one thread and in the order in which the story goes:
-client.send(), upstream.accept(), conn.expect(), conn.send(), client.response(). Nothing happens behind
-its back, so what it asserts is the order in which things happened.
+A test plays the client and the upstream itself, in one thread and in the order in which the story
+goes: client.send(), upstream.accept(), conn.expect(), conn.send(), client.response(). Nothing
+happens behind its back, so what it asserts is the order in which things happened.
 """
 import errno
 import os
@@ -16,7 +16,7 @@ import time
 
 import wire
 
-SLOW = float(os.environ.get("WEIR_TEST_SLOW", "1"))     # stretches every bound; more for sanitizers
+SLOW = float(os.environ.get("WEIR_TEST_SLOW", "1"))  # stretches every bound; more for sanitizers
 DEADLINE = 5.0
 
 
@@ -47,7 +47,7 @@ class Peer:
     def __init__(self, sock, name):
         self.sock, self.name = sock, name
         self.received = bytearray()
-        self.used = 0                      # how much of `received` the test has looked at
+        self.used = 0  # how much of `received` the test has looked at
         self.eof = False
         sock.setblocking(False)
 
@@ -74,35 +74,40 @@ class Peer:
         until = deadline(within)
         while data:
             try:
-                data = data[self.sock.send(data):]
+                data = data[self.sock.send(data) :]
             except BlockingIOError:
                 left = until - time.monotonic()
                 if left <= 0 or not select.select([], [self.sock], [], left)[1]:
-                    raise AssertionError(f"{self.name}: {len(data)} bytes could not be sent") from None
+                    raise AssertionError(
+                        f"{self.name}: {len(data)} bytes could not be sent"
+                    ) from None
 
     def send_until_blocked(self, data, limit):
         """Sends copies of data until the socket takes no more for a while: the bytes sent."""
         sent = 0
         while sent < limit:
             try:
-                sent += self.sock.send(data[:limit - sent])
+                sent += self.sock.send(data[: limit - sent])
             except BlockingIOError:
                 if not select.select([], [self.sock], [], 0.25 * SLOW)[1]:
                     break
         return sent
 
-    # ---- receiving --------------------------------------------------------------------------------
+    # ---- receiving
+    # --------------------------------------------------------------------------------
 
     @property
     def unread(self):
-        return bytes(self.received[self.used:])
+        return bytes(self.received[self.used :])
 
     def _fill(self, until, what):
         """Waits for more bytes or the end. Fails at the deadline."""
         left = until - time.monotonic()
         if left <= 0 or not select.select([self.sock], [], [], left)[0]:
-            raise AssertionError(f"{self.name}: nothing came in time while waiting for {what}; "
-                                 f"unread so far: {self.unread[:2000]!r}")
+            raise AssertionError(
+                f"{self.name}: nothing came in time while waiting for {what}; "
+                f"unread so far: {self.unread[:2000]!r}"
+            )
         data = self.sock.recv(262144)
         if not data:
             self.eof = True
@@ -132,12 +137,14 @@ class Peer:
         until = deadline(within)
         while len(self.received) - self.used < count:
             if self.eof:
-                raise AssertionError(f"{self.name}: closed {count} bytes short: {self.unread[:2000]!r}")
+                raise AssertionError(
+                    f"{self.name}: closed {count} bytes short: {self.unread[:2000]!r}"
+                )
             self._fill(until, f"{count} bytes")
         return self._take(count)
 
     def _take(self, count):
-        data = bytes(self.received[self.used:self.used + count])
+        data = bytes(self.received[self.used : self.used + count])
         self.used += count
         return data
 
@@ -187,8 +194,11 @@ class Peer:
         return self._take(len(self.received) - self.used)
 
     def assert_open(self):
-        """Not closed, and nothing unread; say a barrier first when weir has to have had its turn."""
-        assert self.poll() == b"" and not self.eof, f"{self.name}: closed, or bytes: {self.unread!r}"
+        """Not closed, and nothing unread; say a barrier first when weir has to have had its
+        turn."""
+        assert (
+            self.poll() == b"" and not self.eof
+        ), f"{self.name}: closed, or bytes: {self.unread!r}"
 
 
 class Client(Peer):
@@ -199,13 +209,16 @@ class Client(Peer):
         self.address = self.sock.getsockname()
 
     def response(self, method="GET", within=DEADLINE):
-        """The next response as a strict parser reads it. 1xx ones are kept in .interim of the final one."""
+        """The next response as a strict parser reads it. 1xx ones are kept in .interim of the final
+        one."""
         until, interim = deadline(within), []
         while True:
             got = wire.parse_response(self.unread, method, self.eof)
             if got is None:
                 if self.eof:
-                    raise AssertionError(f"client: closed before a whole response: {self.unread[:2000]!r}")
+                    raise AssertionError(
+                        f"client: closed before a whole response: {self.unread[:2000]!r}"
+                    )
                 self._fill(until, "a response")
                 continue
             self.used += got[1]
@@ -233,8 +246,9 @@ class Client(Peer):
         """The next response is exactly this one."""
         msg = self.response(method, within)
         closes = msg.framing == "close"
-        wire.assert_message(expected, msg, "response to the client", wire.parse_response,
-                            method=method, eof=closes)
+        wire.assert_message(
+            expected, msg, "response to the client", wire.parse_response, method=method, eof=closes
+        )
         return msg
 
 
@@ -246,7 +260,9 @@ class UpstreamConn(Peer):
         until = deadline(within)
         while (got := wire.parse_request(self.unread)) is None:
             if self.eof:
-                raise AssertionError(f"{self.name}: closed inside a request: {self.unread[:2000]!r}")
+                raise AssertionError(
+                    f"{self.name}: closed inside a request: {self.unread[:2000]!r}"
+                )
             self._fill(until, "a whole request")
         self.used += got[1]
         return got[0]
@@ -264,7 +280,9 @@ class UpstreamConn(Peer):
 
     def answer(self, body=b"ok", status="200 OK", extra=""):
         body = body.encode() if isinstance(body, str) else body
-        self.send(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode() + body)
+        self.send(
+            f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode() + body
+        )
 
 
 class Upstream:
@@ -279,14 +297,18 @@ class Upstream:
             self.sock = socket.socket(family)
             self.sock.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
             self.port = self.sock.getsockname()[1]
-            self.address = f"[::1]:{self.port}" if family == socket.AF_INET6 else f"127.0.0.1:{self.port}"
+            self.address = (
+                f"[::1]:{self.port}" if family == socket.AF_INET6 else f"127.0.0.1:{self.port}"
+            )
         self.sock.listen(4096)
         self.sock.setblocking(False)
         self.conns = []
 
     def accept(self, within=DEADLINE):
         left = deadline(within) - time.monotonic()
-        assert select.select([self.sock], [], [], left)[0], "weir opened no upstream connection in time"
+        assert select.select([self.sock], [], [], left)[
+            0
+        ], "weir opened no upstream connection in time"
         sock, _ = self.sock.accept()
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -355,8 +377,9 @@ class AutoUpstream(threading.Thread):
     def __init__(self, reply=None, body=b"ok", path=None):
         super().__init__(daemon=True)
         self.body = body
-        self.reply = reply or (lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
-                               % (len(body), body))
+        self.reply = reply or (
+            lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
         self.upstream = Upstream(path)
         self.address = self.upstream.address
         self.requests, self.connections, self.held = [], 0, []
@@ -388,7 +411,7 @@ class AutoUpstream(threading.Thread):
             data = sock.recv(65536)
             bufs[sock] += data
             while data and (got := wire.parse_request(bufs[sock])):
-                bufs[sock] = bufs[sock][got[1]:]
+                bufs[sock] = bufs[sock][got[1] :]
                 self.requests.append(got[0])
                 answer = self.reply(got[0])
                 if answer is None:
@@ -412,7 +435,10 @@ class AutoUpstream(threading.Thread):
     def release(self, answer=None):
         held, self.held = self.held, []
         for sock in held:
-            sock.sendall(answer or b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.body), self.body))
+            sock.sendall(
+                answer
+                or b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.body), self.body)
+            )
 
     def close(self):
         if not self.is_alive():

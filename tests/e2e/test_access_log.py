@@ -8,15 +8,37 @@ import pytest
 
 from peers import wait_for
 
-FIELDS = ["time", "id", "client", "listener", "method", "host", "path", "protocol", "route", "pool", "endpoint",
-          "attempts", "status", "bytes_in", "bytes_out", "queue_ms", "connect_ms", "first_byte_ms", "total_ms",
-          "reason", "trail"]
+FIELDS = [
+    "time",
+    "id",
+    "client",
+    "listener",
+    "method",
+    "host",
+    "path",
+    "protocol",
+    "route",
+    "pool",
+    "endpoint",
+    "attempts",
+    "status",
+    "bytes_in",
+    "bytes_out",
+    "queue_ms",
+    "connect_ms",
+    "first_byte_ms",
+    "total_ms",
+    "reason",
+    "trail",
+]
 
 
 def test_a_json_entry_has_all_its_fields_in_order(weir, upstream):
     with weir.client() as c:
         with weir.logged() as log:
-            c.send("POST /x?y=1 HTTP/1.1\r\nHost: Shop.example:80\r\nContent-Length: 5\r\n\r\nhello")
+            c.send(
+                "POST /x?y=1 HTTP/1.1\r\nHost: Shop.example:80\r\nContent-Length: 5\r\n\r\nhello"
+            )
             u = upstream.accept()
             request_id = u.request().get("X-Request-Id")
             u.answer("hello, world!", "201 Created")
@@ -26,11 +48,24 @@ def test_a_json_entry_has_all_its_fields_in_order(weir, upstream):
         assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
         assert entry["id"] == request_id
         assert entry["client"] == "%s:%d" % c.address
-        assert (entry["listener"], entry["method"], entry["path"], entry["protocol"]) \
-            == ("web", "POST", "/x?y=1", "HTTP/1.1")
+        assert (entry["listener"], entry["method"], entry["path"], entry["protocol"]) == (
+            "web",
+            "POST",
+            "/x?y=1",
+            "HTTP/1.1",
+        )
         assert entry["host"].lower() in ("shop.example:80", "shop.example")
-        assert (entry["route"], entry["pool"], entry["endpoint"]) == ("route-1", "app", upstream.address)
-        assert (entry["attempts"], entry["status"], entry["bytes_in"], entry["bytes_out"]) == (1, 201, 5, 13)
+        assert (entry["route"], entry["pool"], entry["endpoint"]) == (
+            "route-1",
+            "app",
+            upstream.address,
+        )
+        assert (entry["attempts"], entry["status"], entry["bytes_in"], entry["bytes_out"]) == (
+            1,
+            201,
+            5,
+            13,
+        )
         assert (entry["reason"], entry["trail"]) == ("", [])
         assert 0 <= entry["queue_ms"] and 0 <= entry["connect_ms"] <= entry["total_ms"]
         assert 0 < entry["first_byte_ms"] <= entry["total_ms"] < 5000
@@ -41,10 +76,10 @@ def test_times_tell_where_the_time_went(weir, upstream):
         c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         u = upstream.accept()
         u.request()
-        select.select([c.sock], [], [], 0.1)                      # the upstream thinks
+        select.select([c.sock], [], [], 0.1)  # the upstream thinks
         u.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
         c.recv_until(b"\r\n\r\n")
-        select.select([c.sock], [], [], 0.1)                      # and writes slowly
+        select.select([c.sock], [], [], 0.1)  # and writes slowly
         u.send("ok")
         c.expect("ok")
     assert 90 <= log[0]["first_byte_ms"] <= log[0]["total_ms"] - 90
@@ -53,7 +88,9 @@ def test_times_tell_where_the_time_went(weir, upstream):
 
 def test_bytes_are_those_of_bodies_without_chunk_framing(weir, upstream):
     with weir.logged() as log, weir.client() as c:
-        c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        c.send(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+        )
         u = upstream.accept()
         u.request()
         u.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n1234567\r\n0\r\n\r\n")
@@ -96,15 +133,20 @@ def test_what_a_client_sends_can_not_break_a_line(weir, upstream):
 @pytest.fixture
 def formatted(start_weir, auto, tmp):
     """formatted(format): (weir, lines()) with an access log in that format."""
+
     def make(text):
         path = tmp / "formatted.log"
-        weir = start_weir(f"access_log: {{ path: {path}, format: {json.dumps(text)} }}\n"
-                          f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{auto().address}' ] }}\n")
+        weir = start_weir(
+            f"access_log: {{ path: {path}, format: {json.dumps(text)} }}\n"
+            f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{auto().address}' ] }}\n"
+        )
 
         def line():
             wait_for(lambda: path.exists() and path.read_bytes().endswith(b"\n"), "a log line")
             return path.read_text().splitlines()[0]
+
         return weir, line
+
     return make
 
 
@@ -112,8 +154,11 @@ def test_clf_is_apaches_combined_format(formatted):
     weir, line = formatted("clf")
     with weir.client() as c:
         assert c.get("/x?y", extra='User-Agent: me "x"\r\nReferer: http://r/\r\n').status == 200
-    assert re.fullmatch(r'127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/20\d\d:\d\d:\d\d:\d\d \+0000\] '
-                        r'"GET /x\?y HTTP/1\.1" 200 2 "http://r/" "me \\(?:"|x22)x\\(?:"|x22)"', line()), line()
+    assert re.fullmatch(
+        r"127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/20\d\d:\d\d:\d\d:\d\d \+0000\] "
+        r'"GET /x\?y HTTP/1\.1" 200 2 "http://r/" "me \\(?:"|x22)x\\(?:"|x22)"',
+        line(),
+    ), line()
 
 
 def test_a_template_writes_the_fields_it_names(formatted):
@@ -124,7 +169,9 @@ def test_a_template_writes_the_fields_it_names(formatted):
 
 
 def test_the_log_goes_to_stdout_when_told(start_weir, auto):
-    weir = start_weir(f"access_log: /dev/stdout\nroutes: [ {{ to: app }} ]\npools: {{ app: [ '{auto().address}' ] }}\n")
+    weir = start_weir(
+        f"access_log: /dev/stdout\nroutes: [ {{ to: app }} ]\npools: {{ app: [ '{auto().address}' ] }}\n"
+    )
     with weir.client() as c:
         assert c.get("/out").status == 200
     weir.stop()

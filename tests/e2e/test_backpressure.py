@@ -104,7 +104,7 @@ def test_fifty_slow_readers_cost_at_most_their_buffers(weir, upstream):
     peak = Peak(weir)
     pairs = [start_download(weir, upstream, BIG, rcvbuf=4096) for _ in range(50)]
     for _, u in pairs:
-        u.sock.setsockopt(1, 7, 65536)                 # SO_SNDBUF: the kernel's share is not the point here
+        u.sock.setsockopt(1, 7, 65536)  # SO_SNDBUF: the kernel's share is not the point here
         u.send_until_blocked(bytes(1 << 20), 16 << 20)
     peak.look()
     per_conn = (peak.most - peak.start) / 50
@@ -130,7 +130,9 @@ def test_a_client_that_pipelines_and_never_reads_is_held_back(start_weir, auto):
 
 def test_a_large_body_of_unknown_length_arrives_whole(weir, upstream):
     with weir.client() as c:
-        c.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n")        # HTTP/1.0: the client sees the bytes themselves
+        c.send(
+            "GET / HTTP/1.0\r\nHost: a\r\n\r\n"
+        )  # HTTP/1.0: the client sees the bytes themselves
         u = upstream.accept()
         u.request()
         u.send("HTTP/1.1 200 OK\r\n\r\n")

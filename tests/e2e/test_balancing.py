@@ -8,8 +8,10 @@ from peers import wait_for
 
 
 def config(endpoints, balance):
-    return (f"workers: 1\nroutes: [ {{ to: app }} ]\n"
-            f"pools: {{ app: {{ balance: {balance}, endpoints: [ {', '.join(endpoints)} ] }} }}\n")
+    return (
+        f"workers: 1\nroutes: [ {{ to: app }} ]\n"
+        f"pools: {{ app: {{ balance: {balance}, endpoints: [ {', '.join(endpoints)} ] }} }}\n"
+    )
 
 
 def weighted(up, weight):
@@ -19,9 +21,11 @@ def weighted(up, weight):
 @pytest.fixture
 def balanced(start_weir, auto):
     """balanced(balance, weights): (weir, upstreams a, b, c...) with endpoints of these weights."""
+
     def make(balance, *weights, reply=None):
         ups = [auto(body=bytes([97 + i]), reply=reply) for i in range(len(weights))]
         return start_weir(config([weighted(u, w) for u, w in zip(ups, weights)], balance)), ups
+
     return make
 
 
@@ -33,7 +37,7 @@ def draw(weir, count):
 def test_round_robin_takes_turns(balanced):
     weir, _ = balanced("round_robin", 1, 1, 1)
     got = draw(weir, 30)
-    assert len({got[i:i + 3] for i in range(0, 30, 3)}) == 1 and set(got[:3]) == set("abc")
+    assert len({got[i : i + 3] for i in range(0, 30, 3)}) == 1 and set(got[:3]) == set("abc")
 
 
 def test_round_robin_with_weights_is_smooth_and_exact(balanced):
@@ -63,7 +67,9 @@ def test_random_follows_the_weights(balanced):
 
 
 def hold_unless_fast(request):
-    return b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfast" if request.target == "/fast" else None
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfast" if request.target == "/fast" else None
+    )
 
 
 @pytest.mark.parametrize("balance", ["least_conn", "p2c"])
@@ -102,7 +108,9 @@ def test_least_conn_takes_turns_when_nothing_is_in_flight(balanced):
 
 def test_least_conn_counts_across_workers(start_weir, auto):
     ups = [auto(reply=hold_unless_fast) for _ in range(2)]
-    weir = start_weir(config([weighted(u, 1) for u in ups], "least_conn").replace("workers: 1", "workers: 4"))
+    weir = start_weir(
+        config([weighted(u, 1) for u in ups], "least_conn").replace("workers: 1", "workers: 4")
+    )
     clients = [weir.client() for _ in range(12)]
     for n, c in enumerate(clients, 1):
         c.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -131,12 +139,14 @@ def test_a_weighted_split_sends_each_pool_its_share(start_weir, auto):
 
 def test_a_part_without_endpoint_gets_its_share_of_503(start_weir, auto):
     up = auto()
-    weir = start_weir(f"""
+    weir = start_weir(
+        f"""
 routes: [ {{ to: {{ good: 50, gone: 50 }} }} ]
 pools:
   good: [ "{up.address}" ]
   gone: {{ endpoints: [ {{ address: "127.0.0.1:1", weight: 0 }} ] }}
-""")
+"""
+    )
     with weir.client() as c:
         got = Counter(c.get().status for _ in range(200))
     assert set(got) == {200, 503} and 45 <= got[503] <= 155, f"{got}: not re-spread, sigma 7"

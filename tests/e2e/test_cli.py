@@ -26,6 +26,7 @@ def file(tmp):
         path = tmp / name
         path.write_text(text)
         return path
+
     return write
 
 
@@ -44,9 +45,23 @@ def test_help_explains_every_verb(verb):
         assert all(v in got.stdout for v in ("run", "check", "schema", "version", "help", "proxy"))
 
 
-@pytest.mark.parametrize("args", [[], ["frobnicate"], ["run"], ["check"], ["run", "-c"], ["help", "frobnicate"],
-                                  ["run", "-c", "x", "--frobnicate"], ["check", "a", "b"], ["proxy"],
-                                  ["proxy", "--from", "127.0.0.1:0"], ["schema", "x"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["frobnicate"],
+        ["run"],
+        ["check"],
+        ["run", "-c"],
+        ["help", "frobnicate"],
+        ["run", "-c", "x", "--frobnicate"],
+        ["check", "a", "b"],
+        ["proxy"],
+        ["proxy", "--from", "127.0.0.1:0"],
+        ["schema", "x"],
+    ],
+    ids=" ".join,
+)
 def test_wrong_usage_exits_2_and_says_so_on_stderr(args):
     got = run_weir(*args)
     assert got.returncode == 2 and got.stdout == "" and got.stderr
@@ -62,7 +77,8 @@ def test_check_of_a_good_file_exits_0(file):
 
 
 def test_check_reports_every_error_with_its_place_and_exits_1(file):
-    path = file("""version: 1
+    path = file(
+        """version: 1
 listeners: { web: "127.0.0.1:0" }
 timeouts:
   request_head: 10
@@ -70,21 +86,35 @@ timeouts:
 routes:
   - { to: nowhere }
 pools: { app: [ "127.0.0.1:8080" ] }
-""")
+"""
+    )
     got = run_weir("check", path)
     assert got.returncode == 1
     text = got.stdout + got.stderr
     assert re.search(rf"{re.escape(str(path))}:4:17\b.*timeouts\.request_head", text), text
-    assert re.search(rf"{re.escape(str(path))}:5:3\b.*respose_head", text) and "response_head" in text, text
+    assert (
+        re.search(rf"{re.escape(str(path))}:5:3\b.*respose_head", text) and "response_head" in text
+    ), text
     assert re.search(rf"{re.escape(str(path))}:7:11\b", text) and "nowhere" in text, text
 
 
-@pytest.mark.parametrize("change,line", [
-    (("version: 1\n", ""), None), (("version: 1", "version: 2"), 1), (("version: 1", "version: one"), 1),
-    (('"127.0.0.1:0"', "yes"), 2), (("127.0.0.1:0", "127.0.0.1:99999"), 2), (("routes", "rotues"), 3),
-    (("pools: {", "listeners: {} #"), None), (("127.0.0.1:8081", ":0"), 4), (("{ to: app }", "{ to: [ app ] }"), 3),
-    (("{ to: app }", "{ to: app, to: app }"), 3), (("version: 1", "version: 1\n\tx: 1"), 2),
-], ids=lambda v: str(v[1])[:24] if isinstance(v, tuple) else "")
+@pytest.mark.parametrize(
+    "change,line",
+    [
+        (("version: 1\n", ""), None),
+        (("version: 1", "version: 2"), 1),
+        (("version: 1", "version: one"), 1),
+        (('"127.0.0.1:0"', "yes"), 2),
+        (("127.0.0.1:0", "127.0.0.1:99999"), 2),
+        (("routes", "rotues"), 3),
+        (("pools: {", "listeners: {} #"), None),
+        (("127.0.0.1:8081", ":0"), 4),
+        (("{ to: app }", "{ to: [ app ] }"), 3),
+        (("{ to: app }", "{ to: app, to: app }"), 3),
+        (("version: 1", "version: 1\n\tx: 1"), 2),
+    ],
+    ids=lambda v: str(v[1])[:24] if isinstance(v, tuple) else "",
+)
 def test_a_malformed_file_neither_checks_nor_starts(file, change, line):
     path = file(GOOD.replace(*change))
     for args in (["check", path], ["run", "-c", path]):
@@ -100,7 +130,10 @@ def test_a_missing_file_exits_1(tmp):
 
 
 def test_a_rule_that_can_never_win_is_a_warning_and_not_an_error(file):
-    got = run_weir("check", file(GOOD.replace("{ to: app }", "{ name: first, to: app }, { name: shadowed, to: app }")))
+    got = run_weir(
+        "check",
+        file(GOOD.replace("{ to: app }", "{ name: first, to: app }, { name: shadowed, to: app }")),
+    )
     assert got.returncode == 0
     assert "shadowed" in got.stderr + got.stdout and "warning" in (got.stderr + got.stdout).lower()
 
@@ -150,8 +183,20 @@ def test_proxy_serves_without_a_file(auto, tmp):
     ups = [auto(body=b"a"), auto(body=b"b")]
     path = tmp / "p.sock"
     with open(tmp / "err", "wb") as err:
-        proc = subprocess.Popen([str(harness.WEIR), "proxy", "--from", f"unix:{path}", "--to", ups[0].address,
-                                 "--to", ups[1].address], stdout=subprocess.DEVNULL, stderr=err)
+        proc = subprocess.Popen(
+            [
+                str(harness.WEIR),
+                "proxy",
+                "--from",
+                f"unix:{path}",
+                "--to",
+                ups[0].address,
+                "--to",
+                ups[1].address,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+        )
     try:
         with wait_for(lambda: dial(f"unix:{path}"), "weir to listen") as c:
             got = {c.get().body for _ in range(40)}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order in which things happen between client and upstream: streaming, Expect, early answers, aborts."""
+"""The order in which things happen between client and upstream: streaming, Expect, early answers,
+aborts."""
 import pytest
 
 import wire
@@ -79,7 +80,9 @@ def test_100_continue_is_asked_of_the_upstream_and_its_answer_passed_on(weir, up
     with weir.client() as c:
         c.send(post(5, "Expect: 100-continue\r\n"))
         u = upstream.accept()
-        u.expect("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n{fwd:a}\r\n\r\n")
+        u.expect(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n{fwd:a}\r\n\r\n"
+        )
         u.send("HTTP/1.1 100 Continue\r\n\r\n")
         assert c.interim().status == 100
         c.send("hello")
@@ -107,7 +110,7 @@ def test_a_final_answer_instead_of_100_is_passed_on_and_no_body_is_asked_for(wei
         u.answer("no", "417 Expectation Failed")
         response = c.response()
         assert response.status == 417 and response.interim == []
-        assert u.expect_ended() == b""            # half a request was sent on it: it can't be used again
+        assert u.expect_ended() == b""  # half a request was sent on it: it can't be used again
 
 
 def test_103_is_passed_on_at_once(weir, upstream):
@@ -200,8 +203,11 @@ def test_an_upstream_reset_inside_the_body_cuts_the_clients_stream(weir, upstrea
     assert (log[0]["status"], log[0]["reason"]) == (200, "upstream_reset")
 
 
-@pytest.mark.parametrize("bytes_", ["zz\r\n", "3\r\nabcX", "3\nabc\r\n", "0\r\nX(: 1\r\n\r\n", "0\r\n\n"],
-                         ids=["size", "end", "LF", "trailer", "terminator"])
+@pytest.mark.parametrize(
+    "bytes_",
+    ["zz\r\n", "3\r\nabcX", "3\nabc\r\n", "0\r\nX(: 1\r\n\r\n", "0\r\n\n"],
+    ids=["size", "end", "LF", "trailer", "terminator"],
+)
 def test_a_bad_chunk_inside_an_answer_cuts_the_clients_stream(weir, upstream, bytes_):
     with weir.counts("bad_response"), weir.client() as c:
         c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -227,7 +233,10 @@ def test_an_http_1_0_clients_stream_of_unknown_length_is_cut_with_a_reset(weir, 
 
 
 def test_two_hundred_pipelined_requests_are_answered_in_order(start_weir, auto):
-    echo = auto(lambda r: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(r.target), r.target.encode()))
+    echo = auto(
+        lambda r: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(r.target), r.target.encode())
+    )
     own = start_weir(f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{echo.address}' ] }}")
     with own.client() as c:
         c.send("".join(f"GET /{i} HTTP/1.1\r\nHost: a\r\n\r\n" for i in range(200)))
@@ -235,7 +244,10 @@ def test_two_hundred_pipelined_requests_are_answered_in_order(start_weir, auto):
 
 
 def test_many_clients_at_once_each_get_their_own_answer(auto, start_weir):
-    echo = auto(lambda r: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(r.target), r.target.encode()))
+    echo = auto(
+        lambda r: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(r.target), r.target.encode())
+    )
     own = start_weir(f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{echo.address}' ] }}")
     clients = [own.client() for _ in range(60)]
     for turn in range(5):

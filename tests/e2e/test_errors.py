@@ -21,8 +21,13 @@ def test_no_route_is_404(weir, upstream):
         assert_authored(c.get("/nowhere"), 404, "no_route")
         c.assert_open()
     upstream.assert_untouched()
-    assert (log[0]["status"], log[0]["reason"], log[0]["route"], log[0]["pool"], log[0]["endpoint"]) \
-        == (404, "no_route", "", "", "")
+    assert (
+        log[0]["status"],
+        log[0]["reason"],
+        log[0]["route"],
+        log[0]["pool"],
+        log[0]["endpoint"],
+    ) == (404, "no_route", "", "", "")
     assert log[0]["attempts"] == 0
 
 
@@ -39,23 +44,44 @@ def test_no_usable_endpoint_is_503_with_retry_after(weir):
     with weir.counts("no_endpoint"), weir.logged() as log, weir.client() as c:
         assert assert_authored(c.get("/empty"), 503, "no_endpoint") == "destination_unavailable"
         c.assert_open()
-    assert (log[0]["reason"], log[0]["route"], log[0]["pool"], log[0]["endpoint"]) \
-        == ("no_endpoint", "route-2", "empty", "")
+    assert (log[0]["reason"], log[0]["route"], log[0]["pool"], log[0]["endpoint"]) == (
+        "no_endpoint",
+        "route-2",
+        "empty",
+        "",
+    )
 
 
-@pytest.mark.parametrize("accept,is_json", [
-    ("application/json", True), ("Application/JSON", True), ("application/json, text/plain;q=0.5", True),
-    ("text/plain;q=0.1, application/json;q=0.2", True), ("text/plain, application/json;q=0.9", False),
-    ("text/html,application/xhtml+xml,*/*;q=0.8", False), ("*/*", False), ("text/plain", False),
-    ("application/json;q=0", False), ("application/jsonx", False)])
+@pytest.mark.parametrize(
+    "accept,is_json",
+    [
+        ("application/json", True),
+        ("Application/JSON", True),
+        ("application/json, text/plain;q=0.5", True),
+        ("text/plain;q=0.1, application/json;q=0.2", True),
+        ("text/plain, application/json;q=0.9", False),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
+        ("*/*", False),
+        ("text/plain", False),
+        ("application/json;q=0", False),
+        ("application/jsonx", False),
+    ],
+)
 def test_errors_are_json_when_accept_prefers_it(weir, accept, is_json):
     with weir.client() as c:
-        assert_authored(c.get("/nowhere", extra=f"Accept: {accept}\r\n"), 404, "no_route", json_body=is_json)
+        assert_authored(
+            c.get("/nowhere", extra=f"Accept: {accept}\r\n"), 404, "no_route", json_body=is_json
+        )
 
 
 def test_errors_carry_the_clients_request_id(weir):
     with weir.logged() as log, weir.client() as c:
-        assert_authored(c.get("/nowhere", extra="X-Request-Id: mine-7\r\n"), 404, "no_route", request_id="mine-7")
+        assert_authored(
+            c.get("/nowhere", extra="X-Request-Id: mine-7\r\n"),
+            404,
+            "no_route",
+            request_id="mine-7",
+        )
     assert log[0]["id"] == "mine-7"
 
 
@@ -67,8 +93,10 @@ def test_errors_with_a_made_request_id_log_the_same_one(weir):
 
 def test_a_body_of_a_request_that_fails_does_not_become_the_next_request(weir, upstream):
     with weir.client() as c:
-        c.send("POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 36\r\n\r\n"
-               "GET /app HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n")
+        c.send(
+            "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 36\r\n\r\n"
+            "GET /app HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n"
+        )
         response = c.response("POST")
         assert_authored(response, 404, "no_route")
         if response.get("Connection") == "close":
@@ -91,13 +119,16 @@ def test_connect_is_405_even_where_no_route_matches(weir):
         c.expect_closed()
 
 
-# ---- connection failures ---------------------------------------------------------------------------
+# ---- connection failures
+# ---------------------------------------------------------------------------
 
 
 def config(*endpoints, attempts=None, balance="round_robin"):
     retry = f", retry: {{ attempts: {attempts} }}" if attempts is not None else ""
-    return (f"routes: [ {{ to: app{retry} }} ]\n"
-            f"pools: {{ app: {{ balance: {balance}, endpoints: [ {', '.join(map(repr, endpoints))} ] }} }}\n")
+    return (
+        f"routes: [ {{ to: app{retry} }} ]\n"
+        f"pools: {{ app: {{ balance: {balance}, endpoints: [ {', '.join(map(repr, endpoints))} ] }} }}\n"
+    )
 
 
 def test_a_refused_connection_is_502(start_weir, closing):
@@ -148,7 +179,11 @@ def test_attempts_bound_the_tries_and_no_endpoint_is_tried_twice(start_weir, clo
         assert_authored(c.get(), 502, "connect_refused")
     assert log[0]["attempts"] == 3
     tried = [t.split(" ")[1] for t in log[0]["trail"]]
-    assert len(tried) >= 2 and len(set(tried)) == len(tried) and set(tried) <= {d.address for d in downs}
+    assert (
+        len(tried) >= 2
+        and len(set(tried)) == len(tried)
+        and set(tried) <= {d.address for d in downs}
+    )
 
 
 def test_more_attempts_than_endpoints_end_with_the_endpoints(start_weir, closing):
@@ -163,7 +198,7 @@ def test_a_body_that_is_still_coming_survives_the_retry(start_weir, closing, new
     down, up = closing(RefusedEndpoint()), new_upstream()
     weir = start_weir(config(down.address, up.address))
     with weir.client() as c:
-        for _ in range(2):                                 # one of the two starts at the refused one
+        for _ in range(2):  # one of the two starts at the refused one
             c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nfirst")
             u = up.accept() if not up.conns else up.conns[0]
             u.head()
@@ -181,7 +216,10 @@ def test_a_post_that_the_upstream_drops_is_502(weir, upstream, how, reason):
         u = upstream.accept()
         u.request()
         getattr(u, how)()
-        assert assert_authored(c.response(), 502, reason) in ("connection_terminated", "http_response_incomplete")
+        assert assert_authored(c.response(), 502, reason) in (
+            "connection_terminated",
+            "http_response_incomplete",
+        )
         c.assert_open()
     assert log[0]["reason"] == reason
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is believed about the client, and what is added about it. The plain cases are message vectors."""
+"""Who is believed about the client, and what is added about it. The plain cases are message
+vectors."""
 import re
 import stat
 import os
@@ -38,8 +39,10 @@ def elements(request, name):
     return [e.strip() for v in request.all(name) for e in v.split(",")]
 
 
-CLAIMS = ("X-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nX-Forwarded-Proto: https\r\n"
-          "X-Forwarded-Host: public.example\r\n")
+CLAIMS = (
+    "X-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nX-Forwarded-Proto: https\r\n"
+    "X-Forwarded-Host: public.example\r\n"
+)
 
 
 def test_a_trusted_peers_claims_are_kept_and_its_address_appended(weir, upstream):
@@ -50,7 +53,12 @@ def test_a_trusted_peers_claims_are_kept_and_its_address_appended(weir, upstream
 
 
 def test_several_x_forwarded_for_fields_of_a_trusted_peer_keep_their_order(weir, upstream):
-    request = forwarded(weir, upstream, "trusting", "X-Forwarded-For: 1.1.1.1\r\nA: b\r\nx-forwarded-for: 2.2.2.2\r\n")
+    request = forwarded(
+        weir,
+        upstream,
+        "trusting",
+        "X-Forwarded-For: 1.1.1.1\r\nA: b\r\nx-forwarded-for: 2.2.2.2\r\n",
+    )
     assert elements(request, "X-Forwarded-For") == ["1.1.1.1", "2.2.2.2", "127.0.0.1"]
 
 
@@ -65,8 +73,11 @@ def test_a_peer_outside_trusted_proxies_is_not_believed(weir, upstream):
 
 
 def test_trusted_proxies_holds_v6_addresses(weir, upstream):
-    assert elements(forwarded(weir, upstream, "trusting_v6", CLAIMS), "X-Forwarded-For") \
-        == ["1.2.3.4", "5.6.7.8", "::1"]
+    assert elements(forwarded(weir, upstream, "trusting_v6", CLAIMS), "X-Forwarded-For") == [
+        "1.2.3.4",
+        "5.6.7.8",
+        "::1",
+    ]
 
 
 def test_trusted_proxies_unix_believes_the_peers_of_a_unix_listener(weir, upstream):
@@ -86,12 +97,17 @@ def test_a_client_on_a_unix_listener_is_named_unix(weir, upstream):
 def test_the_unix_sockets_mode_is_as_configured(weir):
     def mode(name):
         return stat.S_IMODE(os.stat(weir.listeners[name].removeprefix("unix:")).st_mode)
+
     assert (mode("local"), mode("trusting_unix")) == (0o660, 0o600)
 
 
 def pairs(value):
-    return dict(re.fullmatch(r'([a-z]+)=(?:"([^"]*)"|([^";,]*))', p.strip()).group(1, 2)
-                if '"' in p else p.strip().split("=") for p in value.split(";"))
+    return dict(
+        re.fullmatch(r'([a-z]+)=(?:"([^"]*)"|([^";,]*))', p.strip()).group(1, 2)
+        if '"' in p
+        else p.strip().split("=")
+        for p in value.split(";")
+    )
 
 
 def test_forwarded_is_emitted_when_opted_in(weir, upstream):
@@ -110,8 +126,15 @@ def test_forwarded_of_an_untrusted_peer_is_replaced(weir, upstream):
 
 
 def test_forwarded_is_appended_to_a_trusted_peers(weir, upstream):
-    got = elements(forwarded(weir, upstream, "opted_trusting", "Forwarded: for=6.6.6.6;proto=https\r\n"), "Forwarded")
-    assert got[0] == "for=6.6.6.6;proto=https" and pairs(got[1])["for"] == "127.0.0.1" and len(got) == 2
+    got = elements(
+        forwarded(weir, upstream, "opted_trusting", "Forwarded: for=6.6.6.6;proto=https\r\n"),
+        "Forwarded",
+    )
+    assert (
+        got[0] == "for=6.6.6.6;proto=https"
+        and pairs(got[1])["for"] == "127.0.0.1"
+        and len(got) == 2
+    )
 
 
 def test_via_is_emitted_when_opted_in_with_the_received_version(weir, upstream):
@@ -134,14 +157,17 @@ def test_the_logged_request_id_is_the_one_that_the_upstream_got(weir, upstream):
         made = forwarded(weir, upstream, "web").get("X-Request-Id")
     assert log[0]["id"] == made
     with weir.logged() as log:
-        assert forwarded(weir, upstream, "web", "X-Request-Id: mine-1\r\n").get("X-Request-Id") == "mine-1"
+        assert (
+            forwarded(weir, upstream, "web", "X-Request-Id: mine-1\r\n").get("X-Request-Id")
+            == "mine-1"
+        )
     assert log[0]["id"] == "mine-1"
 
 
 def test_request_ids_are_never_the_same_and_rise_with_time(weir, upstream):
     ids = [forwarded(weir, upstream, "web").get("X-Request-Id") for _ in range(20)]
     assert len(set(ids)) == 20
-    stamps = [int(i.replace("-", "")[:12], 16) for i in ids]     # UUIDv7: milliseconds first
+    stamps = [int(i.replace("-", "")[:12], 16) for i in ids]  # UUIDv7: milliseconds first
     assert stamps == sorted(stamps)
 
 

@@ -132,7 +132,9 @@ def test_a_second_sigterm_exits_now(start_weir, new_upstream):
     weir.assert_clean()
 
 
-def test_requests_on_a_keep_alive_connection_during_the_drain_are_served_or_refused_cleanly(start_weir, auto):
+def test_requests_on_a_keep_alive_connection_during_the_drain_are_served_or_refused_cleanly(
+    start_weir, auto
+):
     weir = start_weir(routes(auto().address))
     with weir.client() as c:
         assert c.get().status == 200
@@ -174,12 +176,12 @@ def test_out_of_file_descriptors_accept_pauses_and_recovers_by_itself(start_weir
     up = auto()
     weir = start_weir(routes(up.address), nofile=64)
     with weir.client() as held:
-        assert held.get().status == 200                  # its upstream connection is there already
+        assert held.get().status == 200  # its upstream connection is there already
         crowd = [connect(weir.listeners["web"]) for _ in range(120)]
         wait_for(lambda: weir.fds() >= 60, "weir to run out of descriptors")
         assert held.get().status == 200, "who is in is still served"
         used = cpu(weir)
-        time.sleep(0.3)                                  # measured: a paused accept must not spin
+        time.sleep(0.3)  # measured: a paused accept must not spin
         assert cpu(weir) - used <= 0.15 * peers.SLOW
         for s in crowd:
             s.close()

@@ -15,10 +15,15 @@ def routes(address, extra=""):
 
 
 def test_one_weir_listens_on_v4_v6_and_unix_sockets(start_weir, auto, tmp):
-    weir = start_weir(routes(auto().address) + """
+    weir = start_weir(
+        routes(auto().address)
+        + """
 listeners: { four: "127.0.0.1:0", six: "[::1]:0", local: "unix:$TMP/w.sock" }
-""")
-    assert weir.listeners["six"].startswith("[::1]:") and weir.listeners["local"].startswith("unix:/")
+"""
+    )
+    assert weir.listeners["six"].startswith("[::1]:") and weir.listeners["local"].startswith(
+        "unix:/"
+    )
     with weir.logged(3) as log:
         for name in ("four", "six", "local"):
             with weir.client(name) as c:
@@ -28,11 +33,13 @@ listeners: { four: "127.0.0.1:0", six: "[::1]:0", local: "unix:$TMP/w.sock" }
     assert clients["local"].startswith("unix:")
 
 
-def test_a_unix_socket_is_removed_at_the_end_and_a_stale_one_replaced_at_the_start(start_weir, auto, tmp):
+def test_a_unix_socket_is_removed_at_the_end_and_a_stale_one_replaced_at_the_start(
+    start_weir, auto, tmp
+):
     path = str(tmp / "w.sock")
     stale = socket.socket(socket.AF_UNIX)
     stale.bind(path)
-    stale.close()                                          # nobody listens; the file stays
+    stale.close()  # nobody listens; the file stays
     weir = start_weir(routes(auto().address) + f"listeners: {{ web: 'unix:{path}' }}\n")
     with weir.client() as c:
         assert c.get().status == 200
@@ -77,10 +84,12 @@ def test_the_connection_over_the_limit_gets_503_and_room_comes_back(start_weir, 
         c.close()
 
 
-LIMITED = 'limits: { body_bytes: 1KiB }\n'
+LIMITED = "limits: { body_bytes: 1KiB }\n"
 
 
-def test_a_length_over_the_body_limit_is_413_and_nothing_reaches_the_upstream(start_weir, new_upstream):
+def test_a_length_over_the_body_limit_is_413_and_nothing_reaches_the_upstream(
+    start_weir, new_upstream
+):
     up = new_upstream()
     weir = start_weir(routes(up.address, LIMITED))
     with weir.counts("body_too_large"), weir.client() as c:
@@ -96,18 +105,26 @@ def test_a_length_over_the_body_limit_is_413_before_the_body_comes(start_weir, n
     up = new_upstream()
     weir = start_weir(routes(up.address, LIMITED))
     with weir.client() as c:
-        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
+        c.send(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n"
+        )
         response = c.response()
         assert_authored(response, 413, "body_too_large")
         assert response.interim == []
     up.assert_untouched()
 
 
-def test_a_chunked_body_over_the_limit_is_413_and_never_whole_at_the_upstream(start_weir, new_upstream):
+def test_a_chunked_body_over_the_limit_is_413_and_never_whole_at_the_upstream(
+    start_weir, new_upstream
+):
     up = new_upstream()
     weir = start_weir(routes(up.address, LIMITED))
     with weir.counts("body_too_large"), weir.client() as c:
-        c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n200\r\n" + "x" * 512 + "\r\n")
+        c.send(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n200\r\n"
+            + "x" * 512
+            + "\r\n"
+        )
         u = up.accept()
         u.head()
         u.recv_until(b"x" * 512)
@@ -125,15 +142,20 @@ def test_a_body_of_exactly_the_limit_passes(start_weir, auto, framing):
         if framing == "length":
             c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1024\r\n\r\n" + "x" * 1024)
         else:
-            c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n" + "x" * 1024
-                   + "\r\n0\r\n\r\n")
+            c.send(
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n"
+                + "x" * 1024
+                + "\r\n0\r\n\r\n"
+            )
         assert c.response().status == 200
     assert up.requests[0].body == b"x" * 1024
 
 
 def test_heads_up_to_the_limits_pass(start_weir, auto):
     up = auto()
-    weir = start_weir(routes(up.address, "limits: { header_bytes: 4KiB, headers: 20, target_bytes: 512B }\n"))
+    weir = start_weir(
+        routes(up.address, "limits: { header_bytes: 4KiB, headers: 20, target_bytes: 512B }\n")
+    )
     with weir.client() as c:
         assert c.get("/" + "p" * 511).status == 200
         assert c.get("/" + "p" * 512).status == 414
@@ -175,4 +197,4 @@ def test_idle_clients_cost_at_most_a_kibibyte_each(start_weir, auto):
         s.close()
     for c in warm:
         c.close()
-    assert grown <= 2000 + 256, f"{grown} KiB for 2,000 idle clients"     # 256: the allocator's pages
+    assert grown <= 2000 + 256, f"{grown} KiB for 2,000 idle clients"  # 256: the allocator's pages

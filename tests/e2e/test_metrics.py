@@ -3,10 +3,10 @@
 from harness import sum_of
 from peers import Client
 
-FAMILIES = """weir_build_info weir_workers weir_requests_total weir_requests_in_flight weir_client_connections
-weir_client_connections_total weir_upstream_connections weir_upstream_connections_total
-weir_upstream_reused_total weir_retries_total weir_errors_total weir_access_log_dropped_total
-weir_accept_paused_total""".split()
+FAMILIES = """weir_build_info weir_workers weir_requests_total weir_requests_in_flight
+weir_client_connections weir_client_connections_total weir_upstream_connections
+weir_upstream_connections_total weir_upstream_reused_total weir_retries_total weir_errors_total
+weir_access_log_dropped_total weir_accept_paused_total""".split()
 
 
 def config(address):
@@ -34,14 +34,21 @@ def test_requests_are_counted_by_status_class_and_timed(start_weir, auto):
         for status in (200, 201, 301, 404, 500, 503, 200):
             assert c.get(f"/{status}").status == status
     weir.wait_metric("weir_requests_total", 7)
-    got = {s: weir.metric("weir_requests_total", route="only", pool="app", status=s)
-           for s in ("2xx", "3xx", "4xx", "5xx")}
+    got = {
+        s: weir.metric("weir_requests_total", route="only", pool="app", status=s)
+        for s in ("2xx", "3xx", "4xx", "5xx")
+    }
     assert got == {"2xx": 3, "3xx": 1, "4xx": 1, "5xx": 2}
     samples = weir.metrics()
     assert sum_of(samples, "weir_request_duration_seconds_count", {"route": "only"}) == 7
-    buckets = sorted((float(dict(k)["le"]), v) for (n, k), v in samples.items()
-                     if n == "weir_request_duration_seconds_bucket" and ("route", "only") in k)
-    assert buckets[-1] == (float("inf"), 7) and [v for _, v in buckets] == sorted(v for _, v in buckets)
+    buckets = sorted(
+        (float(dict(k)["le"]), v)
+        for (n, k), v in samples.items()
+        if n == "weir_request_duration_seconds_bucket" and ("route", "only") in k
+    )
+    assert buckets[-1] == (float("inf"), 7) and [v for _, v in buckets] == sorted(
+        v for _, v in buckets
+    )
     assert 0 < sum_of(samples, "weir_request_duration_seconds_sum", {"route": "only"}) < 7
 
 
@@ -58,7 +65,7 @@ def test_connections_and_requests_in_flight_are_gauges(start_weir, new_upstream)
     u.answer()
     c.response()
     weir.wait_metric("weir_requests_in_flight", 0)
-    weir.wait_metric("weir_upstream_connections", 1)           # idle, and kept
+    weir.wait_metric("weir_upstream_connections", 1)  # idle, and kept
     c.close()
     other.close()
     weir.wait_metric("weir_client_connections", 0)

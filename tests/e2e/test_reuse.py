@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Idle upstream connections: kept, picked, given up, and what happens when one dies under a request.
+"""Idle upstream connections: kept, picked, given up, and what happens when one dies under a
+request.
 
 They are kept for each worker, so there is one worker here."""
 import time
@@ -18,9 +19,11 @@ pools: {{ app: {{ endpoints: [ "{upstream.address}" ], upstream: {options} }} }}
 @pytest.fixture
 def own(start_weir, new_upstream):
     """own(options): (weir, upstream) of the test's own, with these upstream options."""
+
     def make(options="{ idle: 55s }"):
         up = new_upstream()
         return start_weir(pool(up, options)), up
+
     return make
 
 
@@ -74,16 +77,27 @@ def test_the_connection_used_last_is_used_first(own):
     assert b.response().status == 200
     first.answer()
     assert a.response().status == 200
-    serve(b, first, "/c")                    # first became idle after second
-    second.answer("not asked for")           # and second was not touched in between
+    serve(b, first, "/c")  # first became idle after second
+    second.answer("not asked for")  # and second was not touched in between
     second.expect_ended()
     serve(a, first, "/d")
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-@pytest.mark.parametrize("method,body", [("GET", None), ("HEAD", None), ("OPTIONS", None), ("DELETE", None),
-                                         ("PUT", "some body"), ("PUT", "")])
-def test_an_idempotent_request_on_a_connection_that_dies_is_sent_again_on_a_fresh_one(own, how, method, body):
+@pytest.mark.parametrize(
+    "method,body",
+    [
+        ("GET", None),
+        ("HEAD", None),
+        ("OPTIONS", None),
+        ("DELETE", None),
+        ("PUT", "some body"),
+        ("PUT", ""),
+    ],
+)
+def test_an_idempotent_request_on_a_connection_that_dies_is_sent_again_on_a_fresh_one(
+    own, how, method, body
+):
     weir, up = own()
     c, stale = warm(weir, up)
     with weir.logged() as log:
@@ -181,7 +195,9 @@ def test_bytes_behind_a_response_are_no_part_of_it_and_close_the_connection(own)
         ask(c)
         u = up.accept()
         u.request()
-        u.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+        u.send(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+        )
         assert c.response().body == b"ok"
         u.expect_ended()
         ask(c, "/next")
@@ -203,11 +219,15 @@ def test_an_idle_connection_that_the_upstream_closes_is_forgotten(own):
     assert c.response().status == 200
 
 
-@pytest.mark.parametrize("answer", [
-    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
-    "HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nContent-Length: 2\r\n\r\nok",
-    "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
-], ids=["close", "close in a list", "HTTP/1.0"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    ],
+    ids=["close", "close in a list", "HTTP/1.0"],
+)
 def test_a_connection_that_will_not_persist_is_not_reused(own, answer):
     weir, up = own()
     with weir.client() as c:

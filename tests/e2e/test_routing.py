@@ -33,7 +33,8 @@ pools:
 
 @pytest.fixture(scope="module")
 def routed():
-    """A weir with those routes over five pools of one endpoint each, whose answers name the pool."""
+    """A weir with those routes over five pools of one endpoint each, whose answers name the
+    pool."""
     ups = [peers.AutoUpstream(body=f"p{i}".encode()) for i in range(1, 6)]
     pools = "".join(f"  p{i}: [ '{up.address}' ]\n" for i, up in enumerate(ups, 1))
     tmp = harness.new_tmp()
@@ -47,15 +48,33 @@ CASES = [
     ("no host matches best: any host", "GET /h", "", "every-host", "p1"),
     ("a wildcard host matches one label", "GET /h", "Host: www.example.com", "wild", "p2"),
     ("a wildcard host matches several labels", "GET /h", "Host: a.b.example.com", "wild", "p2"),
-    ("a wildcard does not match its bare domain", "GET /h", "Host: example.com", "every-host", "p1"),
+    (
+        "a wildcard does not match its bare domain",
+        "GET /h",
+        "Host: example.com",
+        "every-host",
+        "p1",
+    ),
     ("a wildcard matches whole labels", "GET /h", "Host: badexample.com", "every-host", "p1"),
     ("the longest wildcard wins", "GET /h", "Host: a.deep.example.com", "longer-wild", "p3"),
-    ("the longer wildcard's own domain is the shorter one's", "GET /h", "Host: deep.example.com", "wild", "p2"),
+    (
+        "the longer wildcard's own domain is the shorter one's",
+        "GET /h",
+        "Host: deep.example.com",
+        "wild",
+        "p2",
+    ),
     ("an exact host wins over a wildcard", "GET /h", "Host: shop.example.com", "exact-host", "p4"),
     ("hosts are case-insensitive", "GET /h", "Host: SHOP.Example.COM", "exact-host", "p4"),
     ("the port in Host is ignored", "GET /h", "Host: shop.example.com:8443", "exact-host", "p4"),
     ("a route may have several hosts", "GET /any", "Host: two.test", "two-hosts", "p5"),
-    ("a host in absolute-form counts", "GET http://one.test/any", "Host: shop.example.com", "two-hosts", "p5"),
+    (
+        "a host in absolute-form counts",
+        "GET http://one.test/any",
+        "Host: shop.example.com",
+        "two-hosts",
+        "p5",
+    ),
     ("a prefix matches itself", "GET /a", "", "short", "p1"),
     ("a prefix matches with a slash", "GET /a/", "", "short", "p1"),
     ("a prefix matches an element below", "GET /a/c", "", "short", "p1"),
@@ -79,15 +98,30 @@ CASES = [
     ("a header's value is case-sensitive", "GET /x", "X-Tier: Gold", "no-header", "p5"),
     ("more headers win over fewer", "GET /x", "x-zone: eu\r\nX-TIER: gold", "two-headers", "p2"),
     ("all headers must match", "GET /x", "x-zone: eu", "no-header", "p5"),
-    ("equal routes: the first in the file wins", "GET /x", "X-Other: 1\r\nX-Tier: gold", "one-header", "p1"),
-    ("a method wins over headers", "POST /x", "X-Tier: gold\r\nX-Zone: eu", "method-over-headers", "p4"),
+    (
+        "equal routes: the first in the file wins",
+        "GET /x",
+        "X-Other: 1\r\nX-Tier: gold",
+        "one-header",
+        "p1",
+    ),
+    (
+        "a method wins over headers",
+        "POST /x",
+        "X-Tier: gold\r\nX-Zone: eu",
+        "method-over-headers",
+        "p4",
+    ),
     ("a route without a name is named by its place", "GET /unnamed", "", "route-17", "p1"),
     ("nothing matches", "GET /", "", None, None),
 ]
 
 
-@pytest.mark.parametrize("why,request_line,fields,route,pool", CASES,
-                         ids=[re.sub(r"[^0-9A-Za-z]+", "-", c[0]) for c in CASES])
+@pytest.mark.parametrize(
+    "why,request_line,fields,route,pool",
+    CASES,
+    ids=[re.sub(r"[^0-9A-Za-z]+", "-", c[0]) for c in CASES],
+)
 def test_route(routed, why, request_line, fields, route, pool):
     host = "" if "Host:" in fields else "Host: other.test\r\n"
     fields = fields + "\r\n" if fields else ""

@@ -17,20 +17,26 @@ def takes_about(seconds):
     start = time.monotonic()
     yield
     took = time.monotonic() - start
-    assert seconds * 0.8 <= took <= seconds + 1.0 * peers.SLOW, f"took {took:.3f} s instead of {seconds} s"
+    assert (
+        seconds * 0.8 <= took <= seconds + 1.0 * peers.SLOW
+    ), f"took {took:.3f} s instead of {seconds} s"
 
 
 @pytest.fixture
 def with_timeouts(start_weir, new_upstream):
     """with_timeouts(yaml map, ...): (weir, upstream) with these timeouts and no retries."""
+
     def make(timeouts="{}", route="", connect="1s", address=None):
         up = new_upstream()
-        weir = start_weir(f"""
+        weir = start_weir(
+            f"""
 timeouts: {timeouts}
 routes: [ {{ to: app, retry: {{ attempts: 0 }} {route} }} ]
 pools: {{ app: {{ endpoints: [ "{address or up.address}" ], upstream: {{ connect: {connect} }} }} }}
-""")
+"""
+        )
         return weir, up
+
     return make
 
 
@@ -138,9 +144,9 @@ def test_a_request_body_that_is_slow_but_moves_is_no_timeout(with_timeouts):
         u = up.accept()
         u.head()
         for i in range(5):
-            peers.select.select([c.sock], [], [], 0.15)        # longer in all than the timeout
-            c.send(b"abcde"[i:i + 1])
-            u.expect(b"abcde"[i:i + 1])
+            peers.select.select([c.sock], [], [], 0.15)  # longer in all than the timeout
+            c.send(b"abcde"[i : i + 1])
+            u.expect(b"abcde"[i : i + 1])
         u.answer()
         assert c.response().status == 200
 
@@ -205,7 +211,7 @@ def test_a_response_body_that_is_slow_but_moves_is_no_timeout(with_timeouts):
         u.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
         for i in range(5):
             peers.select.select([u.sock], [], [], 0.15)
-            u.send(b"abcde"[i:i + 1])
+            u.send(b"abcde"[i : i + 1])
         assert c.response().body == b"abcde"
 
 
@@ -228,7 +234,7 @@ def test_the_whole_requests_time_cuts_a_response_that_has_begun(with_timeouts):
             u = up.accept()
             u.request()
             u.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-            while not c.eof:                       # it moves all the time
+            while not c.eof:  # it moves all the time
                 try:
                     u.send("x")
                 except OSError:
@@ -280,7 +286,9 @@ def test_an_idle_tunnel_is_ended(with_timeouts):
 
 
 def test_a_tunnel_with_traffic_in_one_direction_is_not_idle(with_timeouts):
-    weir, up = with_timeouts("{ upgraded: 400ms, client_idle: 200ms, response_idle: 200ms, request_body: 200ms }")
+    weir, up = with_timeouts(
+        "{ upgraded: 400ms, client_idle: 200ms, response_idle: 200ms, request_body: 200ms }"
+    )
     c, u = tunnel(weir, up)
     for _ in range(6):
         peers.select.select([c.sock], [], [], 0.15)

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Upgrades: nothing is tunnelled before the upstream's 101, everything after it, each direction by itself."""
+"""Upgrades: nothing is tunnelled before the upstream's 101, everything after it, each direction by
+itself."""
 import pytest
 
 import harness
 from transfer import pump
 
-ASK = ("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
-       "Sec-WebSocket-Key: x\r\n\r\n")
-ASKED = ("GET /ws HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: x\r\n{fwd:a}\r\n"
-         "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-YES = ("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: y\r\nConnection: Upgrade\r\n"
-       "Upgrade: websocket\r\n\r\n")
+ASK = (
+    "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Key: x\r\n\r\n"
+)
+ASKED = (
+    "GET /ws HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: x\r\n{fwd:a}\r\n"
+    "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+)
+YES = (
+    "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: y\r\nConnection: Upgrade\r\n"
+    "Upgrade: websocket\r\n\r\n"
+)
 
 
 def tunnel(weir, upstream):
@@ -22,7 +29,9 @@ def tunnel(weir, upstream):
     u.send(YES)
     response = c.response()
     assert response.status == 101 and response.phrase == "Switching Protocols"
-    assert response.get("Upgrade") == "websocket" and response.get("Connection").lower() == "upgrade"
+    assert (
+        response.get("Upgrade") == "websocket" and response.get("Connection").lower() == "upgrade"
+    )
     assert response.get("Sec-WebSocket-Accept") == "y"
     return c, u
 
@@ -43,7 +52,7 @@ def test_bytes_behind_an_upgrade_request_are_not_forwarded_before_the_101(weir, 
         c.send(ASK + "early bytes")
         u = upstream.accept()
         u.expect(ASKED)
-        weir.metrics()                       # a round trip through the process
+        weir.metrics()  # a round trip through the process
         assert u.poll() == b""
         u.send(YES)
         assert c.response().status == 101
@@ -159,7 +168,7 @@ def test_a_stuck_end_holds_the_other_back_within_bounded_memory(weir, upstream):
     sent = c.send_until_blocked(bytes(1 << 20), 64 << 20)
     assert sent < 64 << 20, "an end that does not read must hold the other one back"
     assert harness.sanitizer() or weir.rss() - before < 1024
-    u.recv_exact(sent)                      # every byte that was taken arrives
+    u.recv_exact(sent)  # every byte that was taken arrives
     c.close()
     u.expect_closed()
 
@@ -173,4 +182,9 @@ def test_a_tunnel_is_counted_and_logged_when_it_ends(weir, upstream):
         c.expect("123")
         c.close()
         u.expect_closed()
-    assert (log[0]["status"], log[0]["path"], log[0]["bytes_in"], log[0]["bytes_out"]) == (101, "/ws", 5, 3)
+    assert (log[0]["status"], log[0]["path"], log[0]["bytes_in"], log[0]["bytes_out"]) == (
+        101,
+        "/ws",
+        5,
+        3,
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every message vector: whole, split at every byte position in both directions, and byte by byte."""
+"""Every message vector: whole, split at every byte position in both directions, and byte by
+byte."""
 from collections import Counter
 
 import pytest
@@ -14,9 +15,11 @@ routes: [ { to: app } ]
 pools: { app: [ "$UPSTREAM" ] }
 """
 
-SETS = {m.__name__.rsplit(".", 1)[1]: m.VECTORS for m in (bad_heads, bodies, paths, requests, responses)}
+SETS = {
+    m.__name__.rsplit(".", 1)[1]: m.VECTORS for m in (bad_heads, bodies, paths, requests, responses)
+}
 ALL = [v for vectors in SETS.values() for v in vectors]
-SAMPLED = 40        # split positions of a message that is too long for all of them
+SAMPLED = 40  # split positions of a message that is too long for all of them
 
 
 def test_the_vectors_have_different_names():
@@ -46,18 +49,34 @@ def test_whole(weir, upstream, vector):
 @pytest.mark.parametrize("vector", [v for v in ALL if v not in responses.VECTORS], ids=ident)
 def test_request_split_at_every_byte(weir, upstream, vector):
     sent = wire.expand(vector.send)
-    run(weir, upstream, [drive.Job(vector, request_cut=drive.cut_at(i), label=f"request split at {i}")
-                         for i in positions(sent, vector)])
+    run(
+        weir,
+        upstream,
+        [
+            drive.Job(vector, request_cut=drive.cut_at(i), label=f"request split at {i}")
+            for i in positions(sent, vector)
+        ],
+    )
 
 
 @pytest.mark.parametrize("vector", responses.VECTORS, ids=ident)
 def test_response_split_at_every_byte(weir, upstream, vector):
     answer = wire.expand(vector.exchanges[-1].answer)
-    run(weir, upstream, [drive.Job(vector, answer_cut=drive.cut_at(i), label=f"response split at {i}")
-                         for i in positions(answer, vector)])
+    run(
+        weir,
+        upstream,
+        [
+            drive.Job(vector, answer_cut=drive.cut_at(i), label=f"response split at {i}")
+            for i in positions(answer, vector)
+        ],
+    )
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_byte_by_byte_in_both_directions(weir, upstream, name):
     for batch in drive.batches([v for v in SETS[name] if v.split]):
-        run(weir, upstream, [drive.Job(v, drive.bytewise, drive.bytewise, "byte by byte") for v in batch])
+        run(
+            weir,
+            upstream,
+            [drive.Job(v, drive.bytewise, drive.bytewise, "byte by byte") for v in batch],
+        )

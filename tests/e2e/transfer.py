@@ -6,7 +6,9 @@ import time
 
 from peers import deadline
 
-BLOCK = hashlib.shake_128(b"weir").digest((1 << 18) - 1)     # an odd period: a lost or repeated part shows
+BLOCK = hashlib.shake_128(b"weir").digest(
+    (1 << 18) - 1
+)  # an odd period: a lost or repeated part shows
 
 
 class Sender:
@@ -18,7 +20,7 @@ class Sender:
     def step(self):
         at = self.sent % len(BLOCK)
         try:
-            self.sent += self.peer.sock.send(BLOCK[at:at + self.size - self.sent])
+            self.sent += self.peer.sock.send(BLOCK[at : at + self.size - self.sent])
         except BlockingIOError:
             pass
 
@@ -28,7 +30,8 @@ class Sender:
 
 
 class Receiver:
-    """Checks that exactly the pattern comes. Bytes that the peer has already taken in count first."""
+    """Checks that exactly the pattern comes. Bytes that the peer has already taken in count
+    first."""
 
     def __init__(self, peer, size):
         self.peer, self.size, self.got = peer, size, 0
@@ -43,10 +46,12 @@ class Receiver:
     def _check(self, data):
         while data:
             at = self.got % len(BLOCK)
-            part = data[:len(BLOCK) - at]
-            assert part == BLOCK[at:at + len(part)], f"{self.peer.name}: other bytes at {self.got}"
+            part = data[: len(BLOCK) - at]
+            assert (
+                part == BLOCK[at : at + len(part)]
+            ), f"{self.peer.name}: other bytes at {self.got}"
             self.got += len(part)
-            data = data[len(part):]
+            data = data[len(part) :]
 
     @property
     def done(self):
@@ -60,10 +65,13 @@ def send_until_stuck(sender):
 
 
 def run(senders, receivers, each=None, within=30, most=1 << 20):
-    """Runs all flows to their ends; receivers read at most `most` bytes at a time. `each` is called now and then."""
+    """Runs all flows to their ends; receivers read at most `most` bytes at a time. `each` is called
+    now and then."""
     until, turn = deadline(within), 0
     while not all(r.done for r in receivers):
-        assert time.monotonic() < until, f"stuck: {[s.sent for s in senders]} {[r.got for r in receivers]}"
+        assert (
+            time.monotonic() < until
+        ), f"stuck: {[s.sent for s in senders]} {[r.got for r in receivers]}"
         reads = {r.peer.sock: r for r in receivers if not r.done}
         writes = {s.peer.sock: s for s in senders if not s.done}
         readable, writable, _ = select.select(list(reads), list(writes), [], 0.1)

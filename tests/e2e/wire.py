@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What HTTP/1 looks like on the wire: a strict parser and patterns for expected bytes.
 
-The parser is deliberately independent of weir and stricter than any peer has to be: everything that weir
-writes goes through it, so whatever is sloppy in weir's output is an error here, never tolerated.
+The parser is deliberately independent of weir and stricter than any peer has to be: everything that
+weir writes goes through it, so whatever is sloppy in weir's output is an error here, never
+tolerated.
 """
 import difflib
 import re
@@ -11,19 +12,24 @@ from dataclasses import dataclass, field
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/1\.1")
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)")
-FIELD_LINE = re.compile(rb"(" + TOKEN + rb"):[ \t]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*")
+FIELD_LINE = re.compile(
+    rb"(" + TOKEN + rb"):[ \t]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*"
+)
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 BODYLESS = (204, 304)
 
-# Placeholders in expected bytes: what differs from run to run, as an exact pattern of what is allowed.
+# Placeholders in expected bytes: what differs from run to run, as an exact pattern of what is
+# allowed.
 PLACEHOLDERS = {
     b"{uuid7}": rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
     b"{date}": rb"Date: (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-3][0-9] (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug"
-               rb"|Sep|Oct|Nov|Dec) 20[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT",
+    rb"|Sep|Oct|Nov|Dec) 20[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT",
 }
 # {fwd:HOST} stands for the four lines that weir appends to every forwarded request.
-FORWARDING = (b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
-              b"X-Forwarded-Host: %b\r\nX-Request-Id: {uuid7}")
+FORWARDING = (
+    b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+    b"X-Forwarded-Host: %b\r\nX-Request-Id: {uuid7}"
+)
 
 
 class WireError(AssertionError):
@@ -34,11 +40,11 @@ class WireError(AssertionError):
 class Message:
     start: bytes
     fields: list
-    head: bytes                     # the raw head, with its empty line
-    framing: str = "none"           # none | length | chunked | close | tunnel
+    head: bytes  # the raw head, with its empty line
+    framing: str = "none"  # none | length | chunked | close | tunnel
     body: bytes = b""
     trailers: list = field(default_factory=list)
-    wire: bytes = b""               # every byte of it
+    wire: bytes = b""  # every byte of it
 
     def get(self, name, default=None):
         """The field's value; fails if it is there more than once."""
@@ -90,7 +96,7 @@ def parse_head(buf, start_line):
         if re.search(rb"(?<!\r)\n|\r(?!\n)(?!$)", buf):
             raise WireError(f"a bare CR or LF in the head: {buf[:400]!r}")
         return None
-    head = bytes(buf[:end + 4])
+    head = bytes(buf[: end + 4])
     lines = head[:-4].split(b"\r\n")
     if not start_line.fullmatch(lines[0]):
         raise WireError(f"invalid start line {lines[0]!r}")
@@ -109,7 +115,8 @@ def framing_fields(msg):
 
 
 def parse_chunked(buf, at):
-    """(body, trailers, end), or None while it is incomplete. No extensions: weir has none to write."""
+    """(body, trailers, end), or None while it is incomplete. No extensions: weir has none to
+    write."""
     body = []
     while True:
         eol = buf.find(b"\r\n", at)
@@ -125,11 +132,11 @@ def parse_chunked(buf, at):
             break
         if len(buf) < at + size + 2:
             return None
-        body.append(bytes(buf[at:at + size]))
-        if buf[at + size:at + size + 2] != b"\r\n":
+        body.append(bytes(buf[at : at + size]))
+        if buf[at + size : at + size + 2] != b"\r\n":
             raise WireError(f"no CRLF after a chunk: {bytes(buf[at + size:at + size + 10])!r}")
         at += size + 2
-    if buf[at:at + 2] == b"\r\n":
+    if buf[at : at + 2] == b"\r\n":
         return b"".join(body), [], at + 2
     end = buf.find(b"\r\n\r\n", at)
     if end < 0:
@@ -163,7 +170,8 @@ def parse_request(buf):
 
 
 def parse_response(buf, method="GET", eof=False):
-    """The first response in buf, 1xx ones included: (message, length), or None while it is incomplete."""
+    """The first response in buf, 1xx ones included: (message, length), or None while it is
+    incomplete."""
     got = parse_head(buf, STATUS_LINE)
     if got is None:
         if eof and buf:
@@ -200,7 +208,7 @@ def parse_responses(buf, methods, eof=False):
         if got is None:
             break
         out.append(got[0])
-        buf = buf[got[1]:]
+        buf = buf[got[1] :]
         if got[0].status >= 200 and methods:
             methods.pop(0)
         if got[0].framing == "tunnel":
@@ -208,11 +216,13 @@ def parse_responses(buf, methods, eof=False):
     return out, bytes(buf)
 
 
-# ---- expected bytes -------------------------------------------------------------------------------
+# ---- expected bytes
+# -------------------------------------------------------------------------------
 
 
 def expand(text):
-    """Expected bytes as the test wrote them, with {fwd:HOST} spelled out; \\n in text means CRLF."""
+    """Expected bytes as the test wrote them, with {fwd:HOST} spelled out; \\n in text means
+    CRLF."""
     data = text.encode("latin-1") if isinstance(text, str) else text
     return re.sub(rb"\{fwd:([^}]*)\}", lambda m: FORWARDING % m.group(1), data)
 
@@ -228,11 +238,16 @@ def pattern(expected):
 def show(data):
     """Bytes as readable lines, for diffs."""
     text = data.decode("latin-1").replace("\r\n", "\\r\\n\n")
-    return [re.sub(r"[^\x20-\x7e]", lambda c: f"\\x{ord(c.group()):02x}", line) for line in text.split("\n")]
+    return [
+        re.sub(r"[^\x20-\x7e]", lambda c: f"\\x{ord(c.group()):02x}", line)
+        for line in text.split("\n")
+    ]
 
 
 def diff(expected, got):
-    return "\n".join(difflib.unified_diff(show(expand(expected)), show(got), "expected", "got", "", "", 99, ""))
+    return "\n".join(
+        difflib.unified_diff(show(expand(expected)), show(got), "expected", "got", "", "", 99, "")
+    )
 
 
 def assert_bytes(expected, got, what="bytes"):
@@ -245,25 +260,32 @@ def normal_form(msg, head=None):
     """A message with its body free of how it was cut into chunks: comparable bytes."""
     out = (msg.head if head is None else head) + msg.body
     if msg.framing == "chunked":
-        out += b"\r\n<end of chunks>\r\n" + b"".join(n + b": " + v + b"\r\n" for n, v in msg.trailers)
+        out += b"\r\n<end of chunks>\r\n" + b"".join(
+            n + b": " + v + b"\r\n" for n, v in msg.trailers
+        )
     return out
 
 
 def expected_normal_form(expected, parse, **kw):
-    """The same of expected bytes. Chunk sizes are weir's own business; everything else must be equal."""
+    """The same of expected bytes. Chunk sizes are weir's own business; everything else must be
+    equal."""
     data = expand(expected)
     got = parse(_concrete(data), **kw)
-    assert got and got[1] == len(_concrete(data)), f"the test's own expectation is no message: {data!r}"
+    assert got and got[1] == len(
+        _concrete(data)
+    ), f"the test's own expectation is no message: {data!r}"
     end = data.index(b"\r\n\r\n") + 4
     return normal_form(got[0], data[:end])
 
 
 def _concrete(data):
     """Placeholders replaced by an example, so that the strict parser can read the expectation."""
-    return (data.replace(b"{uuid7}", b"01900000-0000-7000-8000-000000000000")
-                .replace(b"{date}", b"Date: Sun, 22 Nov 2026 10:00:00 GMT"))
+    return data.replace(b"{uuid7}", b"01900000-0000-7000-8000-000000000000").replace(
+        b"{date}", b"Date: Sun, 22 Nov 2026 10:00:00 GMT"
+    )
 
 
 def assert_message(expected, msg, what, parse, **kw):
-    """One parsed message is exactly the expected one; a chunked body may be cut into other chunks."""
+    """One parsed message is exactly the expected one; a chunked body may be cut into other
+    chunks."""
     assert_bytes(expected_normal_form(expected, parse, **kw), normal_form(msg), what)

@@ -30,5 +30,5 @@ TABLE = [
 ]
 
 VECTORS = [get(name, target=target, to=to) for name, target, to in TABLE] + [
-    get("Dot segments of an absolute-form target are removed", target="http://a/x/../y", to="/y"),
+    get("Dot segments of an absolute-form target are removed", target="http://a/x/../y", to="/y")
 ]
