@@ -105,8 +105,7 @@ class Drive:
                 sock.close()
             self.sel.close()
 
-    # ---- the run
-    # ----------------------------------------------------------------------------------
+    # ---- the run --------------------------------------------------------------------------------
 
     def _open(self, jobs):
         for job in jobs:
@@ -158,8 +157,7 @@ class Drive:
         for key, _ in self.sel.select(timeout):
             key.data()
 
-    # ---- events
-    # -----------------------------------------------------------------------------------
+    # ---- events ---------------------------------------------------------------------------------
 
     def _probe_ready(self):
         data = self.probe.recv(65536)
@@ -240,8 +238,7 @@ class Drive:
         except (BrokenPipeError, ConnectionResetError, OSError):
             side.queue = []  # weir has given up on this answer
 
-    # ---- the verdict
-    # ------------------------------------------------------------------------------
+    # ---- the verdict ----------------------------------------------------------------------------
 
     def _check(self, job):
         try:

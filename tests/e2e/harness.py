@@ -108,8 +108,7 @@ class Weir:
             time.sleep(0.002)
         return json.loads(self.ready_file.read_text())
 
-    # ---- talking to it
-    # ----------------------------------------------------------------------------
+    # ---- talking to it --------------------------------------------------------------------------
 
     def client(self, listener="web", rcvbuf=None):
         return Client(self.listeners[listener], rcvbuf)
@@ -186,8 +185,7 @@ class Weir:
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    # ---- its end
-    # ----------------------------------------------------------------------------------
+    # ---- its end --------------------------------------------------------------------------------
 
     def __enter__(self):
         return self
@@ -290,8 +288,7 @@ def sum_of(samples, name, labels):
     return sum(v for (n, have), v in samples.items() if n == name and want <= have)
 
 
-# ---- replies that weir authors
-# ---------------------------------------------------------------------
+# ---- replies that weir authors ------------------------------------------------------------------
 
 PHRASES = {
     400: "Bad Request",

@@ -119,8 +119,7 @@ def test_connect_is_405_even_where_no_route_matches(weir):
         c.expect_closed()
 
 
-# ---- connection failures
-# ---------------------------------------------------------------------------
+# ---- connection failures ------------------------------------------------------------------------
 
 
 def config(*endpoints, attempts=None, balance="round_robin"):

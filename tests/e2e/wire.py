@@ -216,8 +216,7 @@ def parse_responses(buf, methods, eof=False):
     return out, bytes(buf)
 
 
-# ---- expected bytes
-# -------------------------------------------------------------------------------
+# ---- expected bytes -----------------------------------------------------------------------------
 
 
 def expand(text):
