@@ -342,8 +342,9 @@ def assert_authored(response, status, reason, json_body=False, head=False, reque
         assert body["message"]
     else:
         assert response.get("Content-Type") == "text/plain; charset=utf-8"
-        text = response.body.decode()
-        assert re.fullmatch(rf"{status} {PHRASES[status]}: [^\n]+\nrequest id: {rid}\n", text), text
+        text = response.body.decode("latin-1")
+        want = rf"{status} {PHRASES[status]}: [^\n]+\nrequest id: {re.escape(rid)}\n"
+        assert re.fullmatch(want, text), text
     return m.group(1)
 
 

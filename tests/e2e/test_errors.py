@@ -85,6 +85,26 @@ def test_errors_carry_the_clients_request_id(weir):
     assert log[0]["id"] == "mine-7"
 
 
+@pytest.mark.parametrize("accept", ["text/plain", "application/json"])
+def test_no_request_id_of_a_client_can_break_an_error(weir, accept):
+    """Whatever it is, kept or replaced, the reply is whole and names the id it carries."""
+    for request_id in ["x" * n for n in (1, 64, 128, 129, 256, 500, 4000)] + [
+        'a"b',
+        "a\\b",
+        "%s%n",
+        "caf\xe9",
+        "a b",
+    ]:
+        with weir.client() as c:
+            response = c.get(
+                "/nowhere", extra=f"X-Request-Id: {request_id}\r\nAccept: {accept}\r\n"
+            )
+            got = response.get("X-Request-Id")
+            assert got
+            assert_authored(response, 404, "no_route", json_body="json" in accept, request_id=got)
+            c.assert_open()
+
+
 def test_errors_with_a_made_request_id_log_the_same_one(weir):
     with weir.logged() as log, weir.client() as c:
         response = c.get("/nowhere")
