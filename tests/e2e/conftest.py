@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the end-to-end tests. A module says what it needs:
+
+    CONFIG = '''...YAML with $UPSTREAM...'''
+
+    def test_a_story(weir, upstream): ...
+
+One weir and one scripted upstream serve all the tests of a module (start-up is slow under
+sanitizers); a weir that died is reported by the test in which it died and replaced for the next
+one. A test that needs a weir of its own calls start_weir(yaml).
+"""
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import harness  # noqa: E402
+import peers  # noqa: E402
+
+# Fresh upstream connections for every request: what one test leaves behind can't reach the next
+# one.
+DEFAULT = """
+routes: [ { to: app } ]
+pools: { app: { endpoints: [ "$UPSTREAM" ], upstream: { max_idle: 0 } } }
+"""
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: left out unless asked for with -m slow or --slow")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    mine = [i for i in items if Path(__file__).parent in Path(str(i.fspath)).parents]
+    if not config.getoption("--slow") and "slow" not in (config.getoption("-m") or ""):
+        for item in mine:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def pytest_sessionstart(session):
+    if not harness.WEIR.exists():
+        pytest.exit(f"no weir at {harness.WEIR}: build it, or say where it is with WEIR=", 4)
+
+
+class Shared:
+    """The weir and the upstream of one module."""
+
+    def __init__(self, config):
+        self.upstream = peers.Upstream()
+        self.config = config.replace("$UPSTREAM", self.upstream.address)
+        self.weir = self.tmp = None
+
+    def ensure(self):
+        if self.weir is None:
+            self.tmp = harness.new_tmp()
+            self.weir = harness.Weir(self.config, self.tmp)
+        return self.weir
+
+    def drop(self):
+        weir, self.weir = self.weir, None
+        try:
+            if weir:
+                weir.stop()
+        finally:
+            if self.tmp:
+                shutil.rmtree(self.tmp, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def _shared(request):
+    shared = Shared(getattr(request.module, "CONFIG", DEFAULT))
+    yield shared
+    try:
+        shared.drop()
+    finally:
+        shared.upstream.close()
+
+
+@pytest.fixture
+def weir(_shared):
+    """The module's weir."""
+    running = _shared.ensure()
+    yield running
+    _shared.upstream.forget()
+    if not running.alive():
+        _shared.drop()  # fails here, in the test that ended it
+        pytest.fail("weir ended during the test")
+
+
+@pytest.fixture
+def upstream(_shared):
+    """The module's scripted upstream: $UPSTREAM in its CONFIG."""
+    return _shared.upstream
+
+
+@pytest.fixture
+def start_weir():
+    """start_weir(yaml, **options): a weir of the test's own, stopped and checked at its end."""
+    started, dirs = [], []
+
+    def start(config, **options):
+        dirs.append(harness.new_tmp())
+        started.append(harness.Weir(config, dirs[-1], **options))
+        return started[-1]
+
+    yield start
+    errors = []
+    for one in started:
+        try:
+            one.stop()
+        except AssertionError as e:
+            errors.append(e)
+    for path in dirs:
+        shutil.rmtree(path, ignore_errors=True)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def closing():
+    """closing(x): x is closed at the end of the test."""
+    things = []
+
+    def register(thing):
+        things.append(thing)
+        return thing
+
+    yield register
+    for thing in reversed(things):
+        thing.close()
+
+
+@pytest.fixture
+def new_upstream(closing):
+    """new_upstream(): one more scripted upstream."""
+    return lambda **kw: closing(peers.Upstream(**kw))
+
+
+@pytest.fixture
+def auto(closing):
+    """auto(reply): an upstream that answers by itself."""
+    return lambda *a, **kw: closing(peers.AutoUpstream(*a, **kw))
+
+
+@pytest.fixture
+def tmp(tmp_path):
+    return tmp_path

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""weir under test: started from a YAML text, watched from outside, and checked when it ends."""
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import peers
+import wire
+from peers import DEADLINE, Client, deadline, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+WEIR = Path(os.environ.get("WEIR", ROOT / "build" / "weir")).resolve()
+WORKERS = int(os.environ.get("WEIR_WORKERS", "1"))
+
+COMPLAINTS = re.compile(
+    r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer"
+    r"|runtime error:|internal error|Assertion|CHECK failed",
+    re.I,
+)
+
+
+def sanitizer():
+    """The sanitizer that weir was built with, or ''."""
+    if "san" not in _sanitizer:
+        data = WEIR.read_bytes() if WEIR.exists() else b""
+        _sanitizer["san"] = next(
+            (n for n in ("asan", "tsan") if f"__{n}_init".encode() in data), ""
+        )
+    return _sanitizer["san"]
+
+
+_sanitizer = {}
+if sanitizer() and "WEIR_TEST_SLOW" not in os.environ:
+    peers.SLOW = 4.0
+
+
+class Weir:
+    """One running weir. Use as a context manager: leaving it stops it and checks how it ended."""
+
+    def __init__(
+        self, config, tmp, workers=None, nofile=None, env=None, args=None, preload=None, wrap=()
+    ):
+        self.tmp = Path(tmp)
+        self.ready_file = self.tmp / "ready.json"
+        self.log_path = self.tmp / "access.log"
+        self.stderr_path = self.tmp / "stderr"
+        self.ended = False
+        self._ports_of_admin = None
+        if args is None:
+            path = self.tmp / "weir.yaml"
+            path.write_text(self._complete(config, workers))
+            args = ["run", "-c", str(path), "--ready-file", str(self.ready_file)]
+        full_env = dict(os.environ, **(env or {}))
+        if preload:
+            full_env["LD_PRELOAD"] = str(preload)
+        self.proc = subprocess.Popen(
+            [*wrap, str(WEIR), *args],
+            stdin=subprocess.DEVNULL,
+            stdout=open(self.tmp / "stdout", "wb"),
+            stderr=open(self.stderr_path, "wb"),
+            env=full_env,
+            cwd=self.tmp,
+            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile)))
+            if nofile
+            else None,
+        )
+        self.pid = self.proc.pid
+        try:
+            self.ready = self._wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+        self.pid = self.ready["pid"]
+        self.listeners = self.ready["listeners"]
+        self.admin = self.ready.get("admin")
+
+    def _complete(self, config, workers):
+        """The test's YAML, with what every test needs: version, workers, a kernel-chosen admin
+        port, a log."""
+        config = config.replace("$TMP", str(self.tmp))
+        head = []
+        if not re.search(r"^version:", config, re.M):
+            head.append("version: 1")
+        if not re.search(r"^workers:", config, re.M):
+            head.append(f"workers: {workers or WORKERS}")
+        # "# admin: none" and "# access_log: none" start one without.
+        if not re.search(r"^(# )?admin:", config, re.M):
+            head.append('admin: { listen: "127.0.0.1:0" }')
+        if not re.search(r"^(# )?access_log:", config, re.M):
+            head.append(f"access_log: {{ path: {self.log_path}, format: json }}")
+        if not re.search(r"^listeners:", config, re.M):
+            head.append('listeners: { web: "127.0.0.1:0" }')
+        return "\n".join(head) + "\n" + config
+
+    def _wait_ready(self):
+        until = deadline(10)
+        while not self.ready_file.exists():
+            code = self.proc.poll()
+            assert code is None, f"weir ended with {code} instead of starting:\n{self.stderr()}"
+            assert time.monotonic() < until, f"weir was not ready in time:\n{self.stderr()}"
+            time.sleep(0.002)
+        return json.loads(self.ready_file.read_text())
+
+    # ---- talking to it --------------------------------------------------------------------------
+
+    def client(self, listener="web", rcvbuf=None):
+        return Client(self.listeners[listener], rcvbuf)
+
+    def admin_get(self, path):
+        with Client(self.admin) as c:
+            return c.get(path, host="admin", extra="Connection: close\r\n")
+
+    def metrics(self):
+        """Every sample: {(name, frozenset of label pairs): value}."""
+        response = self.admin_get("/metrics")
+        assert response.status == 200
+        return parse_metrics(response.body.decode())
+
+    def metric(self, name, **labels):
+        """The sum of the samples of this name that have these labels."""
+        return sum_of(self.metrics(), name, labels)
+
+    def wait_metric(self, name, value, **labels):
+        """Waits until the metric has this value."""
+        last = []
+
+        def there():
+            last[:] = [self.metric(name, **labels)]
+            return last[0] == value
+
+        try:
+            wait_for(there, f"{name}{labels} to be {value}", 2)
+        except AssertionError:
+            raise AssertionError(f"{name}{labels} is {last[0]}, expected {value}") from None
+
+    @contextmanager
+    def counts(self, *reasons, **metrics):
+        """What happens inside adds exactly one to each reason's weir_errors_total (again for each
+        time it is named), and the given amounts to other counters."""
+        before = self.metrics()
+        yield
+        for reason in set(reasons):
+            now = sum_of(before, "weir_errors_total", {"reason": reason}) + reasons.count(reason)
+            self.wait_metric("weir_errors_total", now, reason=reason)
+        for name, amount in metrics.items():
+            self.wait_metric(name, sum_of(before, name, {}) + amount)
+
+    @contextmanager
+    def logged(self, count=1):
+        """Inside, `count` requests end; afterwards the list holds their access-log entries."""
+        mark = len(self._log_lines())
+        entries = []
+        yield entries
+        wait_for(lambda: len(self._log_lines()) >= mark + count, f"{count} access-log lines")
+        entries.extend(json.loads(line) for line in self._log_lines()[mark:])
+        assert (
+            len(entries) == count
+        ), f"{len(entries)} access-log lines instead of {count}: {entries}"
+
+    def _log_lines(self):
+        text = self.log_path.read_text() if self.log_path.exists() else ""
+        return text[: text.rfind("\n") + 1].splitlines()
+
+    def access_log(self, count):
+        """The first `count` entries, waited for."""
+        wait_for(lambda: len(self._log_lines()) >= count, f"{count} access-log lines")
+        return [json.loads(line) for line in self._log_lines()]
+
+    def stderr(self):
+        return self.stderr_path.read_text(errors="replace")
+
+    def rss(self):
+        """Resident memory, in KiB."""
+        return int(
+            re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text()).group(1)
+        )
+
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    # ---- its end --------------------------------------------------------------------------------
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
+
+    def alive(self):
+        return self.proc.poll() is None
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self, within=DEADLINE):
+        """Waits for the process to end: its exit code."""
+        try:
+            return self.proc.wait(deadline(within) - time.monotonic())
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"weir did not end in time:\n{self.stderr()[-3000:]}") from None
+
+    def stop(self, code=0):
+        """Ends it and checks how: twice SIGTERM, because open conns of a test are no reason to
+        wait."""
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            if self.alive():
+                self.signal(signal.SIGTERM)
+                try:
+                    self.proc.wait(0.25 * peers.SLOW)
+                except subprocess.TimeoutExpired:
+                    self.signal(signal.SIGTERM)
+            got = self.wait()
+        except BaseException:
+            self.kill()
+            raise
+        self.assert_clean()
+        assert got == code, f"weir ended with {got}, expected {code}:\n{self.stderr()[-3000:]}"
+
+    def assert_clean(self):
+        found = COMPLAINTS.search(self.stderr())
+        assert not found, f"weir complained:\n{self.stderr()[max(0, found.start() - 500):][:6000]}"
+
+    def kill(self):
+        self.ended = True
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+
+
+def run_weir(*args, env=None, cwd=None, stdin=None, within=10):
+    """A run of weir that ends by itself: its CompletedProcess, text."""
+    return subprocess.run(
+        [str(WEIR), *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        stdin=stdin or subprocess.DEVNULL,
+        env=dict(os.environ, **(env or {})),
+        timeout=within * peers.SLOW,
+    )
+
+
+SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([-+]?(?:[0-9.eE+-]+|Inf|NaN))")
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)')
+
+
+def parse_metrics(text):
+    """Prometheus' text format, strictly: each family has HELP and TYPE before its samples, none
+    twice."""
+    samples, types = {}, {}
+    assert text.endswith("\n"), "the last line has no end"
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name not in types, f"two TYPE lines for {name}"
+            types[name] = kind
+            continue
+        if line.startswith("#") or not line:
+            continue
+        m = SAMPLE.fullmatch(line)
+        assert m, f"not a Prometheus sample: {line!r}"
+        name, labels = m.group(1), m.group(2) or ""
+        found = LABEL.findall(labels)
+        assert len(LABEL.sub("", labels)) == 0, f"bad labels: {line!r}"
+        family = name if name in types else re.sub(r"_(bucket|sum|count)$", "", name)
+        assert family in types, f"no TYPE line for {name}"
+        key = (name, frozenset(found))
+        assert key not in samples, f"twice: {line!r}"
+        samples[key] = float(m.group(3))
+    return samples
+
+
+def sum_of(samples, name, labels):
+    want = set((k, str(v)) for k, v in labels.items())
+    return sum(v for (n, have), v in samples.items() if n == name and want <= have)
+
+
+# ---- replies that weir authors ------------------------------------------------------------------
+
+PHRASES = {
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
+# RFC 9209 section 2.3, all of them
+PROXY_ERRORS = """dns_timeout dns_error destination_not_found destination_unavailable
+destination_ip_prohibited destination_ip_unroutable connection_refused connection_terminated
+connection_timeout connection_read_timeout connection_write_timeout connection_limit_reached
+tls_protocol_error tls_certificate_error tls_alert_received http_request_error http_request_denied
+http_response_incomplete http_response_header_section_size http_response_header_size
+http_response_body_size http_response_trailer_section_size http_response_trailer_size
+http_response_transfer_coding http_response_content_coding http_response_timeout http_upgrade_failed
+http_protocol_error proxy_internal_response proxy_internal_error proxy_configuration_error
+proxy_loop_detected""".split()
+
+
+def assert_authored(response, status, reason, json_body=False, head=False, request_id=None):
+    """A reply of weir's own, whole: status line, fields and body as documented."""
+    assert (response.status, response.phrase) == (status, PHRASES[status]), response.wire
+    m = re.fullmatch(
+        r'weir; error=([a-z_]+); details="([a-z_]+)"', response.get("Proxy-Status") or ""
+    )
+    assert m and m.group(1) in PROXY_ERRORS, response.head
+    assert m.group(2) == reason, f"expected reason {reason}: {response.wire!r}"
+    rid = response.get("X-Request-Id")
+    assert rid and response.get("Date") and response.get("Content-Length"), response.head
+    if request_id:
+        assert rid == request_id
+    else:
+        assert re.fullmatch(wire.PLACEHOLDERS[b"{uuid7}"].decode(), rid), rid
+    assert response.get("Retry-After") == ("1" if status == 503 else None), response.head
+    if head:
+        assert response.body == b""
+    elif json_body:
+        assert response.get("Content-Type") == "application/json"
+        body = json.loads(response.body)
+        assert set(body) == {"status", "error", "message", "request_id"}
+        assert (body["status"], body["error"], body["request_id"]) == (status, reason, rid)
+        assert body["message"]
+    else:
+        assert response.get("Content-Type") == "text/plain; charset=utf-8"
+        text = response.body.decode("latin-1")
+        want = rf"{status} {PHRASES[status]}: [^\n]+\nrequest id: {re.escape(rid)}\n"
+        assert re.fullmatch(want, text), text
+    return m.group(1)
+
+
+def new_tmp():
+    """A short directory of its own (a unix socket's path has to fit into 108 bytes)."""
+    return tempfile.mkdtemp(prefix="weir-")

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start, readiness, drain on SIGTERM, and running out of file descriptors."""
+import json
+import signal
+import time
+
+import pytest
+
+import peers
+from peers import connect, wait_for
+
+
+def routes(address, extra=""):
+    return f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{address}' ] }}\n{extra}"
+
+
+def refuses(address):
+    try:
+        connect(address).close()
+        return False
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True
+
+
+def test_the_ready_file_names_pid_admin_and_listeners(start_weir, auto):
+    weir = start_weir(routes(auto().address))
+    ready = json.loads(weir.ready_file.read_text())
+    assert set(ready) == {"pid", "admin", "listeners"}
+    assert ready["pid"] == weir.proc.pid and not ready["admin"].endswith(":0")
+    with weir.client() as c:
+        assert c.get().status == 200
+
+
+def test_livez_and_readyz_answer_200(start_weir, auto):
+    weir = start_weir(routes(auto().address))
+    assert weir.admin_get("/livez").status == 200
+    assert weir.admin_get("/readyz").status == 200
+    assert weir.admin_get("/nothing-here").status == 404
+
+
+def test_without_admin_in_the_file_there_is_no_admin_listener(start_weir, auto):
+    weir = start_weir(routes(auto().address, "# admin: none\n"))
+    assert set(json.loads(weir.ready_file.read_text())) - {"admin"} == {"pid", "listeners"}
+    assert weir.admin in (None, "")
+    with weir.client() as c:
+        assert c.get().status == 200
+
+
+def test_the_start_is_summed_up_on_stderr(start_weir, auto):
+    up = auto()
+    weir = start_weir(routes(up.address), workers=2)
+    text = weir.stderr()
+    assert weir.listeners["web"] in text and "app" in text and "2" in text and "worker" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_weir_ends_at_once_with_0(start_weir, auto, number):
+    weir = start_weir(routes(auto().address))
+    weir.signal(number)
+    assert weir.wait(3) == 0
+    weir.assert_clean()
+
+
+def test_on_sigterm_what_is_in_flight_finishes_and_the_rest_is_closed(start_weir, new_upstream):
+    up = new_upstream()
+    weir = start_weir(routes(up.address), workers=1)
+    idle, busy = weir.client(), weir.client()
+    idle.send("GET /warm HTTP/1.1\r\nHost: a\r\n\r\n")
+    u = up.accept()
+    u.request()
+    u.answer()
+    assert idle.response().get("Connection") is None
+    busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert u.request().target == "/slow"
+    weir.signal(signal.SIGTERM)
+    wait_for(lambda: weir.admin_get("/readyz").status == 503, "/readyz to turn 503")
+    assert weir.admin_get("/livez").status == 200
+    wait_for(lambda: refuses(weir.listeners["web"]), "the listener to close")
+    idle.expect_closed()
+    u.answer("finished")
+    response = busy.response()
+    assert response.body == b"finished" and response.get("Connection") == "close"
+    busy.expect_closed()
+    assert weir.wait() == 0
+    weir.assert_clean()
+
+
+def test_on_sigterm_a_body_that_is_flowing_goes_on_to_its_end(start_weir, new_upstream):
+    up = new_upstream()
+    weir = start_weir(routes(up.address))
+    with weir.client() as c:
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+        u = up.accept()
+        u.head()
+        u.expect("abc")
+        weir.signal(signal.SIGTERM)
+        wait_for(lambda: weir.admin_get("/readyz").status == 503, "/readyz to turn 503")
+        c.send("def")
+        u.expect("def")
+        u.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        c.recv_until(b"\r\n\r\nab")
+        u.send("cd")
+        c.expect("cd")
+        c.expect_closed()
+    assert weir.wait() == 0
+
+
+def test_shutdown_bounds_the_drain(start_weir, new_upstream):
+    up = new_upstream()
+    weir = start_weir(routes(up.address, "shutdown: 500ms\n"))
+    with weir.client() as c:
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        up.accept().request()
+        start = time.monotonic()
+        weir.signal(signal.SIGTERM)
+        assert weir.wait(4) == 0
+        assert 0.4 <= time.monotonic() - start <= 0.5 + 1.5 * peers.SLOW
+        c.expect_ended()
+    weir.assert_clean()
+
+
+def test_a_second_sigterm_exits_now(start_weir, new_upstream):
+    up = new_upstream()
+    weir = start_weir(routes(up.address, "shutdown: 60s\n"))
+    with weir.client() as c:
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        up.accept().request()
+        weir.signal(signal.SIGTERM)
+        wait_for(lambda: weir.admin_get("/readyz").status == 503, "/readyz to turn 503")
+        weir.signal(signal.SIGTERM)
+        assert weir.wait(2) == 0
+    weir.assert_clean()
+
+
+def test_requests_on_a_keep_alive_connection_during_the_drain_are_served_or_refused_cleanly(
+    start_weir, auto
+):
+    weir = start_weir(routes(auto().address))
+    with weir.client() as c:
+        assert c.get().status == 200
+        weir.signal(signal.SIGTERM)
+        answered = 0
+        while True:
+            try:
+                c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                response = c.response()
+            except (AssertionError, OSError):
+                assert c.unread == b"", "half a response"
+                break
+            assert response.status == 200
+            answered += 1
+            if response.get("Connection") == "close":
+                c.expect_closed()
+                break
+    assert weir.wait() == 0
+
+
+def test_an_open_tunnel_lasts_until_shutdown(start_weir, new_upstream):
+    up = new_upstream()
+    weir = start_weir(routes(up.address, "shutdown: 1s\n"))
+    with weir.client() as c:
+        c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        u = up.accept()
+        u.request()
+        u.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        c.response()
+        weir.signal(signal.SIGTERM)
+        wait_for(lambda: weir.admin_get("/readyz").status == 503, "/readyz to turn 503")
+        u.send("still here")
+        c.expect("still here")
+        assert weir.wait(4) == 0
+        c.expect_ended()
+
+
+def test_out_of_file_descriptors_accept_pauses_and_recovers_by_itself(start_weir, auto):
+    up = auto()
+    weir = start_weir(routes(up.address), nofile=64)
+    with weir.client() as held:
+        assert held.get().status == 200  # its upstream connection is there already
+        crowd = [connect(weir.listeners["web"]) for _ in range(120)]
+        wait_for(lambda: weir.fds() >= 60, "weir to run out of descriptors")
+        assert held.get().status == 200, "who is in is still served"
+        used = cpu(weir)
+        time.sleep(0.3)  # measured: a paused accept must not spin
+        assert cpu(weir) - used <= 0.15 * peers.SLOW
+        for s in crowd:
+            s.close()
+        wait_for(lambda: weir.fds() < 40, "weir to give the descriptors back")
+        with weir.client() as c:
+            assert c.get().status == 200
+        assert weir.metric("weir_accept_paused_total") >= 1
+        assert held.get().status == 200
+
+
+def cpu(weir):
+    """User and system time so far, in seconds."""
+    fields = open(f"/proc/{weir.pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def test_no_descriptor_for_the_upstream_is_an_authored_error_not_a_crash(start_weir, auto):
+    weir = start_weir(routes(auto().address), nofile=48)
+    clients = [weir.client() for _ in range(60)]
+    for c in clients:
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    statuses = []
+    for c in clients:
+        statuses.append(c.response().status)
+        c.close()
+    assert set(statuses) <= {200, 502, 503} and 200 in statuses
+    with weir.client() as c:
+        assert c.get().status == 200

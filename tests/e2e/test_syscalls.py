@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The speed contract: what one keep-alive request costs in system calls and in allocations.
+
+One worker, one client connection, one upstream connection, after a warm-up. Everything is counted,
+and one call more than the contract's fails.
+"""
+import mmap
+import re
+import shutil
+import signal
+import struct
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import harness
+from peers import Client, wait_for
+
+REQUESTS = 1000
+READS = ("read", "readv", "recvfrom", "recvmsg")
+WRITES = ("write", "writev", "sendto", "sendmsg")
+WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
+
+pytestmark = pytest.mark.skipif(
+    bool(harness.sanitizer()), reason="a sanitizer makes system calls and allocations of its own"
+)
+
+CONFIG = """
+workers: 1
+{log}
+routes: [ {{ to: app }} ]
+pools: {{ app: [ "{address}" ] }}
+"""
+NO_LOG = "# access_log: none"
+GET = b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n"
+POST = b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world"
+CHUNKED = b"POST /form HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n"
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!"
+HELLO_CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nHello, World!\r\n0\r\n\r\n"
+)
+
+
+def requests(client, request, count):
+    for _ in range(count):
+        client.sock.settimeout(10)
+        client.sock.sendall(request)
+        got = b""
+        while b"Hello, World!" not in got or (b"chunked" in got and not got.endswith(b"0\r\n\r\n")):
+            part = client.sock.recv(65536)
+            assert part, "weir closed the connection"
+            got += part
+
+
+class Strace:
+    """strace attached to every thread of a running weir."""
+
+    def __init__(self, pid, out):
+        if not shutil.which("strace"):
+            pytest.skip("strace is not installed")
+        self.out, self.log = Path(out), Path(str(out) + ".log")
+        self.proc = subprocess.Popen(
+            ["strace", "-f", "-qqq", "-o", str(out), "-p", str(pid)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=open(self.log, "wb"),
+        )
+        threads = sorted(int(p.name) for p in Path(f"/proc/{pid}/task").iterdir())
+        wait_for(
+            lambda: self.proc.poll() is not None or all(self._traced(pid, t) for t in threads),
+            "strace to attach",
+        )
+        assert self.proc.poll() is None, f"strace can't attach: {self.log.read_text()}"
+
+    def _traced(self, pid, thread):
+        status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+        return f"TracerPid:\t{self.proc.pid}\n" in status
+
+    def stop(self):
+        """Detaches: the names of all the system calls that began, with their thread, and the raw
+        text."""
+        self.proc.send_signal(signal.SIGINT)
+        self.proc.wait(10)
+        text = self.out.read_text(errors="replace")
+        return Counter(re.findall(r"^\d+ +([a-z_0-9]+)\(", text, re.M)), text
+
+
+def table(calls):
+    return "\n".join(
+        f"{calls[n]:8} {calls[n] / REQUESTS:8.3f} a request  {n}" for n in sorted(calls)
+    )
+
+
+@pytest.mark.parametrize("log", [NO_LOG, ""], ids=["without a log", "with the access log"])
+def test_a_keep_alive_request_costs_two_reads_and_two_writes(start_weir, auto, tmp, log):
+    weir = start_weir(CONFIG.format(address=auto(lambda _: HELLO).address, log=log))
+    with Client(weir.listeners["web"]) as c:
+        requests(c, GET, 100)
+        strace = Strace(weir.pid, tmp / "strace")
+        requests(c, GET, REQUESTS)
+        calls, text = strace.stop()
+    reads, writes = sum(calls[n] for n in READS), sum(calls[n] for n in WRITES)
+    others = {
+        n: k for n, k in calls.items() if n not in READS + WRITES + WAITS + ("restart_syscall",)
+    }
+    slack = 0 if log else REQUESTS // 50  # the log's own thread writes batches
+    assert 2 * REQUESTS <= reads <= 2 * REQUESTS + slack, f"reads:\n{table(calls)}\n{text[-2000:]}"
+    assert (
+        2 * REQUESTS <= writes <= 2 * REQUESTS + slack
+    ), f"writes:\n{table(calls)}\n{text[-2000:]}"
+    assert calls["epoll_ctl"] == 0, table(calls)
+    assert sum(calls[n] for n in WAITS) <= 2 * REQUESTS + REQUESTS // 50, table(calls)
+    assert sum(others.values()) <= slack, table(calls)
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    """The preload, compiled."""
+    out = tmp_path_factory.mktemp("preload") / "malloc_count.so"
+    subprocess.run(
+        [
+            "cc",
+            "-O2",
+            "-Wall",
+            "-shared",
+            "-fPIC",
+            "-fno-builtin",
+            "-o",
+            str(out),
+            str(Path(__file__).parent / "malloc_count.c"),
+        ],
+        check=True,
+    )
+    return out
+
+
+class Allocations:
+    """The counters that the preload maps: a pair of 64-bit numbers."""
+
+    def __init__(self, path):
+        path.write_bytes(bytes(16))
+        with open(path, "r+b") as f:
+            self.map = mmap.mmap(f.fileno(), 16)
+
+    def read(self):
+        return struct.unpack("QQ", self.map[:16])
+
+
+@pytest.mark.parametrize(
+    "request_,answer",
+    [(GET, HELLO), (POST, HELLO), (CHUNKED, HELLO_CHUNKED)],
+    ids=["GET", "POST with a length", "chunked both ways"],
+)
+def test_a_keep_alive_request_allocates_and_frees_nothing(
+    start_weir, auto, tmp, counting, request_, answer
+):
+    counts = Allocations(tmp / "counts")
+    weir = start_weir(
+        CONFIG.format(address=auto(lambda _: answer).address, log=""),
+        preload=counting,
+        env={"MALLOC_COUNT_FILE": str(tmp / "counts")},
+    )
+    assert counts.read()[0] > 0, "the preload counts"
+    with Client(weir.listeners["web"]) as c:
+        requests(c, request_, 100)
+        weir.access_log(100)  # the log's thread has caught up as well
+        before = counts.read()
+        requests(c, request_, REQUESTS)
+        after = counts.read()
+    assert (after[0] - before[0], after[1] - before[1]) == (
+        0,
+        0,
+    ), "(allocations, frees) in 1,000 requests"

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every timeout, configured short: what ends, when, and what is said about it."""
+import time
+from contextlib import contextmanager
+
+import pytest
+
+import peers
+from harness import assert_authored
+from peers import SilentEndpoint
+
+SHORT = 0.3
+
+
+@contextmanager
+def takes_about(seconds):
+    start = time.monotonic()
+    yield
+    took = time.monotonic() - start
+    assert (
+        seconds * 0.8 <= took <= seconds + 1.0 * peers.SLOW
+    ), f"took {took:.3f} s instead of {seconds} s"
+
+
+@pytest.fixture
+def with_timeouts(start_weir, new_upstream):
+    """with_timeouts(yaml map, ...): (weir, upstream) with these timeouts and no retries."""
+
+    def make(timeouts="{}", route="", connect="1s", address=None):
+        up = new_upstream()
+        weir = start_weir(
+            f"""
+timeouts: {timeouts}
+routes: [ {{ to: app, retry: {{ attempts: 0 }} {route} }} ]
+pools: {{ app: {{ endpoints: [ "{address or up.address}" ], upstream: {{ connect: {connect} }} }} }}
+"""
+        )
+        return weir, up
+
+    return make
+
+
+def ask(c, path="/"):
+    c.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+def test_a_connect_that_takes_too_long_is_504(with_timeouts, closing):
+    silent = closing(SilentEndpoint())
+    weir, _ = with_timeouts(connect="300ms", address=silent.address)
+    with weir.counts("connect_timeout"), weir.logged() as log, weir.client() as c:
+        ask(c)
+        with takes_about(SHORT):
+            response = c.response()
+        assert assert_authored(response, 504, "connect_timeout") == "connection_timeout"
+    assert (log[0]["reason"], log[0]["attempts"]) == ("connect_timeout", 1)
+    assert log[0]["total_ms"] >= 250
+
+
+def test_a_request_head_that_takes_too_long_is_408(with_timeouts):
+    weir, up = with_timeouts("{ request_head: 300ms }")
+    with weir.counts("head_timeout"), weir.client() as c:
+        with takes_about(SHORT):
+            c.send("GET / HTTP/1.1\r\nHost:")
+            response = c.response()
+        assert_authored(response, 408, "head_timeout")
+        assert response.get("Connection") == "close"
+        c.expect_closed()
+    up.assert_untouched()
+
+
+def test_dripping_bytes_does_not_extend_the_time_for_the_head(with_timeouts):
+    weir, _ = with_timeouts("{ request_head: 300ms }")
+    with weir.counts("head_timeout"), weir.client() as c:
+        with takes_about(SHORT):
+            c.send("GET / HTTP/1.1\r\nX: ")
+            while not c.poll():
+                c.send("x")
+                peers.select.select([c.sock], [], [], 0.02)
+        assert c.response().status == 408
+
+
+def test_the_head_timeout_holds_for_a_later_request_too(with_timeouts):
+    weir, up = with_timeouts("{ request_head: 300ms }")
+    with weir.client() as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        u.answer()
+        c.response()
+        c.send("GET /later HTTP/1.1\r\n")
+        with takes_about(SHORT):
+            assert_authored(c.response(), 408, "head_timeout")
+
+
+def test_an_idle_client_is_closed_without_a_word(with_timeouts):
+    weir, up = with_timeouts("{ client_idle: 300ms }")
+    with weir.counts("idle_timeout"), weir.client() as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        u.answer()
+        c.response()
+        with takes_about(SHORT):
+            c.expect_closed()
+
+
+def test_a_client_that_never_says_anything_is_closed(with_timeouts):
+    weir, _ = with_timeouts("{ request_head: 300ms, client_idle: 300ms }")
+    with weir.client() as c:
+        with takes_about(SHORT):
+            c.expect_ended()
+    weir.wait_metric("weir_client_connections", 0)
+
+
+def test_a_client_that_waits_for_its_response_is_not_idle(with_timeouts):
+    weir, up = with_timeouts("{ client_idle: 200ms, request_head: 200ms, request_body: 200ms }")
+    with weir.client() as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        assert not peers.select.select([c.sock], [], [], 0.6)[0]
+        u.answer()
+        assert c.response().status == 200
+
+
+def test_a_request_body_that_stalls_is_408(with_timeouts):
+    weir, up = with_timeouts("{ request_body: 300ms }")
+    with weir.counts("body_timeout"), weir.client() as c:
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+        u = up.accept()
+        u.head()
+        u.expect("ab")
+        with takes_about(SHORT):
+            response = c.response()
+        assert_authored(response, 408, "body_timeout")
+        c.expect_closed()
+        assert u.expect_ended() == b""
+
+
+def test_a_request_body_that_is_slow_but_moves_is_no_timeout(with_timeouts):
+    weir, up = with_timeouts("{ request_body: 400ms, request_head: 400ms }")
+    with weir.client() as c:
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        u = up.accept()
+        u.head()
+        for i in range(5):
+            peers.select.select([c.sock], [], [], 0.15)  # longer in all than the timeout
+            c.send(b"abcde"[i : i + 1])
+            u.expect(b"abcde"[i : i + 1])
+        u.answer()
+        assert c.response().status == 200
+
+
+def test_no_response_head_in_time_is_504(with_timeouts):
+    weir, up = with_timeouts("{ response_head: 300ms }")
+    with weir.counts("response_head_timeout"), weir.logged() as log, weir.client() as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        with takes_about(SHORT):
+            response = c.response()
+        assert assert_authored(response, 504, "response_head_timeout") == "http_response_timeout"
+        u.expect_ended()
+    assert log[0]["reason"] == "response_head_timeout"
+
+
+def test_half_a_response_head_does_not_stop_its_timeout(with_timeouts):
+    weir, up = with_timeouts("{ response_head: 300ms }")
+    with weir.counts("response_head_timeout"), weir.client() as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        with takes_about(SHORT):
+            u.send("HTTP/1.1 200 OK\r\nContent-Le")
+            assert c.response().status == 504
+
+
+def test_the_response_heads_time_starts_when_the_request_is_complete(with_timeouts):
+    weir, up = with_timeouts("{ response_head: 300ms }")
+    with weir.client() as c:
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+        u = up.accept()
+        u.head()
+        assert not peers.select.select([c.sock], [], [], 0.5)[0]
+        c.send("b")
+        u.expect("ab")
+        with takes_about(SHORT):
+            assert c.response().status == 504
+
+
+def test_a_response_body_that_stalls_cuts_the_clients_stream(with_timeouts):
+    weir, up = with_timeouts("{ response_idle: 300ms }")
+    with weir.counts("response_idle_timeout"), weir.logged() as log, weir.client() as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        u.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+        c.recv_until(b"2\r\nab\r\n")
+        with takes_about(SHORT):
+            assert c.expect_ended() == b""
+        u.expect_ended()
+    assert (log[0]["status"], log[0]["reason"]) == (200, "response_idle_timeout")
+
+
+def test_a_response_body_that_is_slow_but_moves_is_no_timeout(with_timeouts):
+    weir, up = with_timeouts("{ response_idle: 400ms, response_head: 400ms }")
+    with weir.client() as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        u.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        for i in range(5):
+            peers.select.select([u.sock], [], [], 0.15)
+            u.send(b"abcde"[i : i + 1])
+        assert c.response().body == b"abcde"
+
+
+def test_the_whole_requests_time_is_504_before_the_response(with_timeouts):
+    weir, up = with_timeouts("{ request: 300ms }")
+    with weir.counts("request_timeout"), weir.client() as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        with takes_about(SHORT):
+            assert_authored(c.response(), 504, "request_timeout")
+        u.expect_ended()
+
+
+def test_the_whole_requests_time_cuts_a_response_that_has_begun(with_timeouts):
+    weir, up = with_timeouts("{ request: 400ms }")
+    with weir.counts("request_timeout"), weir.client() as c:
+        with takes_about(0.4):
+            ask(c)
+            u = up.accept()
+            u.request()
+            u.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while not c.eof:  # it moves all the time
+                try:
+                    u.send("x")
+                except OSError:
+                    break
+                peers.select.select([c.sock], [], [], 0.02)
+                c.poll()
+        assert len(c.expect_ended()) < 1000
+
+
+def test_a_routes_request_time_wins_over_the_general_one(with_timeouts):
+    weir, up = with_timeouts("{ request: 60s }", route=", timeout: { request: 300ms }")
+    with weir.counts("request_timeout"), weir.client() as c:
+        ask(c)
+        up.accept().request()
+        with takes_about(SHORT):
+            assert c.response().status == 504
+
+
+def test_a_routes_try_time_bounds_the_response_head(with_timeouts):
+    weir, up = with_timeouts("{ response_head: 60s }", route=", timeout: { try: 300ms }")
+    with weir.counts("response_head_timeout"), weir.client() as c:
+        ask(c)
+        up.accept().request()
+        with takes_about(SHORT):
+            assert_authored(c.response(), 504, "response_head_timeout")
+
+
+UPGRADE = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+
+
+def tunnel(weir, up):
+    c = weir.client()
+    c.send(UPGRADE)
+    u = up.accept()
+    u.request()
+    u.send(SWITCH)
+    assert c.response().status == 101
+    return c, u
+
+
+def test_an_idle_tunnel_is_ended(with_timeouts):
+    weir, up = with_timeouts("{ upgraded: 300ms }")
+    with weir.counts("tunnel_idle"):
+        with takes_about(SHORT):
+            c, u = tunnel(weir, up)
+            c.expect_ended()
+        u.expect_ended()
+
+
+def test_a_tunnel_with_traffic_in_one_direction_is_not_idle(with_timeouts):
+    weir, up = with_timeouts(
+        "{ upgraded: 400ms, client_idle: 200ms, response_idle: 200ms, request_body: 200ms }"
+    )
+    c, u = tunnel(weir, up)
+    for _ in range(6):
+        peers.select.select([c.sock], [], [], 0.15)
+        u.send("x")
+        c.expect("x")
+    c.assert_open()
+    c.close()
+    u.expect_closed()
+
+
+def test_a_client_that_does_not_read_is_given_up(with_timeouts):
+    weir, up = with_timeouts("{ write_stall: 500ms }")
+    with weir.counts("client_write_stall"), weir.client(rcvbuf=4096) as c:
+        ask(c)
+        u = up.accept()
+        u.request()
+        u.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        assert u.send_until_blocked(bytes(1 << 20), 100_000_000) < 100_000_000
+        u.expect_ended()
+    weir.wait_metric("weir_client_connections", 0)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Large bodies: generated and checked as they flow, never held whole."""
+import hashlib
+import select
+import time
+
+from peers import deadline
+
+BLOCK = hashlib.shake_128(b"weir").digest(
+    (1 << 18) - 1
+)  # an odd period: a lost or repeated part shows
+
+
+class Sender:
+    """Sends `size` bytes of the pattern."""
+
+    def __init__(self, peer, size):
+        self.peer, self.size, self.sent = peer, size, 0
+
+    def step(self):
+        at = self.sent % len(BLOCK)
+        try:
+            self.sent += self.peer.sock.send(BLOCK[at : at + self.size - self.sent])
+        except BlockingIOError:
+            pass
+
+    @property
+    def done(self):
+        return self.sent == self.size
+
+
+class Receiver:
+    """Checks that exactly the pattern comes. Bytes that the peer has already taken in count
+    first."""
+
+    def __init__(self, peer, size):
+        self.peer, self.size, self.got = peer, size, 0
+        self._check(peer.unread[:size])
+        peer.used += self.got
+
+    def step(self, most=1 << 20):
+        data = self.peer.sock.recv(min(most, self.size - self.got))
+        assert data, f"{self.peer.name}: closed after {self.got} of {self.size} bytes"
+        self._check(data)
+
+    def _check(self, data):
+        while data:
+            at = self.got % len(BLOCK)
+            part = data[: len(BLOCK) - at]
+            assert (
+                part == BLOCK[at : at + len(part)]
+            ), f"{self.peer.name}: other bytes at {self.got}"
+            self.got += len(part)
+            data = data[len(part) :]
+
+    @property
+    def done(self):
+        return self.got == self.size
+
+
+def send_until_stuck(sender):
+    """Sends until the other side takes no more."""
+    while not sender.done and select.select([], [sender.peer.sock], [], 0.3)[1]:
+        sender.step()
+
+
+def run(senders, receivers, each=None, within=30, most=1 << 20):
+    """Runs all flows to their ends; receivers read at most `most` bytes at a time. `each` is called
+    now and then."""
+    until, turn = deadline(within), 0
+    while not all(r.done for r in receivers):
+        assert (
+            time.monotonic() < until
+        ), f"stuck: {[s.sent for s in senders]} {[r.got for r in receivers]}"
+        reads = {r.peer.sock: r for r in receivers if not r.done}
+        writes = {s.peer.sock: s for s in senders if not s.done}
+        readable, writable, _ = select.select(list(reads), list(writes), [], 0.1)
+        for sock in readable:
+            reads[sock].step(most)
+        for sock in writable:
+            writes[sock].step()
+        turn += 1
+        if each and turn % 50 == 0:
+            each()
+    assert all(s.done for s in senders)
+
+
+def pump(ways, each=None):
+    """ways: (from, to, size) of each flow, all at once."""
+    run([Sender(a, size) for a, _, size in ways], [Receiver(b, size) for _, b, size in ways], each)
