@@ -70,8 +70,9 @@ static void on_request(void *ctx, struct stream *s, struct http_head *request,
     s->ops->release(s, REASON_DONE);
 }
 
-static bool on_keep_alive(void *ctx)
+static bool on_keep_alive(void *ctx, const struct http_peer *peer)
 {
+    (void)peer;
     const struct admin *a = ctx;
     return !a->closing;
 }
@@ -90,8 +91,9 @@ static const struct http_service admin_service = {
     .closed = on_conn_closed,
 };
 
-static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr)
+static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr, bool over)
 {
+    (void)over; /* what is over the bound is still answered, up to a further bound */
     struct admin *a = l->owner;
     struct http_peer peer;
     http_peer_init(&peer, addr, a, false);

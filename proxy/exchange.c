@@ -176,11 +176,11 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
     };
     enum retry_verdict verdict = retry_verdict(&facts);
     exchange_trail(x, reason);
+    counter_inc(&x->worker->stats.attempts[reason]);
     if (verdict == RETRY_NO) {
         exchange_fail(x, reason);
         return;
     }
-    counter_inc(&x->worker->stats.reasons[reason]);
     attempt_end(x, reason);
     if (verdict == RETRY_SAME) {
         x->attempts--; /* the stale conn does not count as a try */
@@ -267,7 +267,7 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
     client->events = &client_events;
     client->owner = x;
     uuid7_format(&w->ids, reactor_wall_us(&w->reactor, x->start_us) / 1000, x->own_id);
-    x->id = span_of(x->own_id, UUID7_LEN);
+    x->id = request_id_of(request, span_of(x->own_id, UUID7_LEN));
     counter_inc(&w->stats.in_flight);
     return x;
 }
@@ -277,6 +277,8 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
 {
     struct worker *w = ctx;
     struct exchange *x = exchange_new(w, client, request, peer);
+    if (reason == REASON_NONE && peer->over_limit)
+        reason = REASON_CONNECTION_LIMIT;
     if (reason != REASON_NONE) {
         exchange_fail(x, reason);
         return;
@@ -286,8 +288,7 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
     const struct route_spec *spec = &x->snapshot->routes[x->route->index];
     if (spec->request_ms != 0)
         wheel_set(&w->reactor.wheel, &x->timer, reactor_now(&w->reactor) + spec->request_ms);
-    x->id = forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs,
-                            &x->scratch);
+    forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     attempt_next(x, REASON_NO_ENDPOINT);
 }
 
@@ -367,7 +368,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
     replay_drop(x);
     if (head->status >= 200 || head->status == 101) {
         x->first_byte_us = reactor_us();
-        x->connected_ms = h1_client_connected_at(s);
+        x->connected_us = h1_client_connected_at(s);
         x->reused = s->reused;
         x->status = head->status;
     }
@@ -424,10 +425,10 @@ static const struct stream_events upstream_events = {
 
 /* ---- the service ---- */
 
-static bool on_keep_alive(void *ctx)
+static bool on_keep_alive(void *ctx, const struct http_peer *peer)
 {
     const struct worker *w = ctx;
-    return !w->draining;
+    return !w->draining && !peer->over_limit;
 }
 
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)

@@ -49,10 +49,7 @@ static struct span field_of(struct http_head *head, enum field_id id)
 
 static uint64_t connect_us(const struct exchange *x)
 {
-    if (x->reused || x->connected_ms == 0)
-        return 0;
-    uint64_t begun = x->attempt_us / 1000;
-    return x->connected_ms > begun ? (x->connected_ms - begun) * 1000 : 0;
+    return !x->reused && x->connected_us > x->attempt_us ? x->connected_us - x->attempt_us : 0;
 }
 
 static void write_line(struct exchange *x, enum reason reason, uint64_t now)

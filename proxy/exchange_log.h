@@ -41,7 +41,7 @@ struct exchange {
     struct grave grave;
     struct wheel_timer timer; /* the whole request; in a tunnel: idle */
     uint64_t start_us, first_byte_us;
-    uint64_t connected_ms; /* of reactor_now; when the conn that answered came up */
+    uint64_t connected_us; /* when the conn that answered came up */
     uint64_t bytes_in, bytes_out;
     struct span id;
     uint16_t trail_len;

@@ -14,6 +14,7 @@
 #include <yaml.h>
 
 #include "config/config.h"
+#include "config/suggest.h"
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/runtime.h"
@@ -200,6 +201,19 @@ static const struct verb *verb_find(const char *name)
     return NULL;
 }
 
+static int no_verb(const char *name)
+{
+    struct suggest s;
+    suggest_init(&s, name);
+    for (const struct verb *v = verbs; v->name != NULL; v++)
+        suggest_offer(&s, v->name);
+    if (s.best != NULL)
+        fprintf(stderr, "weir: there is no verb \"%s\"; did you mean \"%s\"?\n", name, s.best);
+    else
+        fprintf(stderr, "weir: there is no verb \"%s\"; `weir help` lists them\n", name);
+    return EXIT_USAGE;
+}
+
 static void print_help(FILE *out)
 {
     fprintf(out, "weir %s, a Layer-7 load balancer and reverse proxy\n\n", WEIR_VERSION);
@@ -218,7 +232,7 @@ static int verb_help(const struct verb *verb, int argc, char **argv)
     }
     const struct verb *v = verb_find(argv[1]);
     if (v == NULL)
-        return usage(verb, "there is no verb \"%s\"", argv[1]);
+        return no_verb(argv[1]);
     printf("weir %s %s\n\n%s.\n%s", v->name, v->args, v->summary, v->detail);
     return 0;
 }
@@ -255,10 +269,8 @@ int main(int argc, char **argv)
     else if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         name = "version";
     const struct verb *verb = verb_find(name);
-    if (verb == NULL) {
-        fprintf(stderr, "weir: there is no verb \"%s\"; `weir help` lists them\n", name);
-        return EXIT_USAGE;
-    }
+    if (verb == NULL)
+        return no_verb(name);
     if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
         char *args[] = {argv[0], argv[1], NULL};
         return verb_help(verb, 2, args);

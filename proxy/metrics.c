@@ -165,12 +165,15 @@ static void pools(struct text *t, const struct admin_view *v)
 static void errors(struct text *t, const struct admin_view *v)
 {
     head(t, "weir_errors_total", "counter", "Exchanges and connections that ended for a reason.");
-    for (int i = 1; i < REASON_COUNT; i++) {
-        uint64_t n = SUM(v, reasons[i]);
-        if (n > 0)
-            line(t, "weir_errors_total{reason=\"%s\"} %" PRIu64 "\n",
-                 reason_row((enum reason)i)->name, n);
-    }
+    for (int i = REASON_NONE + 1; i < REASON_DONE; i++)
+        line(t, "weir_errors_total{reason=\"%s\"} %" PRIu64 "\n",
+             reason_row((enum reason)i)->name, SUM(v, reasons[i]));
+    head(t, "weir_attempts_failed_total", "counter",
+         "Attempts at an endpoint that failed, retried or not.");
+    for (int i = REASON_NONE + 1; i < REASON_DONE; i++)
+        if (reason_row((enum reason)i)->side == SIDE_UPSTREAM)
+            line(t, "weir_attempts_failed_total{reason=\"%s\"} %" PRIu64 "\n",
+                 reason_row((enum reason)i)->name, SUM(v, attempts[i]));
 }
 
 void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct chain *out)

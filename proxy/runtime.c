@@ -278,11 +278,11 @@ static void fit_descriptors(struct runtime *rt)
     }
     if (lim.rlim_cur == RLIM_INFINITY)
         return;
-    uint64_t own = 32 + rt->n_workers * (8 + rt->snap->n_listeners);
+    uint64_t own = 48 + rt->n_workers * (8 + rt->snap->n_listeners);
     uint64_t fit = lim.rlim_cur > own + 2 ? (lim.rlim_cur - own) / 2 : 1;
     if (fit >= rt->snap->max_connections)
         return;
-    log_warn("the limit of %llu open files allows %llu client connections, not the %u of "
+    log_info("the limit of %llu open files allows %llu client connections, not the %u of "
              "limits.connections; raise it (ulimit -n, LimitNOFILE=) to have them all",
              (unsigned long long)lim.rlim_cur, (unsigned long long)fit,
              rt->snap->max_connections);

@@ -20,12 +20,13 @@ static bool is_trusted(const struct listener_spec *spec, const struct net_addr *
                                   : cidr_set_contains_sockaddr(&spec->trusted, &addr->u.sa);
 }
 
-static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr)
+static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr, bool over)
 {
     struct worker *w = l->owner;
     const struct listener_spec *spec = &w->snapshot->listeners[l->index];
     struct http_peer peer;
     http_peer_init(&peer, addr, spec, is_trusted(spec, addr));
+    peer.over_limit = over;
     if (!h1_server_accept(&w->reactor, &w->server, fd, net_addr_is_unix(&spec->addr), &peer,
                           &w->conns))
         return false;

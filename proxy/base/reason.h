@@ -119,6 +119,8 @@ enum retry_class {
       "the upstream sent data that nobody asked for")                                              \
     X(TUNNEL_IDLE, "tunnel_idle", WEIR, 504, NEVER, "connection_read_timeout",                     \
       "the upgraded connection was idle for too long")                                             \
+    X(CONNECTION_LIMIT, "connection_limit", WEIR, 503, NEVER, "destination_unavailable",           \
+      "there are too many client connections")                                                     \
     X(DRAINING, "draining", WEIR, 503, NEVER, "destination_unavailable",                           \
       "this server is shutting down")                                                              \
     X(SHUTDOWN, "shutdown", GONE, 0, NEVER, "", "the shutdown deadline passed")                    \

@@ -8,7 +8,7 @@
 
 #define ID_MAX 128
 
-bool request_id_valid(struct span id)
+static bool request_id_valid(struct span id)
 {
     if (id.len == 0 || id.len > ID_MAX)
         return false;
@@ -143,21 +143,25 @@ static void drop_for_upstream(struct http_head *head, bool trusted)
     }
 }
 
-/* The client's own id where it can be used, else ours. */
-static struct span settle_id(struct http_head *head, struct span id)
+struct span request_id_of(struct http_head *head, struct span made)
 {
     struct http_field *own = http_head_find(head, FIELD_X_REQUEST_ID);
-    if (own != NULL && request_id_valid(field_value(own)))
-        return field_value(own);
-    if (own != NULL)
-        http_head_drop(head, FIELD_X_REQUEST_ID);
-    http_head_add(head, FIELD_X_REQUEST_ID, SPAN_LIT("X-Request-Id"), id);
-    return id;
+    return own != NULL && request_id_valid(field_value(own)) ? field_value(own) : made;
 }
 
-struct span forward_request(struct http_head *head, const struct http_peer *peer,
-                            const struct forward_options *options, struct span id,
-                            struct buf_pool *pool, struct block **scratch)
+/* One field with the id that is in force. */
+static void settle_id(struct http_head *head, struct span id)
+{
+    struct http_field *own = http_head_find(head, FIELD_X_REQUEST_ID);
+    if (own != NULL && own->value == id.ptr)
+        return;
+    http_head_drop(head, FIELD_X_REQUEST_ID);
+    http_head_add(head, FIELD_X_REQUEST_ID, SPAN_LIT("X-Request-Id"), id);
+}
+
+void forward_request(struct http_head *head, const struct http_peer *peer,
+                     const struct forward_options *options, struct span id, struct buf_pool *pool,
+                     struct block **scratch)
 {
     drop_for_upstream(head, peer->trusted);
     if (http_head_find(head, FIELD_HOST) == NULL)
@@ -169,7 +173,7 @@ struct span forward_request(struct http_head *head, const struct http_peer *peer
                       SPAN_LIT("http"));
     if (http_head_find(head, FIELD_X_FORWARDED_HOST) == NULL)
         http_head_add(head, FIELD_X_FORWARDED_HOST, SPAN_LIT("X-Forwarded-Host"), head->authority);
-    id = settle_id(head, id);
+    settle_id(head, id);
     if (options->forwarded) {
         struct span value = forwarded(head, peer, pool, scratch);
         if (value.len > 0)
@@ -178,7 +182,6 @@ struct span forward_request(struct http_head *head, const struct http_peer *peer
     if (options->via)
         http_head_add(head, FIELD_VIA, SPAN_LIT("Via"),
                       head->minor == 0 ? SPAN_LIT("1.0 weir") : SPAN_LIT("1.1 weir"));
-    return id;
 }
 
 void forward_response(struct http_head *head, const struct forward_options *options,

@@ -15,17 +15,18 @@ struct forward_options {
     bool via;       /* emit Via */
 };
 
-/* Is it fit to be passed on and logged as a request id: 1 to 128 visible ASCII characters? */
-bool request_id_valid(struct span id);
+/* The client's own request id if the head has one that is fit to be passed on and logged (1 to 128
+ * visible ASCII characters), else made. Valid as long as the head and made. */
+struct span request_id_of(struct http_head *head, struct span made);
 
 /*
- * Prepares a request head for the upstream. id: the request's id, added if the head has no usable
- * one; returns the id that is in force: id, or the client's own. *scratch: NULL, or a block that
- * the caller owns; taken from pool when needed and then the caller's to drop after the head.
+ * Prepares a request head for the upstream. id: what request_id_of settled on. *scratch: NULL, or a
+ * block that the caller owns; taken from pool when needed and then the caller's to drop after the
+ * head.
  */
-struct span forward_request(struct http_head *head, const struct http_peer *peer,
-                            const struct forward_options *options, struct span id,
-                            struct buf_pool *pool, struct block **scratch);
+void forward_request(struct http_head *head, const struct http_peer *peer,
+                     const struct forward_options *options, struct span id, struct buf_pool *pool,
+                     struct block **scratch);
 
 /* Prepares a response head for the client. date: for responses that have none. */
 void forward_response(struct http_head *head, const struct forward_options *options,

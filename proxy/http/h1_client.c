@@ -359,7 +359,6 @@ static enum reason connect_reason(int error)
 {
     switch (error) {
     case UV_ECONNREFUSED:
-    case UV_ENOENT: /* no such Unix socket */
         return REASON_CONNECT_REFUSED;
     case UV_ETIMEDOUT:
         return REASON_CONNECT_TIMEOUT;
@@ -374,13 +373,11 @@ static enum reason client_end_reason(const struct h1_client *cl)
     const struct conn *c = &cl->conn;
     if (!(c->flags & CONN_CONNECTED) && c->flags & CONN_ERROR && cl->connected_at == 0)
         return connect_reason(c->error);
-    if (cl->rx_head)
-        return REASON_RESPONSE_INCOMPLETE;
-    if (cl->stream.answered)
-        return REASON_BAD_RESPONSE; /* it ended inside a head */
-    if (c->left == cl->mark)
+    if (!cl->stream.answered && c->left == cl->mark)
         return REASON_UPSTREAM_UNSENT;
-    return c->flags & CONN_ERROR ? REASON_UPSTREAM_RESET : REASON_UPSTREAM_CLOSED;
+    if (c->flags & CONN_ERROR)
+        return REASON_UPSTREAM_RESET;
+    return cl->rx_head ? REASON_RESPONSE_INCOMPLETE : REASON_UPSTREAM_CLOSED;
 }
 
 static void client_end_of_input(struct h1_client *cl)
@@ -443,7 +440,7 @@ static void client_process(struct conn *c)
     }
     if (!cl->connected && c->flags & CONN_CONNECTED) {
         cl->connected = true;
-        cl->connected_at = reactor_now(c->reactor);
+        cl->connected_at = reactor_us();
         conn_expect(c, cl->tx_done ? cl->response_head_ms : NEVER);
     }
     if (!client_read(cl))

@@ -60,7 +60,7 @@ void h1_client_keep(struct h1_client *cl, uint64_t ms);
 /* Closes an idle conn. */
 void h1_client_close(struct h1_client *cl, enum reason reason);
 
-/* When a stream's conn came up, ms of reactor_now; 0: not yet. */
+/* When a stream's conn came up, by reactor_us; 0: not yet. */
 uint64_t h1_client_connected_at(const struct stream *s);
 
 #endif

@@ -247,12 +247,15 @@ static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err)
     /* llhttp stands just behind a line feed that no CR went before */
     const char *at = p->ll.error_pos;
     bool at_lf = at != NULL && p->start != NULL && at - p->start >= 2 && at[-1] == '\n' && at[-2] != '\r';
+    /* F_TRAILING: llhttp is past the last chunk, where fields and empty lines count again. */
+    bool in_chunks = p->head_done && !(p->ll.flags & F_TRAILING);
     if (p->response)
         return REASON_BAD_RESPONSE;
     switch (err) {
     case HPE_CR_EXPECTED:
     case HPE_LF_EXPECTED:
-        return p->head_done && p->trailers == NULL ? REASON_BAD_CHUNK : REASON_BAD_LINE_ENDING;
+    case HPE_STRICT: /* an LF missing after the empty line, or a chunk's data */
+        return in_chunks ? REASON_BAD_CHUNK : REASON_BAD_LINE_ENDING;
     case HPE_INVALID_METHOD:
         return REASON_UNKNOWN_METHOD;
     case HPE_INVALID_URL:
@@ -265,10 +268,9 @@ static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err)
         return p->ll.flags & F_CONTENT_LENGTH ? REASON_LENGTH_CONFLICT
                                               : REASON_BAD_TRANSFER_ENCODING;
     case HPE_INVALID_CHUNK_SIZE:
-    case HPE_STRICT:
         return REASON_BAD_CHUNK;
     default:
-        if (p->head_done && p->trailers == NULL)
+        if (in_chunks)
             return REASON_BAD_CHUNK;
         return at_lf ? REASON_BAD_LINE_ENDING : REASON_BAD_FIELD;
     }

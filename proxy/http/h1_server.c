@@ -210,7 +210,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     s->to_close = unbounded && !s->chunked;
     /* A client that waits for a 100 in vain may send its body or not: only a new conn is clear. */
     s->keep = s->keep && !s->to_close && !(s->expects && !s->rx_done) && !s->rx_dead &&
-              srv->options->service->keep_alive(srv->options->ctx);
+              srv->options->service->keep_alive(srv->options->ctx, &srv->peer);
     framing.chunked = s->chunked;
     framing.close = !s->keep;
     framing.keep_alive = s->keep && s->head->minor == 0;
@@ -428,7 +428,7 @@ static void server_check_drain(struct h1_server *srv)
 {
     struct h1_parser *p = &srv->parser;
     if (p->done)
-        server_next(srv, srv->options->service->keep_alive(srv->options->ctx));
+        server_next(srv, srv->options->service->keep_alive(srv->options->ctx, &srv->peer));
     else if (p->error != REASON_NONE || srv->discarded > srv->options->buffer)
         server_linger(srv, REASON_DONE);
 }

@@ -71,6 +71,7 @@ struct stream {
 struct http_peer {
     const void *listener; /* the service's own */
     bool trusted;         /* its X-Forwarded-* are believed */
+    bool over_limit;      /* accepted only to be told so */
     uint8_t text_len, host_len;
     char text[58]; /* "1.2.3.4:5", "[::1]:5", "unix:" */
     char host[46]; /* "1.2.3.4", "::1", "unix:" */
@@ -88,7 +89,7 @@ struct http_service {
     void (*request)(void *ctx, struct stream *, struct http_head *head,
                     const struct http_peer *peer, enum reason reason);
     /* Asked for every response: may the conn be kept for another request? */
-    bool (*keep_alive)(void *ctx);
+    bool (*keep_alive)(void *ctx, const struct http_peer *peer);
     /* A conn is no more: its memory goes after this call. */
     void (*closed)(void *ctx, const struct http_peer *peer, enum reason reason);
 };

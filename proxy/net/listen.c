@@ -13,6 +13,7 @@
 #define LISTENER_MAGIC MAGIC('l', 's', 't', 'n')
 #define BACKLOG        4096
 #define ACCEPT_BATCH   16  /* conns a turn, so that a burst does not starve those that are open */
+#define OVER_MAX       16  /* conns over the budget that are answered 503 at a time */
 #define RETRY_MS       100 /* between looks whether there is room again */
 
 /* ---- sockets ---- */
@@ -122,10 +123,11 @@ static void listener_pause(struct listener *l, int error)
 }
 
 /* Takes a place in the budget, or not. */
-static bool budget_take(struct conn_budget *b)
+static bool budget_take(struct conn_budget *b, bool *over)
 {
     uint32_t open = atomic_fetch_add_explicit(&b->open, 1, memory_order_relaxed);
-    if (open < b->max)
+    *over = open >= b->max;
+    if (open < b->max + OVER_MAX)
         return true;
     atomic_fetch_sub_explicit(&b->open, 1, memory_order_relaxed);
     return false;
@@ -142,7 +144,8 @@ static bool accept_one(struct listener *l)
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
     struct net_addr peer;
-    if (!budget_take(l->budget)) {
+    bool over;
+    if (!budget_take(l->budget, &over)) {
         listener_pause(l, 0);
         return false;
     }
@@ -158,7 +161,7 @@ static bool accept_one(struct listener *l)
         return false;
     }
     net_addr_from(&peer, (struct sockaddr *)&ss, len);
-    if (!l->accepted(l, fd, &peer))
+    if (!l->accepted(l, fd, &peer, over))
         listener_budget_freed(l->budget);
     return true;
 }

@@ -15,7 +15,8 @@
 #include "proxy/net/addr.h"
 #include "proxy/net/reactor.h"
 
-/* How many client conns the process may have; shared by all threads. */
+/* How many client conns the process may have; shared by all threads. A few more than max are
+ * accepted so that they can be told; beyond these, accepting pauses. */
 struct conn_budget {
     _Atomic uint32_t open;
     uint32_t max;
@@ -29,8 +30,8 @@ struct listener {
     struct conn_budget *budget;
     uv_poll_t poll;
     struct wheel_timer retry; /* of a pause */
-    /* A socket to take over; false: it could not be, and is closed. */
-    bool (*accepted)(struct listener *, int fd, const struct net_addr *peer);
+    /* A socket to take over; false: it could not be, and is closed. over: it is one too many. */
+    bool (*accepted)(struct listener *, int fd, const struct net_addr *peer, bool over);
     /* Accepting pauses for a reason of errno, or 0 for the budget. */
     void (*pausing)(struct listener *, int error);
     void *owner;
