@@ -6,6 +6,7 @@ through the same weir on another connection, so that weir has really read the fi
 second is sent.
 """
 import selectors
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -180,6 +181,7 @@ class Drive:
             while True:
                 sock, _ = self.upstream.sock.accept()
                 sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 side = UpstreamSide(sock)
                 self.sides.append(side)
                 self.sel.register(
