@@ -141,7 +141,7 @@ class Drive:
                 for side in waiting:
                     self._answer(side)
                 until = deadline()
-            self._pump(0.05)
+            self._pump(0 if self.waiting else 0.05)
             open_jobs = [j for j in open_jobs if not j.satisfied()]
         self._barrier()
         self._pump(0)

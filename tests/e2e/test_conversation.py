@@ -192,7 +192,7 @@ def test_a_client_that_leaves_inside_its_body_leaves_no_whole_request_behind(wei
 
 
 def test_an_upstream_reset_inside_the_body_cuts_the_clients_stream(weir, upstream):
-    with weir.counts("response_incomplete"), weir.logged() as log, weir.client() as c:
+    with weir.counts("upstream_reset"), weir.logged() as log, weir.client() as c:
         c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         u = upstream.accept()
         u.request()
@@ -200,7 +200,7 @@ def test_an_upstream_reset_inside_the_body_cuts_the_clients_stream(weir, upstrea
         c.recv_until(b"3\r\nabc\r\n")
         u.reset()
         assert c.expect_ended() == b""
-    assert (log[0]["status"], log[0]["reason"]) == (200, "response_incomplete")
+    assert (log[0]["status"], log[0]["reason"]) == (200, "upstream_reset")
 
 
 @pytest.mark.parametrize(

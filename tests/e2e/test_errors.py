@@ -160,10 +160,10 @@ def test_a_refused_connection_is_502(start_weir, closing):
     assert f"connect_refused {down.address}" in log[0]["trail"]
 
 
-def test_a_unix_socket_that_nobody_listens_on_is_502(start_weir, tmp):
+def test_a_unix_socket_that_is_not_there_is_502(start_weir, tmp):
     weir = start_weir(config(f"unix:{tmp}/none.sock"))
-    with weir.counts("connect_refused"), weir.client() as c:
-        assert_authored(c.get(), 502, "connect_refused")
+    with weir.counts("connect_failed"), weir.client() as c:
+        assert_authored(c.get(), 502, "connect_failed")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -66,20 +66,21 @@ def test_endpoints_on_v6_unix_and_by_name(start_weir, auto, new_upstream, tmp):
         assert c.get().status == 200
 
 
-def test_connections_over_the_limit_wait_until_there_is_room(start_weir, auto):
+def test_the_connection_over_the_limit_gets_503_and_room_comes_back(start_weir, auto):
     weir = start_weir(routes(auto().address, "limits: { connections: 3 }\n"))
     clients = [weir.client() for _ in range(3)]
     for c in clients:
         assert c.get().status == 200
-    with weir.client() as over:
+    with weir.counts("connection_limit"), weir.client() as over:
         over.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        for c in clients:
-            assert c.get().status == 200
-        over.assert_open()
-        weir.wait_metric("weir_client_connections", 3)
-        assert weir.metric("weir_accept_paused_total") >= 1
-        clients.pop().close()
-        assert over.response().status == 200
+        response = over.response()
+        assert_authored(response, 503, "connection_limit")
+        assert response.get("Connection") == "close"
+        over.expect_closed()
+    clients.pop().close()
+    weir.wait_metric("weir_client_connections", 2)
+    with weir.client() as c:
+        assert c.get().status == 200
     for c in clients:
         assert c.get().status == 200
 

@@ -155,7 +155,7 @@ def test_a_request_that_is_not_idempotent_is_never_sent_twice(own, how, reason, 
 def test_a_request_is_not_sent_again_once_a_part_of_its_response_came(own):
     weir, up = own()
     c, u = warm(weir, up)
-    with weir.counts("response_incomplete"):
+    with weir.counts("upstream_closed"):
         ask(c, "/")
         u.request()
         u.send("HTTP/1.1 200 O")

@@ -221,10 +221,10 @@ BAD = [
     bad(
         "A close inside the answer's head is 502",
         "HTTP/1.1 200 OK\r\nContent-",
-        "response_incomplete",
+        "upstream_closed",
         then="close",
     ),
-    bad("A close after two bytes is 502", "HT", "response_incomplete", then="close"),
+    bad("A close after two bytes is 502", "HT", "upstream_closed", then="close"),
     bad("A close instead of an answer is 502", "", "upstream_closed", then="close", method="POST"),
     bad("A HEAD's bad answer is a 502 without body", "HTTP/1.1 20 OK\r\n\r\n", method="HEAD"),
 ]
