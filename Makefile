@@ -1,75 +1,218 @@
-# weir: build, run, test. `make help` lists the targets.
-CC      ?= cc
-BUILD   ?= build
-PREFIX  ?= /usr/local
-DESTDIR ?=
-MODE    ?= release
+# weir: build, run, test, install. `make help` lists the targets.
+#
+# MODE=release|debug|asan|tsan picks the variant; release builds into build/, the others into
+# build/<mode>/. CC, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are yours: they come after our own.
+# Warnings are errors only when CI is set.
 
 VERSION := 0.1.0
-STD     := -std=gnu11
-WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith \
-           -Wwrite-strings -Wundef
-ifneq ($(CI),)
-WARN    += -Werror
+
+CC      ?= cc
+BUILD   ?= build
+MODE    ?= release
+PREFIX  ?= /usr/local
+DESTDIR ?=
+PYTHON  ?= /usr/bin/python3
+
+MODES := release debug asan tsan
+ifeq ($(filter $(MODE),$(MODES)),)
+$(error MODE is '$(MODE)', expected one of: $(MODES))
+endif
+OUT := $(BUILD)$(if $(filter release,$(MODE)),,/$(MODE))
+
+# ---- flags -----------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith \
+        -Wwrite-strings -Wundef
+ifneq ($(filter-out 0 no false,$(CI)),)
+WARN += -Werror
 endif
 
-OPT_release := -O2 -g -fno-plt
-OPT_debug   := -O0 -g3 -DWEIR_DEBUG
-OPT_asan    := -O1 -g -DWEIR_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-OPT_tsan    := -O1 -g -DWEIR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
+SANITIZED     := -O1 -g -DWEIR_DEBUG -fno-omit-frame-pointer
+FLAGS_release := -O2 -g -fno-plt -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+FLAGS_debug   := -O0 -g3 -DWEIR_DEBUG
+FLAGS_asan    := $(SANITIZED) -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_tsan    := $(SANITIZED) -fsanitize=thread
+LD_release    := -Wl,-z,relro,-z,now
 
-ifeq ($(MODE),release)
-OUT := $(BUILD)
-else
-OUT := $(BUILD)/$(MODE)
-endif
+# llhttp is named outright: not every distribution's package has a .pc file for it.
+PKGS     := libuv yaml-0.1
+PKG_INC  := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lllhttp
 
-PKGS      := libuv yaml-0.1
-CPPFLAGS  += -I. -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-# No Debian llhttp before 9.3 ships a .pc file.
-LDLIBS    += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lllhttp -lpthread -lm
-BASEFLAGS := $(STD) $(WARN) $(OPT_$(MODE)) -fno-common -MMD -MP
+W_CPPFLAGS := -I. -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' $(PKG_INC)
+W_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS_$(MODE)) -fno-common
+W_LIBS     := $(PKG_LIBS) -lpthread -lm
+
+COMPILE = $(CC) $(W_CPPFLAGS) $(CPPFLAGS) $(W_CFLAGS) $(CFLAGS)
+LINK    = $(CC) $(W_CFLAGS) $(CFLAGS) $(LD_$(MODE)) $(LDFLAGS)
+LIBS    = $(W_LIBS) $(LDLIBS)
+
+# ---- sources: a new .c file in these folders is picked up by itself ----------------------------
 
 WEIR_SRC    := $(wildcard proxy/base/*.c proxy/net/*.c proxy/http/*.c proxy/upstream/*.c proxy/*.c \
                           balancer/*.c config/*.c)
-WEIR_OBJ    := $(WEIR_SRC:%.c=$(OUT)/obj/%.o)
-WEIR_MAIN   := $(OUT)/obj/proxy/main.o
-LIB_OBJ     := $(filter-out $(WEIR_MAIN),$(WEIR_OBJ))
 BACKEND_SRC := $(wildcard backends/*.c)
-BACKEND_OBJ := $(BACKEND_SRC:%.c=$(OUT)/obj/%.o)
-BACKEND_LIB := $(filter-out $(OUT)/obj/backends/hello.o $(OUT)/obj/backends/world.o,$(BACKEND_OBJ))
-UNIT_SRC    := $(wildcard tests/unit/test_*.c)
+BENCH_SRC   := $(wildcard bench/*.c)
+TEST_SRC    := $(wildcard tests/unit/*.c)
+UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
+
+objects      = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+WEIR_MAIN   := $(call objects,proxy/main.c)
+LIB_OBJ     := $(filter-out $(WEIR_MAIN),$(call objects,$(WEIR_SRC)))
+BACKEND_LIB := $(call objects,$(filter-out backends/hello.c backends/world.c,$(BACKEND_SRC)))
+UNIT_LIB    := $(call objects,$(filter-out $(UNIT_SRC),$(TEST_SRC)))
 UNIT_BIN    := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
+BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(OUT)/%)
+ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(BENCH_SRC) $(TEST_SRC)
+PROGRAMS    := $(OUT)/weir $(OUT)/hello $(OUT)/world
 
 .PHONY: all
-all: $(OUT)/weir $(OUT)/hello $(OUT)/world
+all: $(PROGRAMS) ## build/weir, build/hello and build/world (the default)
+
+# ---- what forces a rebuild ---------------------------------------------------------------------
+
+# $(call keep,TEXT): a recipe that rewrites its target only when TEXT is new, so that whatever
+# depends on the target is remade exactly when TEXT changed. Two makes at once don't disturb one
+# another.
+keep = @mkdir -p $(@D); new=$@.$$$$; \
+       printf '%s\n' '$(subst ','\'',$(1))' >$$new; \
+       if cmp -s $$new $@; then rm -f $$new; else mv -f $$new $@; fi
+
+.PHONY: FORCE
+FORCE:
+
+# The compiler, its version and every flag.
+$(OUT)/flags: FORCE
+	$(call keep,$(shell $(CC) --version 2>/dev/null | head -n 1) | $(COMPILE) | $(LINK) | $(LIBS))
+
+# The members of the archive: a deleted source must leave it.
+$(OUT)/members: FORCE
+	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB))
+
+# Compiles and links a few lines against every library, so that a missing one is named at once.
+$(OUT)/libraries: scripts/check-libs.sh $(OUT)/flags
+	@scripts/check-libs.sh $(COMPILE) $(LDFLAGS) -- $(LIBS)
+	@touch $@
+
+# ---- rules -------------------------------------------------------------------------------------
+
+$(OUT)/obj/%.o: %.c $(OUT)/flags | $(OUT)/libraries
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(OUT)/libweir.a: $(LIB_OBJ) $(OUT)/members
+	@rm -f $@
+	$(AR) rcs $@ $(LIB_OBJ)
 
 $(OUT)/weir: $(WEIR_MAIN) $(OUT)/libweir.a
-	$(CC) $(BASEFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(LINK) -o $@ $^ $(LIBS)
 
-$(OUT)/libweir.a: $(LIB_OBJ)
-	@rm -f $@
-	$(AR) rcs $@ $^
+# The backends link nothing of weir, so that a fault can't hide in both ends of a test.
+$(OUT)/hello $(OUT)/world: $(OUT)/%: $(OUT)/obj/backends/%.o $(BACKEND_LIB) $(OUT)/members
+	$(LINK) -o $@ $(filter %.o,$^) $(LIBS)
 
-$(OUT)/hello $(OUT)/world: $(OUT)/%: $(OUT)/obj/backends/%.o $(BACKEND_LIB)
-	$(CC) $(BASEFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-
-$(OUT)/obj/%.o: %.c
+# A unit test is one program. It links the whole of weir but main, and the helpers beside it.
+$(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libweir.a $(OUT)/members
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(BASEFLAGS) $(CFLAGS) -c -o $@ $<
+	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS) -lcmocka
 
-# A unit test is one program; it links the whole of weir but main.
-$(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(OUT)/libweir.a
-	@mkdir -p $(@D)
-	$(CC) $(BASEFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
-
-.PHONY: unit
-unit: $(UNIT_BIN)
-	@set -e; for t in $(UNIT_BIN); do echo "== $$t"; $$t; done
-
-.PHONY: clean
-clean:
-	rm -rf $(BUILD)
+$(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a
+	$(LINK) -o $@ $^ $(LIBS)
 
 .SECONDARY:
--include $(WEIR_OBJ:.o=.d) $(BACKEND_OBJ:.o=.d) $(UNIT_SRC:%.c=$(OUT)/obj/%.d)
+-include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
+
+# ---- variants ----------------------------------------------------------------------------------
+
+.PHONY: release debug asan tsan
+release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), build/tsan
+	@$(MAKE) --no-print-directory MODE=$@ all
+
+.PHONY: tests bench-tools
+tests: $(UNIT_BIN) # the unit test programs, not run
+bench-tools: $(BENCH_BIN) ## the helper programs of bench/
+
+# ---- dependencies, run, test -------------------------------------------------------------------
+
+.PHONY: deps deps-test deps-lint deps-bench
+deps: ## install what building needs (apt; as root or through sudo)
+	@scripts/deps.sh build
+deps-test: ## ... and what `make test` needs
+	@scripts/deps.sh build test
+deps-lint: ## ... and what `make lint` and `make format` need
+	@scripts/deps.sh build lint
+deps-bench: ## ... and what bench/ compares weir with; their daemons are not started
+	@scripts/deps.sh build bench
+
+.PHONY: run
+run: ## install what is missing, build, and serve on port 8000 until Ctrl-C
+	@scripts/deps.sh build
+	@$(MAKE) --no-print-directory all
+	@BIN=$(OUT) exec scripts/run.sh
+
+.PHONY: test
+test: ## install what is missing, build every variant, run every test
+	@scripts/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }
+	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py
+
+.PHONY: unit e2e
+unit: ## the unit tests of one MODE; T='span list' picks some
+	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only unit $(T)
+e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
+	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
+
+# ---- style -------------------------------------------------------------------------------------
+
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY   ?= clang-tidy
+STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/net proxy/http proxy/upstream \
+                           balancer config backends bench tests/unit tests/fuzz))
+
+.PHONY: lint lint-tree format format-check
+lint: lint-tree compile_commands.json ## the tree's own rules, clang-tidy, shellcheck
+	@scripts/tidy.sh $(CLANG_TIDY) $(ALL_SRC)
+
+lint-tree: # what needs no other program: include arrows, file heads, foreign paths
+	@$(PYTHON) tests/lint/tree.py .
+
+format: ## clang-format every C file in place
+	$(CLANG_FORMAT) -i $(STYLED)
+
+format-check: ## fail if `make format` would change anything
+	@scripts/format-check.sh $(CLANG_FORMAT) $(STYLED)
+
+# For clang-tidy and for editors.
+compile_commands.json: FORCE
+	@scripts/compile-commands.sh '$(CURDIR)' '$(subst ','\'',$(COMPILE))' $(ALL_SRC) >$@
+
+# ---- install -----------------------------------------------------------------------------------
+
+INSTALL     ?= install
+BINDIR       = $(DESTDIR)$(PREFIX)/bin
+MANDIR       = $(DESTDIR)$(PREFIX)/share/man/man1
+BASHDIR      = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSHDIR       = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+EXAMPLEDIR   = $(DESTDIR)$(PREFIX)/share/doc/weir/examples
+
+.PHONY: install uninstall
+install: $(OUT)/weir ## into PREFIX (/usr/local), below DESTDIR if that is set
+	$(INSTALL) -d $(BINDIR) $(MANDIR) $(BASHDIR) $(ZSHDIR) $(EXAMPLEDIR)
+	$(INSTALL) -m 755 $(OUT)/weir $(BINDIR)/weir
+	$(INSTALL) -m 644 docs/weir.1 $(MANDIR)/weir.1
+	$(INSTALL) -m 644 completions/weir.bash $(BASHDIR)/weir
+	$(INSTALL) -m 644 completions/_weir $(ZSHDIR)/_weir
+	$(INSTALL) -m 644 config/weir.yaml $(EXAMPLEDIR)/weir.yaml
+
+uninstall: ## remove exactly what install put there
+	rm -f $(BINDIR)/weir $(MANDIR)/weir.1 $(BASHDIR)/weir $(ZSHDIR)/_weir $(EXAMPLEDIR)/weir.yaml
+	-rmdir $(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) 2>/dev/null
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf $(BUILD) compile_commands.json
+
+.PHONY: help
+help: ## this list
+	@echo 'make TARGET [MODE=release|debug|asan|tsan] [CC=clang] [PREFIX=/usr/local] [DESTDIR=]'
+	@sed -n 's/^\([a-z][a-z0-9 -]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	    | awk -F'|' '{ printf "  %-26s %s\n", $$1, $$2 }'

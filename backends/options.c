@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * getopt_long over the fixed options and the rows of the fault knobs, and the text of --help.
+ * Never touches a socket. Main thread.
+ */
+#include "backends/options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/check.h"
+
+#define BODY_MAX     (64u << 10) /* the usual answer is kept ready in one piece */
+#define FAULT_PREFIX "fault-"
+
+enum {
+    OPT_LISTEN = 1000,
+    OPT_PORT,
+    OPT_BODY,
+    OPT_NAME,
+    OPT_WORKERS,
+    OPT_READY_FILE,
+    OPT_PRINT_PORT,
+    OPT_EVERY,
+    OPT_ACCEPT,
+    OPT_VERSION,
+    OPT_HELP,
+    OPT_KNOB /* + enum knob_id */
+};
+
+static const struct option fixed[] = {
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"port", required_argument, NULL, OPT_PORT},
+    {"body", required_argument, NULL, OPT_BODY},
+    {"name", required_argument, NULL, OPT_NAME},
+    {"workers", required_argument, NULL, OPT_WORKERS},
+    {"ready-file", required_argument, NULL, OPT_READY_FILE},
+    {"print-port", no_argument, NULL, OPT_PRINT_PORT},
+    {FAULT_PREFIX "every", required_argument, NULL, OPT_EVERY},
+    {FAULT_PREFIX "accept", required_argument, NULL, OPT_ACCEPT},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, OPT_HELP},
+};
+
+static void help(const struct options *o)
+{
+    printf("Usage: %s [OPTION]...\n"
+           "A small HTTP/1.1 service for demos, tests and benchmarks of weir.\n\n"
+           "  --listen ADDR       where to listen (default %s): \":8080\" is every address,\n"
+           "                      \"127.0.0.1:0\" a port of the kernel's choice, \"[::1]:8080\",\n"
+           "                      \"unix:/path\"\n"
+           "  --port N            short for --listen :N\n"
+           "  --body TEXT         the answer (default \"Hello, World!\", at most 64 KiB)\n"
+           "  --name TEXT         add X-Backend: TEXT to every response\n"
+           "  --workers N         threads, 1..256 (default 1), each with its own listening socket\n"
+           "  --ready-file PATH   when listening, write {\"pid\":1,\"listen\":\"127.0.0.1:4321\"}\n"
+           "                      there, atomically\n"
+           "  --print-port        when listening, print the port (or the Unix path) to stdout\n"
+           "  --version, --help\n\n",
+           o->program, o->listen);
+    puts(
+        "Paths:\n"
+        "  any other  the answer, as text/plain\n"
+        "  /healthz   200 and \"ok\"\n"
+        "  /echo      POST, PUT and PATCH: the body, streamed back with its Content-Type, with\n"
+        "             Content-Length if it had one, else chunked, trailers included. Other\n"
+        "             methods: the request's head exactly as received, then its body\n"
+        "  /sink      the number of body bytes, which are thrown away\n"
+        "  /bytes/N   N bytes of a pattern with period 61\n"
+        "  /stats     counters as JSON (the request for it is not counted)\n"
+        "  Upgrade: echo      101, then every byte comes back; an end in one direction leaves\n"
+        "                     the other open\n"
+        "  Upgrade: websocket 101, then every message comes back; pings and closes are answered\n");
+    puts("Fault knobs. Each is a request field (X-Fault-Delay: 50), a query parameter\n"
+         "(/?fault-delay=50) and a flag (--fault-delay 50) that sets the default for every\n"
+         "request; a field wins over a parameter, and that over a flag. A wrong knob is a 400.\n"
+         "If several of reset, close and stall are given, the first of them in this list wins.\n"
+         "A knob without an argument is on, or off with the value 0 (--fault-early=0).\n"
+         "Size, chunk and slow knobs don't change a body that /echo streams.");
+    for (size_t i = 0; i < KNOB_COUNT; i++)
+        printf("  --fault-%-16s %-6s %s\n", knob_rows[i].name, knob_rows[i].arg, knob_rows[i].doc);
+    puts("Flags only:\n"
+         "  --fault-every N                 the flags' knobs hold for every Nth request only\n"
+         "  --fault-accept stall|close|reset  what to do with every conn at once: never read or\n"
+         "                                  answer, close it, or reset it");
+}
+
+static enum options_result bad(const struct options *o, const char *what, const char *value,
+                               const char *why)
+{
+    fprintf(stderr, "%s: %s '%s': %s\n", o->program, what, value, why);
+    return OPTIONS_BAD;
+}
+
+static enum options_result take_number(const struct options *o, const char *what, uint64_t max,
+                                       uint32_t *n)
+{
+    uint64_t v;
+    if (!parse_number(span_str(optarg), &v) || v < 1 || v > max)
+        return bad(o, what, optarg, "expected a number from 1 up, and not a huge one");
+    *n = (uint32_t)v;
+    return OPTIONS_RUN;
+}
+
+static enum options_result take_port(struct options *o)
+{
+    uint64_t port;
+    if (!parse_number(span_str(optarg), &port) || port > 65535)
+        return bad(o, "--port", optarg, "expected a number of 0..65535");
+    snprintf(o->listen_text, sizeof(o->listen_text), ":%u", (unsigned)port);
+    o->listen = o->listen_text;
+    return OPTIONS_RUN;
+}
+
+static enum options_result take_accept(struct options *o)
+{
+    if (strcmp(optarg, "stall") == 0)
+        o->accept = ON_ACCEPT_STALL;
+    else if (strcmp(optarg, "close") == 0)
+        o->accept = ON_ACCEPT_CLOSE;
+    else if (strcmp(optarg, "reset") == 0)
+        o->accept = ON_ACCEPT_RESET;
+    else
+        return bad(o, "--fault-accept", optarg, "expected stall, close or reset");
+    return OPTIONS_RUN;
+}
+
+static enum options_result take_knob(struct options *o, const struct knob_row *row)
+{
+    const char *value = optarg ? optarg : "";
+    const char *why = knobs_set(&o->faults, span_str(row->name), span_str(value));
+    if (!why)
+        return OPTIONS_RUN;
+    char what[64];
+    snprintf(what, sizeof(what), "--%s%s", FAULT_PREFIX, row->name);
+    return bad(o, what, value, why);
+}
+
+/* A field value (RFC 9110 section 5.5), since it goes into every head as it is. */
+static enum options_result take_name(struct options *o)
+{
+    size_t len = strlen(optarg);
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)optarg[i] < ' ' || optarg[i] == 0x7f)
+            return bad(o, "--name", optarg, "control bytes are not allowed");
+    if (len == 0 || len > 255)
+        return bad(o, "--name", optarg, "expected 1 to 255 bytes");
+    o->name = optarg;
+    return OPTIONS_RUN;
+}
+
+static enum options_result take(struct options *o, int opt)
+{
+    switch (opt) {
+    case OPT_LISTEN:
+        o->listen = optarg;
+        return OPTIONS_RUN;
+    case OPT_PORT:
+        return take_port(o);
+    case OPT_BODY:
+        o->body = optarg;
+        return strlen(optarg) <= BODY_MAX ? OPTIONS_RUN : bad(o, "--body", "...", "over 64 KiB");
+    case OPT_NAME:
+        return take_name(o);
+    case OPT_WORKERS:
+        return take_number(o, "--workers", 256, &o->workers);
+    case OPT_READY_FILE:
+        o->ready_file = optarg;
+        return OPTIONS_RUN;
+    case OPT_PRINT_PORT:
+        o->print_port = true;
+        return OPTIONS_RUN;
+    case OPT_EVERY:
+        return take_number(o, "--fault-every", UINT32_MAX, &o->fault_every);
+    case OPT_ACCEPT:
+        return take_accept(o);
+    case OPT_VERSION:
+        printf("%s (weir %s)\n", o->program, WEIR_VERSION);
+        return OPTIONS_DONE;
+    case OPT_HELP:
+        help(o);
+        return OPTIONS_DONE;
+    default:
+        if (opt >= OPT_KNOB)
+            return take_knob(o, &knob_rows[opt - OPT_KNOB]);
+        fprintf(stderr, "Try '%s --help'.\n", o->program); /* getopt_long said what is wrong */
+        return OPTIONS_BAD;
+    }
+}
+
+enum options_result options_parse(struct options *o, int argc, char **argv, const char *program,
+                                  unsigned port)
+{
+    struct option longopts[ARRAY_LEN(fixed) + KNOB_COUNT + 1] = {{0}};
+    char names[KNOB_COUNT][32];
+    memcpy(longopts, fixed, sizeof(fixed));
+    for (size_t i = 0; i < KNOB_COUNT; i++) {
+        snprintf(names[i], sizeof(names[i]), "%s%s", FAULT_PREFIX, knob_rows[i].name);
+        longopts[ARRAY_LEN(fixed) + i] = (struct option){
+            names[i], knob_rows[i].kind == KNOB_FLAG ? optional_argument : required_argument, NULL,
+            OPT_KNOB + (int)i};
+    }
+    *o = (struct options){
+        .program = program, .body = "Hello, World!", .workers = 1, .fault_every = 1};
+    snprintf(o->listen_text, sizeof(o->listen_text), ":%u", port);
+    o->listen = o->listen_text;
+
+    enum options_result result = OPTIONS_RUN;
+    int opt;
+    while (result == OPTIONS_RUN && (opt = getopt_long(argc, argv, "", longopts, NULL)) != -1)
+        result = take(o, opt);
+    if (result == OPTIONS_RUN && optind < argc)
+        return bad(o, "argument", argv[optind], "not expected, see --help");
+    return result;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The bound configuration: plain structs, every default filled in, every name resolved to an index
+ * but host names, which stay as text. Owns the API that loads, checks, prints and frees it.
+ * Reads files and the environment, and nothing else: no sockets, no name resolution, no globals.
+ *
+ * A struct config is never changed after it was loaded, so any thread may read it; loading, dumping
+ * and freeing happen on the control thread. Running out of memory while loading aborts (check.h).
+ */
+#ifndef WEIR_CONFIG_CONFIG_H
+#define WEIR_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/*
+ * "No limit": the value of a timeout (milliseconds) or a size (bytes) that the file calls `none`.
+ * It is the largest value there is, so that `used > limit` needs no special case.
+ */
+#define CONFIG_NONE UINT64_MAX
+
+/* A larger file, and one that nests deeper or says more after expanding its aliases, is an error.
+ */
+#define CONFIG_MAX_BYTES ((size_t)1 << 20)
+#define CONFIG_MAX_DEPTH 32
+#define CONFIG_MAX_NODES ((size_t)1 << 18)
+
+struct config_mem;
+
+/* Where something was written. What comes from a default has the position of the mapping it is in.
+ */
+struct config_pos {
+    const char *file; /* as given to config_load_*; NULL: nowhere */
+    uint32_t line;    /* from 1 */
+    uint32_t column;  /* in characters, from 1 */
+};
+
+/* Every struct below that has a position begins with it. */
+struct config_str {
+    struct config_pos pos;
+    const char *text;
+};
+
+enum config_addr_kind {
+    CONFIG_ADDR_TCP,
+    CONFIG_ADDR_UNIX,
+};
+
+struct config_addr {
+    struct config_pos pos;
+    const char *text; /* as written, such as "[::1]:80", ":8000", "unix:/run/weir.sock" */
+    enum config_addr_kind kind;
+    const char *host; /* tcp: without brackets; "" in a listener: every address. unix: NULL */
+    const char *path; /* unix: absolute, fits sockaddr_un. tcp: NULL */
+    uint16_t port;    /* tcp: 0 (listeners only) lets the kernel choose. unix: 0 */
+};
+
+enum config_cidr_kind {
+    CONFIG_CIDR_V4,
+    CONFIG_CIDR_V6,
+    CONFIG_CIDR_UNIX, /* the peers of a unix listener */
+};
+
+/* A network of peers; a single address has all its bits fixed. */
+struct config_cidr {
+    struct config_pos pos;
+    const char *text;
+    enum config_cidr_kind kind;
+    uint8_t addr[16]; /* network byte order; v4 uses the first 4; no bit set after `bits` */
+    uint8_t bits;     /* v4: 0..32, v6: 0..128, unix: 0 */
+};
+
+struct config_listener {
+    struct config_pos pos;
+    const char *name;
+    struct config_addr bind;     /* host: an IP address or "" */
+    uint32_t mode;               /* unix: the permission bits of the socket, 0..0777 */
+    struct config_cidr *trusted; /* peers whose X-Forwarded-* and Forwarded are believed */
+    size_t trusted_count;
+    bool forwarded; /* also emit Forwarded (RFC 7239) */
+    bool via;       /* emit Via (RFC 9110 section 7.6.3) */
+};
+
+struct config_path_match {
+    struct config_pos pos;
+    const char *exact; /* this path only; or NULL */
+    const char
+        *prefix; /* this path and what is below, by element; or NULL. Both NULL: every path */
+};
+
+struct config_header_match {
+    struct config_pos pos;
+    const char *name;  /* in lower case */
+    const char *value; /* compares byte for byte */
+};
+
+/* All given conditions must hold; in a list, one of its items. */
+struct config_match {
+    struct config_pos pos;
+    struct config_str *hosts; /* lower case, no port; "*.example.com": one or more labels more */
+    size_t host_count;        /* 0: every host */
+    struct config_path_match path;
+    struct config_str *methods;
+    size_t method_count; /* 0: every method */
+    struct config_header_match *headers;
+    size_t header_count;
+};
+
+struct config_target {
+    struct config_pos pos;
+    const char *name; /* of the pool */
+    uint32_t pool;    /* its index in config.pools */
+    uint32_t weight;  /* 0..1000000 */
+};
+
+struct config_route {
+    struct config_pos pos;
+    const char *name; /* "route-<n>", n from 1, unless given; unique */
+    struct config_match match;
+    struct config_target *to; /* at least one */
+    size_t to_count;
+    uint64_t request_ms;     /* whole request, or CONFIG_NONE; timeouts.request unless given */
+    uint64_t try_ms;         /* response head, per try; timeouts.response_head unless given */
+    uint32_t retry_attempts; /* further attempts after the first, 0..10 */
+};
+
+struct config_endpoint {
+    struct config_pos pos;
+    struct config_addr address; /* host: an IP address or a name to be resolved; port never 0 */
+    uint32_t weight;            /* 0..1000; 0: no new requests */
+};
+
+struct config_pool {
+    struct config_pos pos;
+    const char *name;
+    struct config_endpoint *endpoints; /* at least one */
+    size_t endpoint_count;
+    const char *balance; /* p2c, round_robin, least_conn or random */
+    uint64_t connect_ms;
+    uint64_t idle_ms;  /* how long an idle conn is kept */
+    uint32_t max_idle; /* idle conns per worker and endpoint, 0..65536 */
+};
+
+struct config_admin {
+    struct config_pos pos;
+    bool enabled;
+    struct config_addr listen; /* ":9900" has become 127.0.0.1:9900 */
+};
+
+enum config_log_level {
+    CONFIG_LOG_DEBUG,
+    CONFIG_LOG_INFO,
+    CONFIG_LOG_WARN,
+    CONFIG_LOG_ERROR,
+};
+
+enum config_log_format {
+    CONFIG_FORMAT_JSON,
+    CONFIG_FORMAT_CLF,
+    CONFIG_FORMAT_TEMPLATE,
+};
+
+struct config_access_log {
+    struct config_pos pos;
+    bool enabled;
+    const char *path;
+    struct config_format {
+        struct config_pos pos;
+        enum config_log_format kind;
+        const char *text; /* as written: "json", "clf" or the template, which contains a '{' */
+    } format;
+};
+
+struct config_limits {
+    struct config_pos pos;
+    uint32_t connections;  /* client conns, whole process */
+    uint64_t header_bytes; /* a request or response head */
+    uint32_t headers;      /* fields in a head */
+    uint64_t target_bytes; /* a request target; less than header_bytes */
+    uint64_t body_bytes;   /* a request body; CONFIG_NONE: no limit */
+    uint64_t buffer;       /* body bytes held in each direction */
+};
+
+/* Milliseconds. */
+struct config_timeouts {
+    struct config_pos pos;
+    uint64_t request_head;
+    uint64_t client_idle;   /* between requests of a keep-alive conn */
+    uint64_t request_body;  /* between bytes */
+    uint64_t response_head; /* per try */
+    uint64_t response_idle; /* between bytes */
+    uint64_t request;       /* the whole, or CONFIG_NONE */
+    uint64_t upgraded;      /* idle, after a 101 */
+    uint64_t write_stall;
+};
+
+struct config {
+    struct config_pos pos; /* the top of the document; pos.file is the file's name */
+    uint32_t version;
+    uint32_t workers; /* 1..256, or 0: as many as there are CPUs to use */
+    uint64_t shutdown_ms;
+    struct config_admin admin;
+    enum config_log_level log_level;
+    struct config_access_log access_log;
+    struct config_limits limits;
+    struct config_timeouts timeouts;
+    struct config_listener *listeners; /* at least one */
+    size_t listener_count;
+    struct config_route *routes; /* in the file's order */
+    size_t route_count;
+    struct config_pool *pools;
+    size_t pool_count;
+    struct config_mem *mem; /* owns all of the above and this struct */
+};
+
+enum config_severity {
+    CONFIG_ERROR,
+    CONFIG_WARNING,
+};
+
+struct config_error {
+    enum config_severity severity;
+    struct config_pos pos;
+    const char *path;    /* in the YAML, such as "routes[2].to"; "" for the whole document */
+    const char *message; /* what is wrong, what was expected, what to do; one line */
+};
+
+/* Starts as {0}. The list keeps the order of the file; its strings live until config_errors_free.
+ */
+struct config_errors {
+    struct config_error *items;
+    size_t count;
+    size_t errors;   /* of which errors, including those that were too many to keep */
+    size_t warnings; /* of which warnings, likewise */
+    size_t capacity;
+    struct config_mem *mem;
+};
+
+/*
+ * Loads and checks a file, or `len` bytes that are called `name` in messages. 0: *out is the
+ * configuration, to be freed with config_free, and errs holds at most warnings. -1: *out is NULL
+ * and errs has every error that was found. errs is added to, not reset. Bytes may be any.
+ */
+int config_load_file(const char *path, struct config **out, struct config_errors *errs);
+int config_load_text(const char *name, const char *bytes, size_t len, struct config **out,
+                     struct config_errors *errs);
+
+/*
+ * The configuration of `weir proxy --from FROM --to TO...`: one listener, one route, one pool. Its
+ * file is called "(command line)". The arguments are addresses as in the file; nothing in them is
+ * substituted. Otherwise like config_load_text.
+ */
+int config_load_proxy(const char *from, const char *const *to, size_t to_count, struct config **out,
+                      struct config_errors *errs);
+
+/* NULL is fine. */
+void config_free(struct config *cfg);
+
+/*
+ * Adds a message, for those who find out later what is wrong: a listener's address that is in use,
+ * a name that does not resolve. `path` may be NULL. Copies everything it is given.
+ */
+void config_errors_add(struct config_errors *errs, enum config_severity severity,
+                       struct config_pos pos, const char *path, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* One line each, `file:line:column: error: path: message`, in the order of the file. */
+void config_errors_print(const struct config_errors *errs, FILE *out);
+
+/* Forgets and frees all messages; errs may be used again. */
+void config_errors_free(struct config_errors *errs);
+
+/*
+ * Writes the effective configuration, all defaults included, as YAML that loads to the same
+ * configuration again. What was substituted stands there as plain text, secrets too.
+ */
+void config_dump(const struct config *cfg, FILE *out);
+
+/* Writes the JSON Schema (draft 2020-12) of the file. */
+void config_schema(FILE *out);
+
+/* Writes the reference of all keys as a Markdown table. */
+void config_reference(FILE *out);
+
+#endif

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The JSON Schema of the file, and its reference, both made by walking the schema's rows. Must not
+ * accept less than the loader does, and as little more as JSON Schema can say. Owns nothing.
+ * Control thread.
+ */
+#include <stdbool.h>
+#include <string.h>
+
+#include "config/config.h"
+#include "config/schema.h"
+#include "config/types.h"
+
+/* A JSON document being written; `first` until the open object or array has something in it. */
+struct json {
+    FILE *out;
+    int depth;
+    bool first;
+};
+
+static void write_row(struct json *j, const struct schema_row *row);
+
+static void json_line(struct json *j)
+{
+    if (!j->first)
+        fputc(',', j->out);
+    if (j->depth > 0)
+        fprintf(j->out, "\n%*s", j->depth * 2, "");
+    j->first = false;
+}
+
+static void json_quote(struct json *j, const char *text)
+{
+    fputc('"', j->out);
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
+        if (*c == '"' || *c == '\\')
+            fprintf(j->out, "\\%c", *c);
+        else if (*c < 0x20)
+            fprintf(j->out, "\\u%04x", *c);
+        else
+            fputc(*c, j->out);
+    }
+    fputc('"', j->out);
+}
+
+static void json_key(struct json *j, const char *key)
+{
+    json_line(j);
+    json_quote(j, key);
+    fputs(": ", j->out);
+}
+
+static void json_open(struct json *j, char bracket)
+{
+    fputc(bracket, j->out);
+    j->depth++;
+    j->first = true;
+}
+
+static void json_close(struct json *j, char bracket)
+{
+    j->depth--;
+    if (!j->first)
+        fprintf(j->out, "\n%*s", j->depth * 2, "");
+    fputc(bracket, j->out);
+    j->first = false;
+}
+
+static void json_string(struct json *j, const char *key, const char *value)
+{
+    json_key(j, key);
+    json_quote(j, value);
+}
+
+static void json_number(struct json *j, const char *key, uint64_t value)
+{
+    json_key(j, key);
+    fprintf(j->out, "%llu", (unsigned long long)value);
+}
+
+static void json_bool(struct json *j, const char *key, bool value)
+{
+    json_key(j, key);
+    fputs(value ? "true" : "false", j->out);
+}
+
+/* An object in an array. */
+static void json_item(struct json *j)
+{
+    json_line(j);
+    json_open(j, '{');
+}
+
+/* What is behind a key: every node of a JSON Schema is an object. */
+static void json_object(struct json *j, const char *key)
+{
+    json_key(j, key);
+    json_open(j, '{');
+}
+
+static void write_choices(struct json *j, const struct schema_choice *choices)
+{
+    json_key(j, "enum");
+    json_open(j, '[');
+    for (const struct schema_choice *c = choices; c->name != NULL; c++) {
+        if (c->later)
+            continue;
+        json_line(j);
+        json_quote(j, c->name);
+    }
+    json_close(j, ']');
+}
+
+static void write_scalar_type(struct json *j, const struct schema_row *row)
+{
+    const char *pattern = row->pattern ? row->pattern : row->type->pattern;
+    json_string(j, "type", row->type->json_type);
+    if (row->choices != NULL)
+        write_choices(j, row->choices);
+    else if (pattern != NULL)
+        json_string(j, "pattern", pattern);
+    if (row->type->show != NULL && row->type->units == NULL) {
+        json_number(j, "minimum", row->min);
+        json_number(j, "maximum", row->max);
+    }
+}
+
+/* The value itself, the word that may stand for it, or something that will be substituted. */
+static void write_scalar(struct json *j, const struct schema_row *row)
+{
+    json_key(j, "anyOf");
+    json_open(j, '[');
+    json_item(j);
+    write_scalar_type(j, row);
+    json_close(j, '}');
+    if (row->word != NULL) {
+        json_item(j);
+        json_string(j, "const", row->word);
+        json_close(j, '}');
+    }
+    json_item(j);
+    json_string(j, "$ref", "#/$defs/substitution");
+    json_close(j, '}');
+    json_close(j, ']');
+}
+
+static void write_required(struct json *j, const struct schema_table *t)
+{
+    bool any = false;
+    for (size_t i = 0; i < t->row_count; i++) {
+        if (!(t->rows[i].flags & ROW_REQUIRED))
+            continue;
+        if (!any) {
+            json_key(j, "required");
+            json_open(j, '[');
+        }
+        any = true;
+        json_line(j);
+        json_quote(j, t->rows[i].key);
+    }
+    if (any)
+        json_close(j, ']');
+}
+
+static void write_mapping(struct json *j, const struct schema_table *t)
+{
+    json_string(j, "type", "object");
+    json_object(j, "properties");
+    for (size_t i = 0; i < t->row_count; i++) {
+        json_object(j, t->rows[i].key);
+        write_row(j, &t->rows[i]);
+        json_close(j, '}');
+    }
+    json_close(j, '}');
+    write_required(j, t);
+    if (t->exactly_one) {
+        json_number(j, "minProperties", 1);
+        json_number(j, "maxProperties", 1);
+    }
+    json_bool(j, "additionalProperties", false);
+}
+
+static void write_table(struct json *j, const struct schema_table *t)
+{
+    const struct schema_row *brief = schema_short(t);
+    if (brief == NULL) {
+        write_mapping(j, t);
+        return;
+    }
+    json_key(j, "anyOf");
+    json_open(j, '[');
+    json_item(j);
+    write_mapping(j, t);
+    json_close(j, '}');
+    json_item(j);
+    write_row(j, brief);
+    json_close(j, '}');
+    json_close(j, ']');
+}
+
+static void write_list_type(struct json *j, const struct schema_row *row)
+{
+    json_string(j, "type", "array");
+    json_object(j, "items");
+    write_row(j, row->items->elem);
+    json_close(j, '}');
+    json_number(j, "minItems", row->min);
+}
+
+static void write_map_type(struct json *j, const struct schema_row *row)
+{
+    json_string(j, "type", "object");
+    json_object(j, "propertyNames");
+    json_string(j, "pattern", row->items->name->pattern);
+    json_close(j, '}');
+    json_object(j, "additionalProperties");
+    write_row(j, row->items->elem);
+    json_close(j, '}');
+    json_number(j, "minProperties", row->min);
+}
+
+/* A list or map, or one item or name alone. */
+static void write_items(struct json *j, const struct schema_row *row)
+{
+    bool list = row->shape == SHAPE_LIST;
+    void (*write_type)(struct json *, const struct schema_row *) =
+        list ? write_list_type : write_map_type;
+    if (!(row->flags & ROW_SINGLE)) {
+        write_type(j, row);
+        return;
+    }
+    json_key(j, "anyOf");
+    json_open(j, '[');
+    json_item(j);
+    write_type(j, row);
+    json_close(j, '}');
+    json_item(j);
+    write_row(j, list ? row->items->elem : row->items->name);
+    json_close(j, '}');
+    json_close(j, ']');
+}
+
+/* As it would stand in JSON: only numbers and booleans are without quotes. */
+static void write_default(struct json *j, const struct schema_row *row)
+{
+    bool word = row->word != NULL && strcmp(row->word, row->dflt) == 0;
+    if (strcmp(row->type->json_type, "string") == 0 || word)
+        json_string(j, "default", row->dflt);
+    else {
+        json_key(j, "default");
+        fputs(row->dflt, j->out);
+    }
+}
+
+static void write_row(struct json *j, const struct schema_row *row)
+{
+    if (row->doc != NULL)
+        json_string(j, "description", row->doc);
+    if (row->dflt != NULL)
+        write_default(j, row);
+    if (row->flags & ROW_RESTART)
+        json_string(j, "$comment", "A change takes effect when weir is started again.");
+    switch (row->shape) {
+    case SHAPE_SCALAR:
+        write_scalar(j, row);
+        break;
+    case SHAPE_TABLE:
+        write_table(j, row->table);
+        break;
+    case SHAPE_LIST:
+    case SHAPE_MAP:
+        write_items(j, row);
+        break;
+    }
+}
+
+void config_schema(FILE *out)
+{
+    struct json j = {.out = out, .first = true};
+    json_open(&j, '{');
+    json_string(&j, "$schema", "https://json-schema.org/draft/2020-12/schema");
+    json_string(&j, "title", "weir");
+    write_row(&j, &schema_root);
+    json_object(&j, "$defs");
+    json_object(&j, "substitution");
+    json_string(&j, "description", "${NAME}, ${NAME:-default} or ${file:/path}; $$ is one dollar.");
+    json_string(&j, "type", "string");
+    json_string(&j, "pattern", "\\$\\{[^}]+\\}");
+    json_close(&j, '}');
+    json_close(&j, '}');
+    json_close(&j, '}');
+    fputc('\n', out);
+}
+
+/* The reference. */
+
+static void reference_table(FILE *out, const struct schema_table *t, const char *path);
+
+static void reference_range(FILE *out, const struct schema_row *row)
+{
+    if (row->choices != NULL) {
+        const char *separator = "";
+        for (const struct schema_choice *c = row->choices; c->name != NULL; c++) {
+            if (c->later)
+                continue;
+            fprintf(out, "%s%s", separator, c->name);
+            separator = ", ";
+        }
+    } else if (row->type->show != NULL) {
+        row->type->show(row->type, row->min, out);
+        fputs(" to ", out);
+        row->type->show(row->type, row->max, out);
+        if (row->word != NULL)
+            fprintf(out, ", or %s", row->word);
+    }
+}
+
+static const char *reference_default(const struct schema_row *row)
+{
+    if (row->dflt != NULL)
+        return row->dflt;
+    if (row->inherit_from != NULL)
+        return row->inherit_from;
+    return row->flags & ROW_REQUIRED ? "required" : "";
+}
+
+static void reference_scalar(FILE *out, const struct schema_row *row, const char *path,
+                             const struct schema_row *keyed)
+{
+    fprintf(out, "| `%s` | %s%s | ", path, keyed != row ? "list of " : "", row->type->name);
+    reference_range(out, row);
+    fprintf(out, " | %s | %s | %s |\n", reference_default(keyed),
+            keyed->flags & ROW_RESTART ? "no" : "yes", keyed->doc);
+}
+
+/* `row` describes the value, `keyed` is the row with the key: not the same for items of lists. */
+static void reference_row(FILE *out, const struct schema_row *row, const char *path,
+                          const struct schema_row *keyed)
+{
+    char below[128];
+    switch (row->shape) {
+    case SHAPE_SCALAR:
+        reference_scalar(out, row, path, keyed);
+        break;
+    case SHAPE_TABLE:
+        reference_table(out, row->table, path);
+        break;
+    case SHAPE_LIST:
+        snprintf(below, sizeof(below), "%s[]", path);
+        reference_row(out, row->items->elem, below, row);
+        break;
+    case SHAPE_MAP:
+        snprintf(below, sizeof(below), "%s.NAME", path);
+        if (row->items->elem->shape == SHAPE_SCALAR)
+            fprintf(out, "| `%s` | mapping of %s | | %s | yes | %s |\n", below,
+                    row->items->elem->type->name, reference_default(row), row->doc);
+        else
+            reference_row(out, row->items->elem, below, row);
+        break;
+    }
+}
+
+static void reference_table(FILE *out, const struct schema_table *t, const char *path)
+{
+    char below[128];
+    for (size_t i = 0; i < t->row_count; i++) {
+        snprintf(below, sizeof(below), "%s%s%s", path, *path ? "." : "", t->rows[i].key);
+        reference_row(out, &t->rows[i], below, &t->rows[i]);
+    }
+}
+
+void config_reference(FILE *out)
+{
+    fputs("| key | type | range | default | reloadable | |\n|---|---|---|---|---|---|\n", out);
+    reference_table(out, schema_root.table, "");
+}

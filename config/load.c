@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a file, a text or a command line to a checked configuration. Owns the parse tree while it
+ * binds. Control thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/bind.h"
+#include "config/config.h"
+#include "config/emit.h"
+#include "config/errors.h"
+#include "config/mem.h"
+#include "config/subst.h"
+#include "proxy/base/check.h"
+#include "proxy/base/span.h"
+
+#define COMMAND_LINE "(command line)"
+
+static struct config *config_new(const char *name)
+{
+    struct config_mem *mem = config_mem_new();
+    struct config *cfg = config_mem_alloc(mem, 1, sizeof(*cfg));
+    cfg->mem = mem;
+    cfg->pos.file = config_mem_dup(mem, name, strlen(name));
+    return cfg;
+}
+
+void config_free(struct config *cfg)
+{
+    if (cfg != NULL)
+        config_mem_free(cfg->mem);
+}
+
+int config_load_text(const char *name, const char *bytes, size_t len, struct config **out,
+                     struct config_errors *errs)
+{
+    struct config *cfg = config_new(name);
+    struct bind b = {.cfg = cfg, .mem = cfg->mem, .scratch = config_mem_new()};
+    struct config_errors found = {0}; /* so that only these are sorted, and decide */
+    b.errs = &found;
+    const struct tree_node *root = tree_parse(b.scratch, cfg->pos.file, bytes, len, &found);
+    if (root != NULL) {
+        bind_document(&b, root);
+        bind_check(&b);
+    }
+    bool failed = found.errors > 0;
+    config_errors_move(errs, &found);
+    config_mem_free(b.scratch);
+    if (failed)
+        config_free(TAKE(cfg));
+    *out = cfg;
+    return failed ? -1 : 0;
+}
+
+static int load_stream(const char *path, FILE *in, struct config **out, struct config_errors *errs)
+{
+    size_t len = 0, size = CONFIG_MAX_BYTES + 1; /* one more shows that it is too large */
+    char *bytes = malloc(size);
+    CHECK(bytes != NULL);
+    len = fread(bytes, 1, size, in);
+    int result = -1;
+    if (ferror(in))
+        config_errors_add(errs, CONFIG_ERROR, (struct config_pos){path, 0, 0}, NULL,
+                          "cannot be read: %s", strerror(errno));
+    else
+        result = config_load_text(path, bytes, len, out, errs);
+    free(bytes);
+    return result;
+}
+
+int config_load_file(const char *path, struct config **out, struct config_errors *errs)
+{
+    *out = NULL;
+    FILE *in = fopen(path, "re");
+    if (in == NULL) {
+        config_errors_add(errs, CONFIG_ERROR, (struct config_pos){path, 0, 0}, NULL,
+                          "cannot be opened: %s", strerror(errno));
+        return -1;
+    }
+    int result = load_stream(path, in, out, errs);
+    fclose(in);
+    return result;
+}
+
+static bool argument_ok(const char *option, const char *text, struct config_errors *errs)
+{
+    if (subst_utf8_ok(text, strlen(text)))
+        return true;
+    config_errors_add(errs, CONFIG_ERROR, (struct config_pos){COMMAND_LINE, 0, 0}, option,
+                      "not UTF-8 text");
+    return false;
+}
+
+static void write_proxy(FILE *out, const char *from, const char *const *to, size_t to_count)
+{
+    fputs("version: 1\nlisteners:\n  web:\n    bind: ", out);
+    emit_text(out, from);
+    fputs("\nroutes:\n  - to: app\npools:\n  app:\n    endpoints:", out);
+    if (to_count == 0)
+        fputs(" []", out);
+    for (size_t i = 0; i < to_count; i++) {
+        fputs("\n      - ", out);
+        emit_text(out, to[i]);
+    }
+    fputc('\n', out);
+}
+
+/* Nobody wrote the file, so messages name the option that a value came from. */
+static void name_options(struct config_errors *errs)
+{
+    for (size_t i = 0; i < errs->count; i++) {
+        struct config_error *e = &errs->items[i];
+        struct span path = span_str(e->path);
+        e->pos.line = e->pos.column = 0;
+        if (span_starts(path, SPAN_LIT("listeners.")))
+            e->path = "--from";
+        else if (span_starts(path, SPAN_LIT("pools.")))
+            e->path = "--to";
+    }
+}
+
+int config_load_proxy(const char *from, const char *const *to, size_t to_count, struct config **out,
+                      struct config_errors *errs)
+{
+    *out = NULL;
+    bool ok = argument_ok("--from", from, errs);
+    for (size_t i = 0; i < to_count; i++)
+        ok &= argument_ok("--to", to[i], errs);
+    if (!ok)
+        return -1;
+    char *yaml = NULL;
+    size_t len = 0;
+    FILE *stream = open_memstream(&yaml, &len);
+    CHECK(stream != NULL);
+    write_proxy(stream, from, to, to_count);
+    CHECK(fclose(stream) == 0);
+    struct config_errors found = {0};
+    int result = config_load_text(COMMAND_LINE, yaml, len, out, &found);
+    name_options(&found);
+    config_errors_move(errs, &found);
+    free(yaml);
+    return result;
+}

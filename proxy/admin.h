@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The admin listener: /livez, /readyz, /metrics, on the control thread's reactor, built of the same
+ * codec as a worker.
+ */
+#ifndef WEIR_ADMIN_H
+#define WEIR_ADMIN_H
+
+#include "proxy/worker.h"
+
+struct admin;
+
+/* What the pages show; lives longer than the admin. */
+struct admin_view {
+    struct worker *workers;
+    unsigned n_workers;
+    const struct snapshot *snapshot;
+    const struct access_log *log; /* or NULL */
+    bool ready;
+};
+
+/* Serves on a listening socket, which is taken over. NULL with *err set to a libuv error. */
+struct admin *admin_new(struct reactor *r, const struct admin_view *view, int fd, bool is_unix,
+                        int *err);
+
+/* Stops listening and closes its conns; the loop must run before admin_free. */
+void admin_close(struct admin *admin);
+void admin_free(struct admin *admin);
+
+#endif

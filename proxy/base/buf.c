@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocks, slices and chains. Owns the pool's free lists; one thread; never blocks. */
+#include "proxy/base/buf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/check.h"
+
+void buf_pool_init(struct buf_pool *pool)
+{
+    *pool = (struct buf_pool){0};
+    slab_init(&pool->slices, sizeof(struct slice), 256);
+}
+
+static void free_list_clear(struct block **list)
+{
+    while (*list != NULL) {
+        struct block *block = *list;
+        *list = block->next_free;
+        free(block);
+    }
+}
+
+void buf_pool_fini(struct buf_pool *pool)
+{
+    CHECK(pool->blocks == 0);
+    free_list_clear(&pool->free_small);
+    free_list_clear(&pool->free_big);
+    slab_fini(&pool->slices);
+}
+
+struct block *block_get(struct buf_pool *pool, bool big)
+{
+    struct block **list = big ? &pool->free_big : &pool->free_small;
+    struct block *block = *list;
+    if (block != NULL) {
+        *list = block->next_free;
+        if (big)
+            pool->n_free_big--;
+        else
+            pool->n_free_small--;
+    } else {
+        size_t size = big ? BLOCK_BIG_BYTES : BLOCK_BYTES;
+        block = malloc(size);
+        CHECK(block != NULL);
+        block->pool = pool;
+        block->cap = (uint32_t)(size - sizeof(*block));
+    }
+    block->refs = 1;
+    block->used = 0;
+    pool->blocks++;
+    return block;
+}
+
+void block_recycle(struct block *block)
+{
+    struct buf_pool *pool = block->pool;
+    CHECK(pool->blocks > 0);
+    pool->blocks--;
+#ifndef __SANITIZE_ADDRESS__
+    if (block->cap < BLOCK_BYTES) {
+        if (pool->n_free_small < BLOCK_KEEP) {
+            block->next_free = pool->free_small;
+            pool->free_small = block;
+            pool->n_free_small++;
+            return;
+        }
+    } else if (pool->n_free_big < BLOCK_KEEP_BIG) {
+        block->next_free = pool->free_big;
+        pool->free_big = block;
+        pool->n_free_big++;
+        return;
+    }
+#endif
+    free(block);
+}
+
+static void slice_push(struct chain *chain, struct slice *slice)
+{
+    slice->next = NULL;
+    if (chain->tail != NULL)
+        chain->tail->next = slice;
+    else
+        chain->head = slice;
+    chain->tail = slice;
+    chain->bytes += slice->len;
+}
+
+static struct slice *slice_new(struct block *block, const char *ptr, size_t len)
+{
+    struct slice *slice = slab_get(&block->pool->slices);
+    CHECK(slice != NULL);
+    slice->block = block_ref(block);
+    slice->ptr = (char *)ptr;
+    slice->len = len;
+    return slice;
+}
+
+/* Takes the first slice off. */
+static struct slice *slice_shift(struct chain *chain)
+{
+    struct slice *slice = chain->head;
+    chain->head = slice->next;
+    if (chain->head == NULL)
+        chain->tail = NULL;
+    chain->bytes -= slice->len;
+    return slice;
+}
+
+static void slice_free(struct slice *slice)
+{
+    struct buf_pool *pool = slice->block->pool;
+    block_drop(slice->block);
+    slab_put(&pool->slices, slice);
+}
+
+void chain_append(struct chain *chain, struct block *block, const char *ptr, size_t len)
+{
+    if (len == 0)
+        return;
+    struct slice *last = chain->tail;
+    if (last != NULL && last->block == block && last->ptr + last->len == ptr) {
+        last->len += len;
+        chain->bytes += len;
+        return;
+    }
+    slice_push(chain, slice_new(block, ptr, len));
+}
+
+void chain_move(struct chain *to, struct chain *from)
+{
+    if (from->head == NULL)
+        return;
+    if (to->tail != NULL)
+        to->tail->next = from->head;
+    else
+        to->head = from->head;
+    to->tail = from->tail;
+    to->bytes += from->bytes;
+    chain_init(from);
+}
+
+void chain_share(struct chain *to, const struct chain *from)
+{
+    for (const struct slice *s = from->head; s != NULL; s = s->next)
+        chain_append(to, s->block, s->ptr, s->len);
+}
+
+void chain_move_bytes(struct chain *to, struct chain *from, size_t n)
+{
+    while (n > 0 && from->head != NULL) {
+        struct slice *first = from->head;
+        if (first->len > n) {
+            slice_push(to, slice_new(first->block, first->ptr, n));
+            first->ptr += n;
+            first->len -= n;
+            from->bytes -= n;
+            return;
+        }
+        n -= first->len;
+        slice_push(to, slice_shift(from));
+    }
+}
+
+void chain_drop(struct chain *chain, size_t n)
+{
+    CHECK(n <= chain->bytes);
+    while (n > 0) {
+        struct slice *first = chain->head;
+        if (first->len > n) {
+            first->ptr += n;
+            first->len -= n;
+            chain->bytes -= n;
+            return;
+        }
+        n -= first->len;
+        slice_free(slice_shift(chain));
+    }
+}
+
+void chain_clear(struct chain *chain)
+{
+    while (chain->head != NULL)
+        slice_free(slice_shift(chain));
+}
+
+void chain_copy_in(struct chain *chain, struct buf_pool *pool, const void *bytes, size_t len)
+{
+    const char *from = bytes;
+    while (len > 0) {
+        struct block *block = block_get(pool, false);
+        size_t n = len < block->cap ? len : block->cap;
+        memcpy(block->data, from, n);
+        block->used = (uint32_t)n;
+        chain_append(chain, block, block->data, n);
+        block_drop(block);
+        from += n;
+        len -= n;
+    }
+}
+
+int chain_vectors(const struct chain *chain, struct iovec *vectors, int max)
+{
+    int n = 0;
+    for (const struct slice *s = chain->head; s != NULL && n < max; s = s->next)
+        vectors[n++] = (struct iovec){s->ptr, s->len};
+    return n;
+}

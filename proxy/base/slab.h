@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects of one size, recycled through a free list so that steady state calls no malloc. Objects
+ * are carved from chunks that are kept until slab_fini. Under AddressSanitizer every object is a
+ * malloc of its own, so that a use after slab_put is found. One thread owns a slab.
+ */
+#ifndef WEIR_BASE_SLAB_H
+#define WEIR_BASE_SLAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct slab {
+    void *free;   /* free list, linked through the first word */
+    void *chunks; /* all chunks, linked through the first word */
+    size_t size;  /* of one object, bytes, rounded up to 16 */
+    uint32_t per_chunk;
+    uint32_t in_use;
+};
+
+/* size: bytes of one object. per_chunk: how many are carved from one malloc, at least 1. */
+void slab_init(struct slab *slab, size_t size, uint32_t per_chunk);
+
+/* Frees all chunks. Every object must have been put back (checked). */
+void slab_fini(struct slab *slab);
+
+/* An object with undefined content; NULL only if malloc fails. */
+void *slab_get(struct slab *slab);
+
+/* Gives an object back; NULL is fine. */
+void slab_put(struct slab *slab, void *obj);
+
+#endif

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One request and its answer. Owns the attempt and the replay chain; must never touch a stream it
+ * has released, nor forward a byte of a second response. Worker's thread; all entry points are
+ * events of a stream, or the exchange's own timer through the dispatch loop.
+ */
+#include "proxy/exchange.h"
+
+#include <string.h>
+
+#include "proxy/base/check.h"
+#include "proxy/exchange_log.h"
+#include "proxy/reply.h"
+#include "proxy/retry.h"
+#include "proxy/worker.h"
+
+#define EXCHANGE_MAGIC MAGIC('e', 'x', 'c', 'h')
+#define REPLAY_BYTES   65536 /* of a request body kept for another attempt [linkerd] */
+
+#define STATUS_CLIENT_GONE 499 /* in the log only [nginx] */
+
+static const struct stream_events client_events;
+static const struct stream_events upstream_events;
+
+static struct exchange *exchange_of(const struct stream *s)
+{
+    return CAST_OBJ(exchange, s->owner, EXCHANGE_MAGIC);
+}
+
+/* ---- the end ---- */
+
+static void exchange_bury(struct grave *grave)
+{
+    struct exchange *x = CONTAINER_OF(grave, exchange, grave);
+    CHECK(x->client == NULL && x->upstream == NULL && !lb_lease_started(&x->lease));
+    x->magic = 0;
+    reactor_free(&x->worker->reactor, SLAB_EXCHANGE, x);
+}
+
+static enum lb_outcome outcome_of(enum reason reason)
+{
+    switch (reason) {
+    case REASON_DONE:
+        return LB_OK;
+    case REASON_CONNECT_REFUSED:
+    case REASON_CONNECT_FAILED:
+    case REASON_CONNECT_TIMEOUT:
+        return LB_CONNECT_FAILED;
+    case REASON_RESPONSE_HEAD_TIMEOUT:
+    case REASON_RESPONSE_IDLE_TIMEOUT:
+    case REASON_UPSTREAM_WRITE_STALL:
+    case REASON_REQUEST_TIMEOUT:
+        return LB_TIMED_OUT;
+    default:
+        return reason_row(reason)->side == SIDE_UPSTREAM ? LB_FAILED : LB_CANCELLED;
+    }
+}
+
+/* Ends the attempt, if there is one. */
+static void attempt_end(struct exchange *x, enum reason reason)
+{
+    if (lb_lease_started(&x->lease)) {
+        uint64_t now = reactor_us();
+        enum lb_outcome outcome = outcome_of(reason);
+        if (outcome == LB_OK && (x->status == 429 || x->status == 503))
+            outcome = LB_OVERLOADED;
+        uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
+        lb_finished(&x->lease, outcome, head - x->attempt_us, now);
+    }
+    struct stream *upstream = TAKE(x->upstream);
+    if (upstream != NULL)
+        upstream->ops->release(upstream, reason);
+}
+
+static void replay_drop(struct exchange *x)
+{
+    chain_clear(&x->replay);
+    x->replayable = false;
+}
+
+/* The last act: everybody is let go, and what happened is told. */
+static void exchange_finish(struct exchange *x, enum reason reason)
+{
+    struct worker *w = x->worker;
+    CHECK(!x->finished);
+    x->finished = true;
+    attempt_end(x, reason);
+    replay_drop(x);
+    exchange_tell(x, reason); /* the request's head is still there */
+    struct stream *client = TAKE(x->client);
+    client->ops->release(client, reason);
+    block_drop(TAKE(x->scratch));
+    wheel_remove(&w->reactor.wheel, &x->timer);
+    list_unlink(&x->ready.link);
+    counter_dec(&w->stats.in_flight);
+    snapshot_unref(x->snapshot);
+    reactor_bury(&w->reactor, &x->grave);
+}
+
+/* Answers for the upstream, if the client has seen nothing yet, and ends. */
+static void exchange_fail(struct exchange *x, enum reason reason)
+{
+    const struct reason_row *row = reason_row(reason);
+    attempt_end(x, reason);
+    if (!x->committed && row->status != 0 && row->side != SIDE_GONE) {
+        x->status = row->status;
+        x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason, x->id);
+    }
+    exchange_finish(x, reason);
+}
+
+/* ---- attempts ---- */
+
+static uint32_t retries_allowed(const struct exchange *x)
+{
+    return x->snapshot->routes[x->route->index].retries;
+}
+
+/* Sends what is there of the request; the rest follows as it comes. */
+static void attempt_send(struct exchange *x)
+{
+    struct stream *u = x->upstream;
+    struct chain body;
+    u->ops->send_head(u, x->request);
+    x->attempt_drained = 0;
+    chain_init(&body);
+    chain_share(&body, &x->replay);
+    if (!chain_empty(&body))
+        u->ops->send_body(u, &body);
+    if (x->request_done)
+        u->ops->send_end(u, NULL);
+}
+
+/* Opens a stream to the endpoint. False: it cannot even be begun. */
+static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enum reason *reason)
+{
+    const struct route_spec *spec = &x->snapshot->routes[x->route->index];
+    x->attempt_us = reactor_us();
+    x->attempts++;
+    x->endpoint = endpoint;
+    x->upstream = pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
+    if (x->upstream == NULL)
+        return false;
+    lb_started(pool_lb(x->pool), &x->lease, endpoint, x->attempt_us);
+    attempt_send(x);
+    return true;
+}
+
+static void attempt_failed(struct exchange *x, enum reason reason, bool reused, bool answered);
+
+/* Picks an endpoint that was not tried yet. */
+static void attempt_next(struct exchange *x, enum reason last)
+{
+    enum reason reason;
+    int32_t endpoint = lb_pick(pool_lb(x->pool), 0, &x->tried, reactor_us());
+    if (endpoint == LB_NONE) {
+        exchange_fail(x, last);
+        return;
+    }
+    lb_tried_add(&x->tried, (uint32_t)endpoint);
+    if (!attempt_begin(x, (uint32_t)endpoint, false, &reason))
+        attempt_failed(x, reason, false, false);
+}
+
+/* The attempt is over without a whole answer: once more, or an end. */
+static void attempt_failed(struct exchange *x, enum reason reason, bool reused, bool answered)
+{
+    struct retry_facts facts = {
+        .reason = reason,
+        .idempotent = x->request->idempotent,
+        .committed = x->committed,
+        .replayable = x->replayable,
+        .reused = reused,
+        .answered = answered,
+        .attempts_left = retries_allowed(x) - x->retries,
+    };
+    enum retry_verdict verdict = retry_verdict(&facts);
+    exchange_trail(x, reason);
+    counter_inc(&x->worker->stats.attempts[reason]);
+    if (verdict == RETRY_NO) {
+        exchange_fail(x, reason);
+        return;
+    }
+    attempt_end(x, reason);
+    if (verdict == RETRY_SAME) {
+        x->attempts--; /* the stale conn does not count as a try */
+        if (attempt_begin(x, x->endpoint, true, &reason))
+            return;
+        attempt_failed(x, reason, false, false);
+        return;
+    }
+    x->retries++;
+    counter_inc(&pool_stats_of(x->pool)->retries);
+    attempt_next(x, reason);
+}
+
+/* ---- the request comes ---- */
+
+static unsigned request_field(const void *ctx, struct span name, struct span *value)
+{
+    const struct http_head *head = ctx;
+    unsigned n = 0;
+    for (unsigned i = 0; i < head->n_fields; i++)
+        if (span_eq_nocase(field_name(&head->fields[i]), name) && n++ == 0)
+            *value = field_value(&head->fields[i]);
+    return n;
+}
+
+/* Chooses the route and its pool. False: the exchange has ended. */
+static bool exchange_route(struct exchange *x)
+{
+    struct worker *w = x->worker;
+    struct route_query query = {
+        .host = x->request->authority,
+        .path = x->request->path,
+        .method = x->request->method,
+        .field = request_field,
+        .field_ctx = x->request,
+    };
+    x->route = route_find(x->snapshot->table, &query);
+    if (x->route == NULL) {
+        exchange_fail(x, REASON_NO_ROUTE);
+        return false;
+    }
+    int32_t pool = route_split_pick(x->route, &w->rng);
+    if (pool == ROUTE_NO_POOL) {
+        exchange_fail(x, REASON_NO_POOL);
+        return false;
+    }
+    x->pool_index = pool;
+    x->pool = w->pools[pool];
+    return true;
+}
+
+static void exchange_late(struct wheel_timer *timer)
+{
+    struct exchange *x = CONTAINER_OF(timer, exchange, timer);
+    reactor_ready(&x->worker->reactor, &x->ready);
+}
+
+static void exchange_run(struct ready *ready)
+{
+    struct exchange *x = CONTAINER_OF(ready, exchange, ready);
+    exchange_fail(x, x->tunnel ? REASON_TUNNEL_IDLE : REASON_REQUEST_TIMEOUT);
+}
+
+static struct exchange *exchange_new(struct worker *w, struct stream *client,
+                                     struct http_head *request, const struct http_peer *peer)
+{
+    struct exchange *x = reactor_alloc(&w->reactor, SLAB_EXCHANGE, sizeof(*x));
+    memset(x, 0, offsetof(struct exchange, trail));
+    x->magic = EXCHANGE_MAGIC;
+    x->worker = w;
+    x->snapshot = snapshot_ref(w->snapshot);
+    x->client = client;
+    x->request = request;
+    x->peer = peer;
+    x->listener = peer->listener;
+    x->replayable = true;
+    x->pool_index = -1;
+    x->start_us = reactor_us();
+    list_init(&x->ready.link);
+    list_init(&x->grave.link);
+    x->ready.run = exchange_run;
+    x->grave.bury = exchange_bury;
+    wheel_timer_init(&x->timer, exchange_late);
+    client->events = &client_events;
+    client->owner = x;
+    uuid7_format(&w->ids, reactor_wall_us(&w->reactor, x->start_us) / 1000, x->own_id);
+    x->id = request_id_of(request, span_of(x->own_id, UUID7_LEN));
+    counter_inc(&w->stats.in_flight);
+    return x;
+}
+
+static void on_request(void *ctx, struct stream *client, struct http_head *request,
+                       const struct http_peer *peer, enum reason reason)
+{
+    struct worker *w = ctx;
+    struct exchange *x = exchange_new(w, client, request, peer);
+    if (reason == REASON_NONE && peer->over_limit)
+        reason = REASON_CONNECTION_LIMIT;
+    if (reason != REASON_NONE) {
+        exchange_fail(x, reason);
+        return;
+    }
+    if (!exchange_route(x))
+        return;
+    const struct route_spec *spec = &x->snapshot->routes[x->route->index];
+    if (spec->request_ms != 0)
+        wheel_set(&w->reactor.wheel, &x->timer, reactor_now(&w->reactor) + spec->request_ms);
+    forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
+    attempt_next(x, REASON_NO_ENDPOINT);
+}
+
+static void on_client_body(struct stream *s, struct chain *body)
+{
+    struct exchange *x = exchange_of(s);
+    x->bytes_in += body->bytes;
+    if (x->tunnel)
+        exchange_touch(x);
+    if (x->replayable) {
+        if (x->replay.bytes + body->bytes <= REPLAY_BYTES)
+            chain_share(&x->replay, body);
+        else
+            replay_drop(x);
+    }
+    x->upstream->ops->send_body(x->upstream, body);
+}
+
+static void on_client_end(struct stream *s, struct http_head *trailers)
+{
+    struct exchange *x = exchange_of(s);
+    x->request_done = true;
+    if (x->tunnel) {
+        x->upstream->ops->send_end(x->upstream, NULL);
+        if (x->response_done)
+            exchange_finish(x, REASON_DONE);
+        return;
+    }
+    forward_trailers(trailers, true);
+    if (trailers != NULL) /* they are gone after this call: no second try */
+        replay_drop(x);
+    x->upstream->ops->send_end(x->upstream, trailers);
+}
+
+static void on_client_drained(struct stream *s, size_t n)
+{
+    struct exchange *x = exchange_of(s);
+    if (x->upstream != NULL)
+        x->upstream->ops->credit(x->upstream, n);
+}
+
+static void on_client_aborted(struct stream *s, enum reason reason)
+{
+    struct exchange *x = exchange_of(s);
+    if (!x->committed && reason_row(reason)->side == SIDE_GONE)
+        x->status = STATUS_CLIENT_GONE;
+    exchange_fail(x, reason);
+}
+
+static const struct stream_events client_events = {
+    .body = on_client_body,
+    .end = on_client_end,
+    .drained = on_client_drained,
+    .aborted = on_client_aborted,
+};
+
+/* ---- the response comes ---- */
+
+/* Both directions are bytes now, and the whole of it may only be idle for so long. */
+static void exchange_upgrade(struct exchange *x)
+{
+    x->tunnel = true;
+    x->request_done = false;
+    exchange_touch(x);
+}
+
+void exchange_touch(struct exchange *x)
+{
+    struct reactor *r = &x->worker->reactor;
+    wheel_set(&r->wheel, &x->timer, reactor_now(r) + x->snapshot->upgraded_ms);
+}
+
+static void on_upstream_head(struct stream *s, struct http_head *head)
+{
+    struct exchange *x = exchange_of(s);
+    x->committed = true;
+    replay_drop(x);
+    if (head->status >= 200 || head->status == 101) {
+        x->first_byte_us = reactor_us();
+        x->connected_us = h1_client_connected_at(s);
+        x->reused = s->reused;
+        x->status = head->status;
+    }
+    forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
+    x->client->ops->send_head(x->client, head);
+    if (head->body == BODY_TUNNEL)
+        exchange_upgrade(x);
+}
+
+static void on_upstream_body(struct stream *s, struct chain *body)
+{
+    struct exchange *x = exchange_of(s);
+    x->bytes_out += body->bytes;
+    if (x->tunnel)
+        exchange_touch(x);
+    x->client->ops->send_body(x->client, body);
+}
+
+static void on_upstream_end(struct stream *s, struct http_head *trailers)
+{
+    struct exchange *x = exchange_of(s);
+    x->response_done = true;
+    forward_trailers(trailers, false);
+    x->client->ops->send_end(x->client, trailers);
+    if (!x->tunnel || x->request_done)
+        exchange_finish(x, REASON_DONE);
+}
+
+/* Bytes that were sent in an earlier attempt were credited then. */
+static void on_upstream_drained(struct stream *s, size_t n)
+{
+    struct exchange *x = exchange_of(s);
+    x->attempt_drained += n;
+    if (x->attempt_drained <= x->credited)
+        return;
+    size_t more = (size_t)(x->attempt_drained - x->credited);
+    x->credited = x->attempt_drained;
+    x->client->ops->credit(x->client, more);
+}
+
+static void on_upstream_aborted(struct stream *s, enum reason reason)
+{
+    struct exchange *x = exchange_of(s);
+    attempt_failed(x, reason, s->reused, s->answered);
+}
+
+static const struct stream_events upstream_events = {
+    .head = on_upstream_head,
+    .body = on_upstream_body,
+    .end = on_upstream_end,
+    .drained = on_upstream_drained,
+    .aborted = on_upstream_aborted,
+};
+
+/* ---- the service ---- */
+
+static bool on_keep_alive(void *ctx, const struct http_peer *peer)
+{
+    const struct worker *w = ctx;
+    return !w->draining && !peer->over_limit;
+}
+
+static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)
+{
+    struct worker *w = ctx;
+    (void)peer;
+    if (reason == REASON_IDLE_TIMEOUT)
+        counter_inc(&w->stats.reasons[reason]);
+    worker_conn_closed(w);
+}
+
+const struct http_service exchange_service = {
+    .request = on_request,
+    .keep_alive = on_keep_alive,
+    .closed = on_conn_closed,
+};

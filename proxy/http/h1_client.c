@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests of one upstream conn. Owns the conn and the parser; its one stream is embedded. Must
+ * never reuse a conn on which anything is unclear. Up-calls are made from client_process and
+ * client_flushed only, and after each of them the stream may be released.
+ */
+#include "proxy/http/h1_client.h"
+
+#include <string.h>
+
+#include "proxy/base/check.h"
+#include "proxy/http/h1_write.h"
+
+#define H1_CLIENT_MAGIC MAGIC('h', '1', 'c', 'l')
+
+enum client_state {
+    CLIENT_IDLE,  /* no stream; also before the first */
+    CLIENT_BUSY,  /* a stream is open */
+    CLIENT_FLUSH, /* a finished tunnel: closes once all is written */
+};
+
+struct h1_client {
+    struct conn conn;
+    uint32_t magic;
+    uint8_t state;    /* enum client_state */
+    bool connected;   /* the deadline has moved on from connecting */
+    bool tx_done;     /* the request was queued whole */
+    bool rx_head;     /* the final head was delivered */
+    bool rx_done;     /* the response was delivered whole */
+    bool tunnel;      /* 101 */
+    bool chunked;     /* the request is */
+    bool last;        /* the upstream will not take another request */
+    bool until_close; /* the response ends with the conn */
+    uint32_t response_head_ms;
+    uint32_t served; /* requests before this one */
+    int64_t window;
+    size_t tx_body;
+    uint64_t mark;       /* conn.queued before this request */
+    uint64_t idle_since; /* ms */
+    uint64_t connected_at;
+    const struct h1_client_options *options;
+    const struct h1_client_owner *owner;
+    void *ctx;
+    struct list_node link;
+    struct h1_parser parser;
+    struct stream stream;
+};
+
+static const struct stream_ops client_stream_ops;
+static const struct conn_ops client_conn_ops;
+
+static struct h1_client *client_of(struct conn *c)
+{
+    struct h1_client *cl = CONTAINER_OF(c, h1_client, conn);
+    CHECK(cl->magic == H1_CLIENT_MAGIC);
+    return cl;
+}
+
+static struct h1_client *client_of_stream(const struct stream *s)
+{
+    CHECK(s->magic == STREAM_MAGIC && s->ops == &client_stream_ops);
+    return CONTAINER_OF(s, h1_client, stream);
+}
+
+/* ---- life and death ---- */
+
+struct h1_client *h1_client_new(struct reactor *r, const struct h1_client_options *options,
+                                const struct h1_client_owner *owner, void *ctx)
+{
+    struct h1_client *cl = reactor_alloc(r, SLAB_H1_CLIENT, sizeof(*cl));
+    memset(cl, 0, sizeof(*cl));
+    conn_init(&cl->conn, r, &client_conn_ops, options->write_stall_ms);
+    cl->magic = H1_CLIENT_MAGIC;
+    cl->options = options;
+    cl->owner = owner;
+    cl->ctx = ctx;
+    list_init(&cl->link);
+    h1_parser_init(&cl->parser, true, &options->limits,
+                   reactor_slab(r, SLAB_HEAD, sizeof(struct http_head)));
+    return cl;
+}
+
+struct h1_client *h1_client_dial(struct reactor *r, const struct h1_client_options *options,
+                                 const struct net_addr *to, const struct h1_client_owner *owner,
+                                 void *ctx, int *err)
+{
+    struct h1_client *cl = h1_client_new(r, options, owner, ctx);
+    *err = conn_dial(&cl->conn, to);
+    if (*err == 0) {
+        conn_expect(&cl->conn, options->connect_ms);
+        return cl;
+    }
+    reactor_free(r, SLAB_H1_CLIENT, cl);
+    return NULL;
+}
+
+static void client_free(struct conn *c)
+{
+    struct h1_client *cl = client_of(c);
+    CHECK(cl->state != CLIENT_BUSY);
+    cl->owner->closed(cl->ctx, cl);
+    list_unlink(&cl->link);
+    h1_parser_fini(&cl->parser);
+    cl->magic = 0;
+    reactor_free(c->reactor, SLAB_H1_CLIENT, cl);
+}
+
+struct conn *h1_client_conn(struct h1_client *cl)
+{
+    return &cl->conn;
+}
+
+struct list_node *h1_client_link(struct h1_client *cl)
+{
+    return &cl->link;
+}
+
+struct h1_client *h1_client_at(struct list_node *node)
+{
+    return CONTAINER_OF(node, h1_client, link);
+}
+
+void *h1_client_ctx(const struct h1_client *cl)
+{
+    return cl->ctx;
+}
+
+uint64_t h1_client_connected_at(const struct stream *s)
+{
+    return client_of_stream(s)->connected_at;
+}
+
+void h1_client_keep(struct h1_client *cl, uint64_t ms)
+{
+    CHECK(cl->state == CLIENT_IDLE);
+    conn_expect(&cl->conn, ms);
+}
+
+void h1_client_close(struct h1_client *cl, enum reason reason)
+{
+    CHECK(cl->state == CLIENT_IDLE);
+    list_unlink(&cl->link);
+    conn_close(&cl->conn, reason, false);
+}
+
+/* ---- verbs ---- */
+
+struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *events, void *owner,
+                              uint32_t response_head_ms)
+{
+    CHECK(cl->state == CLIENT_IDLE && !conn_closed(&cl->conn) && !list_linked(&cl->link));
+    h1_parser_reset(&cl->parser);
+    cl->state = CLIENT_BUSY;
+    cl->tx_done = cl->rx_head = cl->rx_done = cl->tunnel = cl->last = cl->until_close = false;
+    cl->response_head_ms = response_head_ms;
+    cl->window = (int64_t)cl->options->buffer;
+    cl->tx_body = 0;
+    cl->mark = cl->conn.queued;
+    cl->stream = (struct stream){
+        .magic = STREAM_MAGIC,
+        .ops = &client_stream_ops,
+        .events = events,
+        .owner = owner,
+        .reused = cl->served > 0,
+    };
+    if (cl->connected)
+        conn_expect(&cl->conn, NEVER);
+    return &cl->stream;
+}
+
+static void op_send_head(struct stream *s, const struct http_head *head)
+{
+    struct h1_client *cl = client_of_stream(s);
+    struct h1_framing framing = {.chunked = head->body == BODY_CHUNKED, .upgrade = head->upgrade};
+    cl->chunked = framing.chunked;
+    cl->parser.to_head = head->is_head;
+    cl->parser.to_upgrade = head->upgrade.len > 0;
+    h1_write_request(&cl->conn, head, &framing);
+}
+
+static void op_send_body(struct stream *s, struct chain *body)
+{
+    struct h1_client *cl = client_of_stream(s);
+    cl->tx_body += body->bytes;
+    h1_write_body(&cl->conn, body, cl->chunked && !cl->tunnel);
+}
+
+static void op_send_end(struct stream *s, const struct http_head *trailers)
+{
+    struct h1_client *cl = client_of_stream(s);
+    cl->tx_done = true;
+    if (cl->tunnel) {
+        conn_send_end(&cl->conn);
+        return;
+    }
+    if (cl->chunked)
+        h1_write_last_chunk(&cl->conn, trailers);
+    if (cl->connected && !cl->rx_head)
+        conn_expect(&cl->conn, cl->response_head_ms);
+}
+
+static void op_credit(struct stream *s, size_t n)
+{
+    struct h1_client *cl = client_of_stream(s);
+    bool was_out = cl->window <= 0;
+    cl->window += (int64_t)n;
+    if (!was_out || cl->window <= 0)
+        return;
+    conn_resume(&cl->conn, PAUSE_CREDIT);
+    if (!cl->tunnel)
+        conn_expect(&cl->conn, cl->options->response_idle_ms);
+    conn_wake(&cl->conn);
+}
+
+static bool client_reusable(const struct h1_client *cl)
+{
+    return cl->tx_done && cl->rx_done && !cl->last && !cl->tunnel && !cl->until_close &&
+           !(cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN | CONN_SHUT)) &&
+           conn_input(&cl->conn).len == 0;
+}
+
+static void op_release(struct stream *s, enum reason reason)
+{
+    struct h1_client *cl = client_of_stream(s);
+    struct conn *c = &cl->conn;
+    s->magic = 0;
+    cl->state = CLIENT_IDLE;
+    if (conn_closed(c)) {
+        conn_unhold(c);
+        return;
+    }
+    if (cl->tunnel && cl->tx_done && cl->rx_done && c->queued != c->left) {
+        cl->state = CLIENT_FLUSH;
+        return;
+    }
+    if (reason != REASON_DONE || !client_reusable(cl)) {
+        conn_close(c, reason, false);
+        return;
+    }
+    cl->served++;
+    cl->idle_since = reactor_now(c->reactor);
+    h1_parser_reset(&cl->parser);
+    conn_release_input(c);
+    conn_resume(c, PAUSE_CREDIT);
+    c->read_cap = 0;
+    cl->owner->idle(cl->ctx, cl);
+}
+
+static const struct stream_ops client_stream_ops = {
+    .send_head = op_send_head,
+    .send_body = op_send_body,
+    .send_end = op_send_end,
+    .credit = op_credit,
+    .release = op_release,
+};
+
+/* ---- events ---- */
+
+static void client_abort(struct h1_client *cl, enum reason reason)
+{
+    conn_hold(&cl->conn);
+    conn_close(&cl->conn, reason, false);
+    cl->stream.events->aborted(&cl->stream, reason);
+}
+
+static void client_deliver_head(struct h1_client *cl)
+{
+    struct http_head *head = TAKE(cl->parser.head);
+    bool interim = head->status < 200 && head->status != 101;
+    cl->stream.answered = true;
+    if (!interim) {
+        cl->rx_head = true;
+        cl->tunnel = head->body == BODY_TUNNEL;
+        if (cl->tunnel)
+            cl->tx_done = false; /* our direction is open again */
+        cl->last = head->close;
+        cl->until_close = head->body == BODY_CLOSE;
+        if (head->keep_alive_s > 0)
+            cl->owner->closes_after(cl->ctx, (uint64_t)head->keep_alive_s * 1000);
+        conn_expect(&cl->conn, cl->tunnel ? NEVER : cl->options->response_idle_ms);
+    } else {
+        bool to_head = cl->parser.to_head, to_upgrade = cl->parser.to_upgrade;
+        h1_parser_reset(&cl->parser);
+        cl->parser.to_head = to_head;
+        cl->parser.to_upgrade = to_upgrade;
+        if (cl->tx_done)
+            conn_expect(&cl->conn, cl->response_head_ms);
+    }
+    cl->stream.events->head(&cl->stream, head);
+    reactor_free(cl->conn.reactor, SLAB_HEAD, head);
+}
+
+static void client_deliver_body(struct h1_client *cl)
+{
+    struct chain body;
+    chain_init(&body);
+    chain_move(&body, &cl->parser.body);
+    cl->window -= (int64_t)body.bytes;
+    if (cl->window <= 0) {
+        conn_pause(&cl->conn, PAUSE_CREDIT);
+        conn_expect(&cl->conn, NEVER);
+    } else if (!cl->tunnel) {
+        conn_expect(&cl->conn, cl->options->response_idle_ms);
+    }
+    cl->conn.read_cap = cl->window > 0 ? (size_t)cl->window : 0;
+    cl->stream.events->body(&cl->stream, &body);
+    chain_clear(&body);
+}
+
+static void client_deliver_end(struct h1_client *cl)
+{
+    struct http_head *trailers = TAKE(cl->parser.trailers);
+    cl->rx_done = true;
+    conn_expect(&cl->conn, NEVER);
+    cl->stream.events->end(&cl->stream, trailers);
+    reactor_free(cl->conn.reactor, SLAB_HEAD, trailers);
+}
+
+/* Hands up what the parser recorded; every call up may release the stream. False: it did. */
+static bool client_deliver(struct h1_client *cl)
+{
+    struct h1_parser *p = &cl->parser;
+    if (p->head_done && p->head != NULL)
+        client_deliver_head(cl);
+    if (cl->state == CLIENT_BUSY && p->body.bytes > 0)
+        client_deliver_body(cl);
+    if (cl->state == CLIENT_BUSY && p->done && !cl->rx_done)
+        client_deliver_end(cl);
+    return cl->state == CLIENT_BUSY && !conn_closed(&cl->conn);
+}
+
+/* False: the stream is released or the conn closed. */
+static bool client_read(struct h1_client *cl)
+{
+    struct conn *c = &cl->conn;
+    struct h1_parser *p = &cl->parser;
+    while (cl->window > 0 && !p->done && p->error == REASON_NONE) {
+        struct span in = conn_input(c);
+        if (in.len == 0)
+            break;
+        cl->stream.answered = true;
+        size_t used = h1_parse(p, c->in, in.ptr, in.len);
+        conn_consume(c, used, h1_parser_keep(p));
+        if (p->error != REASON_NONE && !p->head_done) {
+            client_abort(cl, (enum reason)p->error);
+            return false;
+        }
+        if (!client_deliver(cl))
+            return false;
+    }
+    if (p->error != REASON_NONE) {
+        client_abort(cl, (enum reason)p->error);
+        return false;
+    }
+    return true;
+}
+
+static enum reason connect_reason(int error)
+{
+    switch (error) {
+    case UV_ECONNREFUSED:
+        return REASON_CONNECT_REFUSED;
+    case UV_ETIMEDOUT:
+        return REASON_CONNECT_TIMEOUT;
+    default:
+        return REASON_CONNECT_FAILED;
+    }
+}
+
+/* Why the stream ends now that the conn has. */
+static enum reason client_end_reason(const struct h1_client *cl)
+{
+    const struct conn *c = &cl->conn;
+    if (!(c->flags & CONN_CONNECTED) && c->flags & CONN_ERROR && cl->connected_at == 0)
+        return connect_reason(c->error);
+    if (!cl->stream.answered && c->left == cl->mark)
+        return REASON_UPSTREAM_UNSENT;
+    if (c->flags & CONN_ERROR)
+        return REASON_UPSTREAM_RESET;
+    return cl->rx_head ? REASON_RESPONSE_INCOMPLETE : REASON_UPSTREAM_CLOSED;
+}
+
+static void client_end_of_input(struct h1_client *cl)
+{
+    struct conn *c = &cl->conn;
+    bool clean = c->flags & CONN_EOF && !(c->flags & CONN_ERROR);
+    if (cl->window <= 0 || cl->rx_done) /* what was read is to be delivered first */
+        return;
+    if (clean && (cl->tunnel || cl->until_close) && cl->rx_head)
+        client_deliver_end(cl);
+    else
+        client_abort(cl, client_end_reason(cl));
+}
+
+static void client_late(struct h1_client *cl)
+{
+    struct conn *c = &cl->conn;
+    if (c->flags & CONN_WRITE_LATE)
+        client_abort(cl, REASON_UPSTREAM_WRITE_STALL);
+    else if (c->flags & CONN_CONNECTING)
+        client_abort(cl, REASON_CONNECT_TIMEOUT);
+    else
+        client_abort(cl, cl->rx_head ? REASON_RESPONSE_IDLE_TIMEOUT
+                                     : REASON_RESPONSE_HEAD_TIMEOUT);
+}
+
+/* An idle conn has nothing to say; whatever it says, it is not fit for another request. */
+static void client_idle_event(struct h1_client *cl)
+{
+    struct conn *c = &cl->conn;
+    enum reason reason = REASON_UPSTREAM_UNSOLICITED;
+    if (conn_input(c).len == 0 && !(c->flags & (CONN_EOF | CONN_ERROR | CONN_READ_LATE)))
+        return;
+    if (conn_input(c).len == 0 && c->flags & (CONN_EOF | CONN_ERROR)) {
+        reason = REASON_UPSTREAM_IDLE_CLOSED;
+        if (cl->served > 0)
+            cl->owner->closes_after(cl->ctx, reactor_now(c->reactor) - cl->idle_since);
+    } else if (c->flags & CONN_READ_LATE) {
+        reason = REASON_UPSTREAM_IDLE_TIMEOUT;
+        cl->owner->outlived(cl->ctx);
+    }
+    if (list_linked(&cl->link))
+        cl->owner->unlisted(cl->ctx);
+    h1_client_close(cl, reason);
+}
+
+static void client_process(struct conn *c)
+{
+    struct h1_client *cl = client_of(c);
+    if (cl->state == CLIENT_IDLE) {
+        client_idle_event(cl);
+        return;
+    }
+    if (cl->state == CLIENT_FLUSH) {
+        if (c->queued == c->left || c->flags & (CONN_ERROR | CONN_BROKEN | CONN_WRITE_LATE)) {
+            cl->state = CLIENT_IDLE;
+            conn_close(c, REASON_DONE, false);
+        }
+        return;
+    }
+    if (!cl->connected && c->flags & CONN_CONNECTED) {
+        cl->connected = true;
+        cl->connected_at = reactor_us();
+        conn_expect(c, cl->tx_done ? cl->response_head_ms : NEVER);
+    }
+    if (!client_read(cl))
+        return;
+    if (c->flags & (CONN_EOF | CONN_ERROR))
+        client_end_of_input(cl);
+    if (cl->state == CLIENT_BUSY && !conn_closed(c) &&
+        c->flags & (CONN_READ_LATE | CONN_WRITE_LATE))
+        client_late(cl);
+}
+
+static void client_flushed(struct conn *c, size_t n)
+{
+    (void)n;
+    struct h1_client *cl = client_of(c);
+    if (cl->state == CLIENT_FLUSH) {
+        conn_wake(c);
+    } else if (cl->state == CLIENT_BUSY) {
+        size_t drained = conn_drained(c, &cl->tx_body);
+        if (drained > 0)
+            cl->stream.events->drained(&cl->stream, drained);
+    }
+}
+
+static void client_moved(struct conn *c, ptrdiff_t delta)
+{
+    h1_parser_moved(&client_of(c)->parser, delta);
+}
+
+static const struct conn_ops client_conn_ops = {
+    .process = client_process,
+    .flushed = client_flushed,
+    .moved = client_moved,
+    .free = client_free,
+};

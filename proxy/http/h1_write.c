@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP/1 serialisation. Owns nothing; writes into blocks of the conn's queue. Conn's thread. */
+#include "proxy/http/h1_write.h"
+
+#include <string.h>
+
+#include "proxy/base/check.h"
+
+static char *put(char *at, struct span s)
+{
+    memcpy(at, s.ptr, s.len);
+    return at + s.len;
+}
+
+#define PUT_LIT(at, text) ((char *)memcpy((at), (text), sizeof(text) - 1) + sizeof(text) - 1)
+
+/* Enough for the first line's fixed parts and everything that framing may add. */
+#define HEAD_SLACK 160
+
+static size_t fields_size(const struct http_head *head)
+{
+    size_t n = 2;
+    for (unsigned i = 0; i < head->n_fields; i++)
+        n += head->fields[i].name_len + head->fields[i].value_len + 4u;
+    return n;
+}
+
+static char *put_fields(char *at, const struct http_head *head)
+{
+    for (unsigned i = 0; i < head->n_fields; i++) {
+        const struct http_field *f = &head->fields[i];
+        if (f->flags & FIELD_DROPPED)
+            continue;
+        at = put(at, field_name(f));
+        at = PUT_LIT(at, ": ");
+        at = put(at, field_value(f));
+        at = PUT_LIT(at, "\r\n");
+    }
+    return at;
+}
+
+static char *put_framing(char *at, const struct h1_framing *framing)
+{
+    if (framing->chunked)
+        at = PUT_LIT(at, "Transfer-Encoding: chunked\r\n");
+    if (framing->upgrade.len > 0) {
+        at = PUT_LIT(at, "Connection: upgrade\r\nUpgrade: ");
+        at = put(at, framing->upgrade);
+        at = PUT_LIT(at, "\r\n");
+    } else if (framing->close) {
+        at = PUT_LIT(at, "Connection: close\r\n");
+    } else if (framing->keep_alive) {
+        at = PUT_LIT(at, "Connection: keep-alive\r\n");
+    }
+    return PUT_LIT(at, "\r\n");
+}
+
+void h1_write_request(struct conn *c, const struct http_head *head,
+                      const struct h1_framing *framing)
+{
+    struct block *block;
+    size_t size = head->method.len + head->path.len + head->query.len + framing->upgrade.len +
+                  fields_size(head) + HEAD_SLACK;
+    char *start = conn_reserve(c, size, &block), *at = start;
+    at = put(at, head->method);
+    *at++ = ' ';
+    at = put(at, head->path);
+    if (head->has_query) {
+        *at++ = '?';
+        at = put(at, head->query);
+    }
+    at = PUT_LIT(at, " HTTP/1.1\r\n");
+    at = put_fields(at, head);
+    at = put_framing(at, framing);
+    CHECK((size_t)(at - start) <= size);
+    conn_wrote(c, block, start, (size_t)(at - start));
+}
+
+void h1_write_response(struct conn *c, const struct http_head *head,
+                       const struct h1_framing *framing)
+{
+    struct block *block;
+    size_t size = head->phrase.len + framing->upgrade.len + fields_size(head) + HEAD_SLACK;
+    char *start = conn_reserve(c, size, &block), *at = start;
+    at = PUT_LIT(at, "HTTP/1.1 ");
+    *at++ = (char)('0' + head->status / 100);
+    *at++ = (char)('0' + head->status / 10 % 10);
+    *at++ = (char)('0' + head->status % 10);
+    *at++ = ' ';
+    at = put(at, head->phrase);
+    at = PUT_LIT(at, "\r\n");
+    at = put_fields(at, head);
+    at = put_framing(at, framing);
+    CHECK((size_t)(at - start) <= size);
+    conn_wrote(c, block, start, (size_t)(at - start));
+}
+
+void h1_write_body(struct conn *c, struct chain *body, bool chunked)
+{
+    static const char digits[] = "0123456789abcdef";
+    if (!chunked || body->bytes == 0) {
+        conn_send(c, body);
+        return;
+    }
+    char size[20];
+    char *end = size + sizeof(size), *at = end;
+    *--at = '\n';
+    *--at = '\r';
+    for (size_t n = body->bytes; n > 0; n >>= 4)
+        *--at = digits[n & 15];
+    struct block *block;
+    char *to = conn_reserve(c, (size_t)(end - at), &block);
+    memcpy(to, at, (size_t)(end - at));
+    conn_wrote(c, block, to, (size_t)(end - at));
+    conn_send(c, body);
+    to = conn_reserve(c, 2, &block);
+    memcpy(to, "\r\n", 2);
+    conn_wrote(c, block, to, 2);
+}
+
+void h1_write_last_chunk(struct conn *c, const struct http_head *trailers)
+{
+    struct block *block;
+    size_t size = 8 + (trailers != NULL ? fields_size(trailers) : 0);
+    char *start = conn_reserve(c, size, &block), *at = start;
+    at = PUT_LIT(at, "0\r\n");
+    if (trailers != NULL)
+        at = put_fields(at, trailers);
+    at = PUT_LIT(at, "\r\n");
+    CHECK((size_t)(at - start) <= size);
+    conn_wrote(c, block, start, (size_t)(at - start));
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Metrics text. Reads the workers' shards without stopping them, so that counters may be of slightly
+ * different moments. The label sets are closed: routes, pools, reasons; no label comes from a
+ * request. Control thread.
+ */
+#include "proxy/metrics.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/check.h"
+
+#define LINE_MAX_BYTES 4096
+
+struct text {
+    struct buf_pool *pool;
+    struct chain *out;
+    struct block *block;
+};
+
+/* Appends one line, which must not be longer than LINE_MAX_BYTES. */
+__attribute__((format(printf, 2, 3))) static void line(struct text *t, const char *format, ...)
+{
+    if (t->block == NULL || block_room(t->block) < LINE_MAX_BYTES) {
+        block_drop(t->block);
+        t->block = block_get(t->pool, false);
+    }
+    char *at = t->block->data + t->block->used;
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(at, LINE_MAX_BYTES, format, args);
+    va_end(args);
+    CHECK(n >= 0);
+    size_t len = n < LINE_MAX_BYTES ? (size_t)n : LINE_MAX_BYTES - 1;
+    chain_append(t->out, t->block, at, len);
+    t->block->used += (uint32_t)len;
+}
+
+/* A label value: backslash, quote and line feed escaped. */
+static const char *label(struct span value, char out[512])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < value.len && n < 508; i++) {
+        char c = value.ptr[i];
+        if (c == '\\' || c == '"' || c == '\n')
+            out[n++] = '\\';
+        out[n++] = c == '\n' ? 'n' : c;
+    }
+    out[n] = '\0';
+    return out;
+}
+
+#define SUM(view, member)                                                                          \
+    __extension__({                                                                                \
+        uint64_t sum_ = 0;                                                                         \
+        for (unsigned w_ = 0; w_ < (view)->n_workers; w_++)                                        \
+            sum_ += counter_get(&(view)->workers[w_].stats.member);                                \
+        sum_;                                                                                      \
+    })
+
+static void head(struct text *t, const char *name, const char *type, const char *help)
+{
+    line(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void single(struct text *t, const char *name, const char *type, const char *help, uint64_t n)
+{
+    head(t, name, type, help);
+    line(t, "%s %" PRIu64 "\n", name, n);
+}
+
+static void row_lines(struct text *t, const struct admin_view *v, size_t row, const char *route,
+                      const char *pool)
+{
+    for (unsigned class = 0; class < 5; class++) {
+        uint64_t n = SUM(v, rows[row].classes[class]);
+        if (n > 0)
+            line(t, "weir_requests_total{route=\"%s\",pool=\"%s\",status=\"%uxx\"} %" PRIu64 "\n",
+                 route, pool, class + 1, n);
+    }
+}
+
+static void requests(struct text *t, const struct admin_view *v)
+{
+    const struct snapshot *snap = v->snapshot;
+    char route[512], pool[512];
+    head(t, "weir_requests_total", "counter", "Requests answered, by route, pool and status class.");
+    row_lines(t, v, 0, "", "");
+    for (size_t i = 0; i < route_table_count(snap->table); i++) {
+        const struct route *r = route_table_at(snap->table, i);
+        uint32_t row = snap->routes[i].row;
+        label(r->name, route);
+        row_lines(t, v, row, route, "");
+        for (uint32_t j = 0; j < r->n_targets; j++)
+            row_lines(t, v, row + 1 + j, route,
+                      r->targets[j].pool >= 0
+                          ? label(span_str(snap->pools[r->targets[j].pool].name), pool)
+                          : "");
+    }
+}
+
+static void duration(struct text *t, const struct admin_view *v, size_t index, const char *route)
+{
+    static const uint32_t bounds[HIST_BUCKETS - 1] = HIST_BOUNDS;
+    uint64_t count = 0, buckets[HIST_BUCKETS];
+    for (unsigned b = 0; b < HIST_BUCKETS; b++)
+        count += buckets[b] = SUM(v, durations[index].buckets[b]);
+    if (count == 0)
+        return;
+    uint64_t so_far = 0;
+    for (unsigned b = 0; b < HIST_BUCKETS - 1; b++)
+        line(t, "weir_request_duration_seconds_bucket{route=\"%s\",le=\"%g\"} %" PRIu64 "\n", route,
+             bounds[b] / 1e6, so_far += buckets[b]);
+    line(t, "weir_request_duration_seconds_bucket{route=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", route,
+         count);
+    line(t, "weir_request_duration_seconds_sum{route=\"%s\"} %.6f\n", route,
+         (double)SUM(v, durations[index].sum_us) / 1e6);
+    line(t, "weir_request_duration_seconds_count{route=\"%s\"} %" PRIu64 "\n", route, count);
+}
+
+static void durations(struct text *t, const struct admin_view *v)
+{
+    size_t n = route_table_count(v->snapshot->table);
+    char route[512];
+    head(t, "weir_request_duration_seconds", "histogram",
+         "From the end of the request's head to the end of the exchange.");
+    for (size_t i = 0; i < n; i++)
+        duration(t, v, i, label(route_table_at(v->snapshot->table, i)->name, route));
+    duration(t, v, n, "");
+}
+
+enum pool_counter { POOL_OPENED, POOL_REUSED, POOL_RETRIES };
+
+static void pool_lines(struct text *t, const struct admin_view *v, const char *name,
+                       const char *help, enum pool_counter which)
+{
+    char pool[512];
+    head(t, name, "counter", help);
+    for (size_t i = 0; i < v->snapshot->n_pools; i++) {
+        uint64_t n = which == POOL_OPENED   ? SUM(v, pools[i].opened)
+                     : which == POOL_REUSED ? SUM(v, pools[i].reused)
+                                            : SUM(v, pools[i].retries);
+        line(t, "%s{pool=\"%s\"} %" PRIu64 "\n", name,
+             label(span_str(v->snapshot->pools[i].name), pool), n);
+    }
+}
+
+static void pools(struct text *t, const struct admin_view *v)
+{
+    uint64_t conns = 0;
+    for (size_t i = 0; i < v->snapshot->n_pools; i++)
+        conns += SUM(v, pools[i].conns);
+    single(t, "weir_upstream_connections", "gauge", "Upstream connections, idle or busy.", conns);
+    pool_lines(t, v, "weir_upstream_connections_total", "Upstream connections opened.",
+               POOL_OPENED);
+    pool_lines(t, v, "weir_upstream_reused_total",
+               "Requests sent on a connection that had served before.", POOL_REUSED);
+    pool_lines(t, v, "weir_retries_total", "Further attempts after one that failed.",
+               POOL_RETRIES);
+}
+
+static void errors(struct text *t, const struct admin_view *v)
+{
+    head(t, "weir_errors_total", "counter", "Exchanges and connections that ended for a reason.");
+    for (int i = REASON_NONE + 1; i < REASON_DONE; i++)
+        line(t, "weir_errors_total{reason=\"%s\"} %" PRIu64 "\n",
+             reason_row((enum reason)i)->name, SUM(v, reasons[i]));
+    head(t, "weir_attempts_failed_total", "counter",
+         "Attempts at an endpoint that failed, retried or not.");
+    for (int i = REASON_NONE + 1; i < REASON_DONE; i++)
+        if (reason_row((enum reason)i)->side == SIDE_UPSTREAM)
+            line(t, "weir_attempts_failed_total{reason=\"%s\"} %" PRIu64 "\n",
+                 reason_row((enum reason)i)->name, SUM(v, attempts[i]));
+}
+
+void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct chain *out)
+{
+    struct text t = {.pool = pool, .out = out};
+    head(&t, "weir_build_info", "gauge", "What is running.");
+    line(&t, "weir_build_info{version=\"%s\"} 1\n", WEIR_VERSION);
+    single(&t, "weir_workers", "gauge", "Data-plane threads.", v->n_workers);
+    requests(&t, v);
+    durations(&t, v);
+    single(&t, "weir_requests_in_flight", "gauge", "Requests being answered.", SUM(v, in_flight));
+    single(&t, "weir_client_connections", "gauge", "Client connections.", SUM(v, conns));
+    single(&t, "weir_client_connections_total", "counter", "Client connections accepted.",
+           SUM(v, conns_total));
+    pools(&t, v);
+    errors(&t, v);
+    single(&t, "weir_access_log_dropped_total", "counter", "Access log lines that were lost.",
+           v->log != NULL ? access_log_dropped(v->log) : 0);
+    single(&t, "weir_accept_paused_total", "counter",
+           "Times that accepting paused for want of descriptors or connections.",
+           SUM(v, accept_paused));
+    block_drop(t.block);
+}

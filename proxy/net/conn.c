@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One connection's reading, writing, deadlines and death. Owns the transport, the block that is
+ * read into and the queue; must never call up but from conn_run. Reactor's thread.
+ */
+#include "proxy/net/conn.h"
+
+#include <string.h>
+
+#include "proxy/base/check.h"
+#include "proxy/net/tcp.h"
+
+/* Less room than this in the block, and the next read goes to a fresh one. */
+#define READ_ROOM_MIN 4096
+
+static void conn_run(struct ready *ready);
+static void conn_bury(struct grave *grave);
+static void conn_late(struct wheel_timer *timer);
+
+static struct conn *conn_of(void *owner)
+{
+    return CAST_OBJ(conn, owner, CONN_MAGIC);
+}
+
+void conn_init(struct conn *c, struct reactor *r, const struct conn_ops *ops,
+               uint32_t write_stall_ms)
+{
+    memset(c, 0, sizeof(*c));
+    c->magic = CONN_MAGIC;
+    c->reactor = r;
+    c->ops = ops;
+    c->write_stall_ms = write_stall_ms;
+    c->read_deadline = c->write_deadline = NEVER;
+    list_init(&c->ready.link);
+    c->ready.run = conn_run;
+    list_init(&c->grave.link);
+    c->grave.bury = conn_bury;
+    wheel_timer_init(&c->timer, conn_late);
+    chain_init(&c->out);
+}
+
+void conn_attach(struct conn *c, struct transport *t)
+{
+    c->transport = t;
+    c->holds |= HOLD_TRANSPORT;
+    if (!(c->flags & CONN_CONNECTING))
+        t->ops->read(t, true);
+}
+
+bool conn_adopt(struct conn *c, int fd, bool is_unix)
+{
+    struct transport *t = tcp_adopt(c->reactor, fd, is_unix, &conn_transport_events, c);
+    if (t == NULL)
+        return false;
+    conn_attach(c, t);
+    return true;
+}
+
+int conn_dial(struct conn *c, const struct net_addr *to)
+{
+    int err = 0;
+    struct transport *t = tcp_dial(c->reactor, to, &conn_transport_events, c, &err);
+    if (t == NULL)
+        return err;
+    c->flags |= CONN_CONNECTING;
+    conn_attach(c, t);
+    return 0;
+}
+
+/* ---- deadlines ---- */
+
+static void conn_arm(struct conn *c)
+{
+    uint64_t at = c->read_deadline < c->write_deadline ? c->read_deadline : c->write_deadline;
+    if (conn_closed(c))
+        return;
+    if (at == NEVER)
+        wheel_cancel(&c->timer);
+    else
+        wheel_set(&c->reactor->wheel, &c->timer, at);
+}
+
+static void conn_late(struct wheel_timer *timer)
+{
+    struct conn *c = CONTAINER_OF(timer, conn, timer);
+    uint64_t now = reactor_now(c->reactor);
+    if (c->read_deadline <= now) {
+        c->read_deadline = NEVER;
+        c->flags |= CONN_READ_LATE;
+    }
+    if (c->write_deadline <= now) {
+        c->write_deadline = NEVER;
+        if (conn_unsent(c) < c->queued - c->left) /* part of what is in flight has left */
+            c->write_deadline = now + c->write_stall_ms;
+        else
+            c->flags |= CONN_WRITE_LATE;
+    }
+    conn_arm(c);
+    conn_wake(c);
+}
+
+void conn_expect(struct conn *c, uint64_t ms)
+{
+    c->flags &= (uint16_t)~CONN_READ_LATE;
+    c->read_deadline = ms == NEVER ? NEVER : reactor_now(c->reactor) + ms;
+    conn_arm(c);
+}
+
+/* ---- reading ---- */
+
+/* The block is full, or nearly: a fresh one, to which what must stay together moves along. */
+static void conn_fresh_block(struct conn *c)
+{
+    struct block *old = c->in;
+    uint32_t kept = old->used - c->in_keep;
+    struct block *fresh =
+        block_get(&c->reactor->bufs, kept + READ_ROOM_MIN > BLOCK_BYTES / 2 || c->flags & CONN_BULK);
+    if (kept > 0) {
+        if (kept > fresh->cap) { /* the session bounds heads and pipelining to less */
+            block_drop(fresh);
+            return;
+        }
+        memcpy(fresh->data, old->data + c->in_keep, kept);
+        fresh->used = kept;
+        c->ops->moved(c, fresh->data - (old->data + c->in_keep));
+    }
+    c->in_pos -= c->in_keep;
+    c->in_keep = 0;
+    c->in = fresh;
+    block_drop(old);
+}
+
+static struct span conn_buffer(void *owner)
+{
+    struct conn *c = conn_of(owner);
+    if (c->in == NULL) {
+        c->in = block_get(&c->reactor->bufs, c->flags & CONN_BULK);
+        c->in_pos = c->in_keep = 0;
+    } else if (c->in_keep == c->in->used && c->in->refs == 1) {
+        c->in->used = c->in_pos = c->in_keep = 0;
+    }
+    if (block_room(c->in) < READ_ROOM_MIN)
+        conn_fresh_block(c);
+    size_t room = block_room(c->in);
+    if (c->read_cap != 0 && room > c->read_cap)
+        room = c->read_cap;
+    return span_of(c->in->data + c->in->used, room);
+}
+
+static void conn_read(void *owner, ssize_t n)
+{
+    struct conn *c = conn_of(owner);
+    if (n > 0) {
+        if ((uint32_t)n == block_room(c->in))
+            c->flags |= CONN_BULK;
+        else if (n < BLOCK_BYTES / 4)
+            c->flags &= (uint16_t)~CONN_BULK;
+        c->in->used += (uint32_t)n;
+    } else if (n == UV_EOF) {
+        c->flags |= CONN_EOF;
+    } else {
+        c->flags |= CONN_ERROR;
+        c->error = (int)n;
+    }
+    conn_wake(c);
+}
+
+void conn_consume(struct conn *c, size_t n, const char *keep)
+{
+    CHECK(c->in != NULL && c->in_pos + n <= c->in->used);
+    c->in_pos += (uint32_t)n;
+    c->in_keep = keep != NULL ? (uint32_t)(keep - c->in->data) : c->in_pos;
+}
+
+void conn_release_input(struct conn *c)
+{
+    if (c->in == NULL || c->in_keep != c->in->used)
+        return;
+    block_drop(TAKE(c->in));
+    c->in_pos = c->in_keep = 0;
+}
+
+void conn_pause(struct conn *c, enum conn_pause bit)
+{
+    if (c->pause == 0 && !conn_closed(c) && !(c->flags & CONN_CONNECTING))
+        c->transport->ops->read(c->transport, false);
+    c->pause |= (uint8_t)bit;
+}
+
+void conn_resume(struct conn *c, enum conn_pause bit)
+{
+    if (!(c->pause & bit))
+        return;
+    c->pause &= (uint8_t)~bit;
+    if (c->pause == 0 && !conn_closed(c) && !(c->flags & (CONN_EOF | CONN_ERROR | CONN_CONNECTING)))
+        c->transport->ops->read(c->transport, true);
+}
+
+/* ---- writing ---- */
+
+char *conn_reserve(struct conn *c, size_t n, struct block **block)
+{
+    struct slice *last = c->out.tail;
+    /* The tail block may be appended to only if it is ours: nobody else holds it, and the queue
+     * ends where it is filled to. */
+    if (last != NULL && last->block->refs == 1 && last->block != c->in &&
+        last->ptr + last->len == last->block->data + last->block->used &&
+        block_room(last->block) >= n) {
+        *block = last->block;
+    } else {
+        *block = block_get(&c->reactor->bufs, n > BLOCK_BYTES - sizeof(struct block));
+        CHECK(n <= (*block)->cap);
+    }
+    return (*block)->data + (*block)->used;
+}
+
+void conn_wrote(struct conn *c, struct block *block, const char *at, size_t n)
+{
+    bool fresh = c->out.tail == NULL || c->out.tail->block != block;
+    block->used += (uint32_t)n;
+    if (!(c->flags & (CONN_CLOSED | CONN_BROKEN))) {
+        chain_append(&c->out, block, at, n);
+        c->queued += n;
+    }
+    if (fresh)
+        block_drop(block); /* the slice holds it now */
+    conn_wake(c);
+}
+
+void conn_send(struct conn *c, struct chain *chain)
+{
+    if (c->flags & (CONN_CLOSED | CONN_BROKEN)) {
+        chain_clear(chain);
+        return;
+    }
+    c->queued += chain->bytes;
+    chain_move(&c->out, chain);
+    conn_wake(c);
+}
+
+void conn_send_end(struct conn *c)
+{
+    c->flags |= CONN_SHUT;
+    conn_wake(c);
+}
+
+size_t conn_unsent(const struct conn *c)
+{
+    if (c->flags & (CONN_CLOSED | CONN_BROKEN))
+        return 0;
+    return c->out.bytes + c->transport->ops->in_flight(c->transport);
+}
+
+/* The peer takes no more bytes; what it sent before may still wait to be read. */
+static void conn_broken(struct conn *c, int error)
+{
+    c->flags |= CONN_BROKEN;
+    if (!(c->flags & CONN_ERROR))
+        c->error = error;
+    chain_clear(&c->out);
+    c->write_deadline = NEVER;
+    conn_wake(c);
+}
+
+size_t conn_drained(const struct conn *c, size_t *body)
+{
+    size_t unsent = conn_unsent(c);
+    size_t before = *body;
+    if (before > unsent)
+        *body = unsent;
+    return before - *body;
+}
+
+/* A peer that takes nothing for write_stall_ms is as good as gone. */
+static void conn_stall_clock(struct conn *c, bool progress)
+{
+    if (c->write_stall_ms == 0)
+        return;
+    if (c->queued == c->left) {
+        if (c->write_deadline == NEVER)
+            return;
+        c->write_deadline = NEVER;
+    } else if (progress || c->write_deadline == NEVER) {
+        c->write_deadline = reactor_now(c->reactor) + c->write_stall_ms;
+    } else {
+        return;
+    }
+    conn_arm(c);
+}
+
+/* How many bytes have left since the last time this was asked. */
+static size_t conn_progress(struct conn *c)
+{
+    uint64_t left = c->queued - conn_unsent(c);
+    size_t n = (size_t)(left - c->left);
+    c->left = left;
+    return n;
+}
+
+/* Writes what it can. Returns how many bytes have left since the last time. */
+static size_t conn_flush(struct conn *c)
+{
+    size_t n = 0;
+    if (c->flags & (CONN_CONNECTING | CONN_ERROR | CONN_BROKEN))
+        return 0;
+    if (c->queued != c->left) {
+        ssize_t taken = chain_empty(&c->out) ? 0 : c->transport->ops->write(c->transport, &c->out);
+        if (taken < 0) {
+            conn_broken(c, (int)taken);
+            return 0;
+        }
+        n = conn_progress(c);
+        conn_stall_clock(c, n > 0);
+    }
+    if ((c->flags & CONN_SHUT) && c->queued == c->left)
+        c->transport->ops->shutdown(c->transport);
+    return n;
+}
+
+static void conn_written(void *owner, int status)
+{
+    struct conn *c = conn_of(owner);
+    if (status < 0)
+        conn_broken(c, status);
+    conn_wake(c);
+}
+
+static void conn_connected(void *owner, int status)
+{
+    struct conn *c = conn_of(owner);
+    c->flags &= (uint16_t)~CONN_CONNECTING;
+    if (status < 0) {
+        c->flags |= CONN_ERROR;
+        c->error = status;
+    } else {
+        c->flags |= CONN_CONNECTED;
+        if (c->pause == 0)
+            c->transport->ops->read(c->transport, true);
+    }
+    conn_wake(c);
+}
+
+/* ---- the dispatch loop and the end ---- */
+
+static void conn_run(struct ready *ready)
+{
+    struct conn *c = CONTAINER_OF(ready, conn, ready);
+    if (conn_closed(c))
+        return;
+    c->ops->process(c);
+    if (conn_closed(c))
+        return;
+    size_t n = conn_flush(c);
+    if (n > 0)
+        c->ops->flushed(c, n);
+}
+
+static void conn_maybe_bury(struct conn *c)
+{
+    if (c->holds == 0)
+        reactor_bury(c->reactor, &c->grave);
+}
+
+void conn_close(struct conn *c, enum reason reason, bool reset)
+{
+    if (conn_closed(c))
+        return;
+    c->flags |= CONN_CLOSED;
+    c->close_reason = (uint16_t)reason;
+    c->transport->ops->close(c->transport, reset);
+    chain_clear(&c->out);
+    block_drop(TAKE(c->in));
+    wheel_remove(&c->reactor->wheel, &c->timer);
+    list_unlink(&c->ready.link);
+}
+
+static void conn_transport_closed(void *owner)
+{
+    struct conn *c = conn_of(owner);
+    CHECK(conn_closed(c) && (c->holds & HOLD_TRANSPORT));
+    c->transport = NULL;
+    c->holds &= (uint8_t)~HOLD_TRANSPORT;
+    conn_maybe_bury(c);
+}
+
+void conn_hold(struct conn *c)
+{
+    c->holds |= HOLD_SESSION;
+}
+
+void conn_unhold(struct conn *c)
+{
+    c->holds &= (uint8_t)~HOLD_SESSION;
+    conn_maybe_bury(c);
+}
+
+static void conn_bury(struct grave *grave)
+{
+    struct conn *c = CONTAINER_OF(grave, conn, grave);
+    CHECK(c->holds == 0 && conn_closed(c) && !list_linked(&c->ready.link));
+    c->magic = 0;
+    c->ops->free(c);
+}
+
+const struct transport_events conn_transport_events = {
+    .buffer = conn_buffer,
+    .read = conn_read,
+    .written = conn_written,
+    .connected = conn_connected,
+    .closed = conn_transport_closed,
+};

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One transport connection, either side: its transport, the block that is being read into, the
+ * chain that is being written, its two deadlines and its death. A session (h1_server, h1_client;
+ * later h2) embeds it and speaks the protocol.
+ *
+ * libuv callbacks only record in the flags and make the conn ready. The dispatch loop then calls
+ * ops->process, writes what was queued, and calls ops->flushed if that got anywhere. After
+ * conn_close neither is called again; ops->free is the last call, when no callback can come and the
+ * session holds nothing any more.
+ *
+ * Reactor's thread.
+ */
+#ifndef WEIR_NET_CONN_H
+#define WEIR_NET_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proxy/base/buf.h"
+#include "proxy/base/reason.h"
+#include "proxy/net/reactor.h"
+#include "proxy/net/transport.h"
+
+struct conn;
+
+struct conn_ops {
+    /* From the dispatch loop: new bytes, an end, an error, a deadline or new credit may be there.
+     * May make up-calls; may close the conn. */
+    void (*process)(struct conn *);
+    /* n bytes of what was queued have left since the last call. May make up-calls; may close. */
+    void (*flushed)(struct conn *, size_t n);
+    /* The bytes from conn_keep on are about to move by delta (to a larger or fresher block). */
+    void (*moved)(struct conn *, ptrdiff_t delta);
+    /* From the graveyard: give the memory back. */
+    void (*free)(struct conn *);
+};
+
+enum conn_flag {
+    CONN_CONNECTING = 1 << 0,
+    CONN_EOF = 1 << 1,        /* the peer's end was read */
+    CONN_ERROR = 1 << 2,      /* reading or connecting failed: conn->error */
+    CONN_READ_LATE = 1 << 3,  /* the read deadline passed */
+    CONN_WRITE_LATE = 1 << 4, /* the write deadline passed */
+    CONN_SHUT = 1 << 5,       /* our end was sent, or will be once all is written */
+    CONN_CLOSED = 1 << 6,
+    CONN_BULK = 1 << 7,       /* the last read filled its buffer: read into big blocks */
+    CONN_BROKEN = 1 << 9,     /* writing failed: nothing more is sent, but reading goes on */
+    CONN_CONNECTED = 1 << 8,  /* a dialled conn came up */
+};
+
+/* Why reading is paused; it goes on when no bit is left. */
+enum conn_pause {
+    PAUSE_CREDIT = 1 << 0, /* the other side has not yet taken what was read */
+    PAUSE_FULL = 1 << 1,   /* pipelined requests fill the block */
+};
+
+/* What keeps the memory: the conn is freed when none is left. */
+enum conn_hold {
+    HOLD_TRANSPORT = 1 << 0,
+    HOLD_SESSION = 1 << 1, /* the session's: a stream of it is still referred to */
+};
+
+struct conn {
+    uint32_t magic;
+    uint16_t flags; /* enum conn_flag */
+    uint8_t pause;  /* enum conn_pause */
+    uint8_t holds;  /* enum conn_hold */
+    int error;      /* a libuv error */
+    uint16_t close_reason;
+    struct reactor *reactor;
+    const struct conn_ops *ops;
+    struct transport *transport;
+    struct ready ready;
+    struct grave grave;
+    struct wheel_timer timer;
+    uint64_t read_deadline, write_deadline; /* ms of reactor_now; NEVER = none */
+    struct block *in;                       /* being read into; NULL when there is nothing */
+    uint32_t in_pos;                        /* consumed up to here */
+    uint32_t in_keep;                       /* bytes from here on move along to a new block */
+    size_t read_cap;                        /* most bytes to read at once; 0 = no bound */
+    struct chain out;                       /* queued, not yet taken by the transport */
+    uint64_t queued, left;                  /* bytes ever queued; of these, ever gone */
+    uint32_t write_stall_ms;
+};
+
+#define CONN_MAGIC MAGIC('c', 'o', 'n', 'n')
+
+/* Prepares the struct; the transport comes with conn_attach or conn_dial. write_stall_ms: how long
+ * queued bytes may make no progress; 0 = for ever. */
+void conn_init(struct conn *c, struct reactor *r, const struct conn_ops *ops,
+               uint32_t write_stall_ms);
+
+/* Takes over an accepted socket and begins to read. False: fd is closed, the conn is unused. */
+bool conn_adopt(struct conn *c, int fd, bool is_unix);
+
+/* Begins to connect; what is queued until then is sent once it is up. 0 or a libuv error. */
+struct net_addr;
+int conn_dial(struct conn *c, const struct net_addr *to);
+
+/* For tests: over a transport made elsewhere. events for it: conn_transport_events. */
+extern const struct transport_events conn_transport_events;
+void conn_attach(struct conn *c, struct transport *t);
+
+/* Unconsumed bytes. Valid until the next turn. */
+static inline struct span conn_input(const struct conn *c)
+{
+    return c->in == NULL ? span_of(NULL, 0)
+                         : span_of(c->in->data + c->in_pos, c->in->used - c->in_pos);
+}
+
+/* Marks n bytes as consumed. keep: NULL, or from where on bytes must stay together because the
+ * session has spans into an incomplete head; ops->moved tells when they move. */
+void conn_consume(struct conn *c, size_t n, const char *keep);
+
+/* Lets go of the block if nothing in it is unconsumed: an idle conn owns no buffer. */
+void conn_release_input(struct conn *c);
+
+/* Room for n more bytes at the end of the queue, in the conn's own blocks; n at most what a big
+ * block holds. conn_wrote says how many of them were used. */
+char *conn_reserve(struct conn *c, size_t n, struct block **block);
+void conn_wrote(struct conn *c, struct block *block, const char *at, size_t n);
+
+/* Queues the whole chain; it is empty afterwards. */
+void conn_send(struct conn *c, struct chain *chain);
+
+/* Queues our end after everything else. */
+void conn_send_end(struct conn *c);
+
+/* Queued and in flight. */
+size_t conn_unsent(const struct conn *c);
+
+/* How many of *body queued body bytes have certainly left (framing counts as body that is last to
+ * leave); *body becomes what is still here. */
+size_t conn_drained(const struct conn *c, size_t *body);
+
+/* Sets or clears pause bits and adjusts the transport. */
+void conn_pause(struct conn *c, enum conn_pause bit);
+void conn_resume(struct conn *c, enum conn_pause bit);
+
+/* The read deadline, in ms from now, or NEVER. Later is free. */
+void conn_expect(struct conn *c, uint64_t ms);
+
+/* Asks for ops->process in this dispatch. */
+static inline void conn_wake(struct conn *c)
+{
+    reactor_ready(c->reactor, &c->ready);
+}
+
+/* Begins to die; idempotent; the first reason stays. reset: the peer is to see an error. Never
+ * calls up. What is queued is dropped. */
+void conn_close(struct conn *c, enum reason reason, bool reset);
+
+static inline bool conn_closed(const struct conn *c)
+{
+    return c->flags & CONN_CLOSED;
+}
+
+/* Sets or clears the session's hold on the memory. */
+void conn_hold(struct conn *c);
+void conn_unhold(struct conn *c);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Listening sockets and accepting. A worker has a socket of its own for each address
+ * (SO_REUSEPORT; Unix sockets are shared), and pauses when descriptors or conns run out: what waits
+ * then waits in the kernel, nothing is refused.
+ */
+#ifndef WEIR_NET_LISTEN_H
+#define WEIR_NET_LISTEN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "proxy/net/addr.h"
+#include "proxy/net/reactor.h"
+
+/* How many client conns the process may have; shared by all threads. A few more than max are
+ * accepted so that they can be told; beyond these, accepting pauses. */
+struct conn_budget {
+    _Atomic uint32_t open;
+    uint32_t max;
+};
+
+struct listener {
+    uint32_t magic;
+    bool paused, closing;
+    int fd;
+    struct reactor *reactor;
+    struct conn_budget *budget;
+    uv_poll_t poll;
+    struct wheel_timer retry; /* of a pause */
+    /* A socket to take over; false: it could not be, and is closed. over: it is one too many. */
+    bool (*accepted)(struct listener *, int fd, const struct net_addr *peer, bool over);
+    /* Accepting pauses for a reason of errno, or 0 for the budget. */
+    void (*pausing)(struct listener *, int error);
+    void *owner;
+    uint32_t index; /* the owner's */
+};
+
+/*
+ * A bound and listening non-blocking socket, or -1 with errno. reuse: several sockets share the
+ * port (TCP). A Unix path left over by a dead process is taken over; one in use is EADDRINUSE.
+ * mode: permissions of a Unix socket.
+ */
+int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode);
+
+/* The address that a socket is bound to. */
+void listen_bound(int fd, struct net_addr *addr);
+
+/* Begins to accept on fd, which is taken over. Callbacks and owner must be set before. 0 or a libuv
+ * error. */
+int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_budget *budget);
+
+/* Stops and closes the socket; the struct may go when the loop has run once more. */
+void listener_close(struct listener *l);
+
+/* A conn that was accepted is gone: accepting goes on if it was paused for want of room. */
+void listener_budget_freed(struct conn_budget *budget);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One thread's event loop and what everything on it shares: memory, timers, the queue of objects
+ * that have something to do, and the graveyard. Workers and the control thread have one each.
+ *
+ * libuv callbacks only record what happened and make an object ready; reactor_dispatch then runs
+ * the ready objects until none is left, and frees the dead ones last. That is how up-calls never
+ * have a parser or a write beneath them, and nothing is freed inside a callback.
+ */
+#ifndef WEIR_NET_REACTOR_H
+#define WEIR_NET_REACTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "proxy/base/buf.h"
+#include "proxy/base/list.h"
+#include "proxy/base/slab.h"
+#include "proxy/base/span.h"
+#include "proxy/base/wheel.h"
+
+#define NEVER UINT64_MAX /* a deadline that does not come */
+
+/* The kinds of objects a reactor recycles; the layer above net names its own here too. */
+enum reactor_slab {
+    SLAB_TCP,
+    SLAB_TCP_SEND,
+    SLAB_H1_SERVER,
+    SLAB_H1_STREAM,
+    SLAB_H1_CLIENT,
+    SLAB_HEAD,
+    SLAB_EXCHANGE,
+    SLAB_COUNT
+};
+
+/* Something that may have work to do in this turn. */
+struct ready {
+    struct list_node link;
+    void (*run)(struct ready *);
+};
+
+/* Something that is dead and waits for the callbacks of the turn to unwind. */
+struct grave {
+    struct list_node link;
+    void (*bury)(struct grave *);
+};
+
+struct reactor {
+    uint32_t magic;
+    bool dispatching;
+    uv_loop_t loop;
+    struct buf_pool bufs;
+    struct wheel wheel;
+    uv_timer_t tick;   /* the one timer; fires for the wheel */
+    uv_prepare_t prep; /* arms it before the loop sleeps */
+    uint64_t tick_at;
+    struct list_node ready, graves;
+    struct slab slabs[SLAB_COUNT];
+    uint64_t date_second;
+    char date[32];          /* IMF-fixdate of date_second */
+    uint64_t wall_offset_us; /* Unix time minus uv_hrtime, as of date_second */
+};
+
+/* Returns 0 or a libuv error. */
+int reactor_init(struct reactor *r);
+
+/* The loop must have nothing left but the reactor's own handles. Checks that all memory is back. */
+void reactor_fini(struct reactor *r);
+
+/* Runs until reactor_stop, or until nothing is left to wait for. */
+void reactor_run(struct reactor *r);
+void reactor_stop(struct reactor *r);
+
+/* Puts an object in the queue, once. Call reactor_dispatch at the end of every libuv callback. */
+void reactor_ready(struct reactor *r, struct ready *ready);
+void reactor_dispatch(struct reactor *r);
+
+/* Calls bury after the current dispatch, never inside it. */
+void reactor_bury(struct reactor *r, struct grave *grave);
+
+/* Milliseconds since an arbitrary start, as of the beginning of this turn. */
+static inline uint64_t reactor_now(const struct reactor *r)
+{
+    return uv_now(&r->loop);
+}
+
+/* A recycled object of the kind, undefined content; every call for a kind names the same size. */
+void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size);
+
+/* The slab of a kind, for those who recycle through it themselves. */
+struct slab *reactor_slab(struct reactor *r, enum reactor_slab kind, size_t size);
+
+static inline void reactor_free(struct reactor *r, enum reactor_slab kind, void *obj)
+{
+    slab_put(&r->slabs[kind], obj);
+}
+
+/* Microseconds of a monotonic clock, now; not cached. */
+static inline uint64_t reactor_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
+/* The Unix time of a reactor_us, in microseconds; set right once a second. */
+uint64_t reactor_wall_us(struct reactor *r, uint64_t us);
+
+/* Now as an IMF-fixdate (RFC 9110 section 5.6.7), 29 bytes, recomputed once a second. */
+struct span reactor_date(struct reactor *r);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The seam below a conn: a reliable byte stream. TCP and Unix sockets (tcp.h) and an in-memory
+ * pair for tests (pair.h) implement it; TLS will stand between.
+ */
+#ifndef WEIR_NET_TRANSPORT_H
+#define WEIR_NET_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proxy/base/buf.h"
+#include "proxy/base/span.h"
+
+struct reactor;
+struct transport;
+
+/* Conn to transport. None of these calls back before it returns. */
+struct transport_ops {
+    const char *name;
+    /* Arms or disarms reading. Disarming and arming again cost a system call each. */
+    void (*read)(struct transport *, bool on);
+    /* Takes bytes off the front of out: written now, or held in flight until events->written.
+     * Returns how many were taken (0: one send is still in flight) or a negative libuv error. */
+    ssize_t (*write)(struct transport *, struct chain *out);
+    /* Bytes that are held in flight. */
+    size_t (*in_flight)(const struct transport *);
+    /* Ends our direction (FIN) after what is in flight. */
+    void (*shutdown)(struct transport *);
+    /* Idempotent; reset: the peer is to see an error, not an end. The memory goes right before
+     * events->closed, which comes in a later turn. */
+    void (*close)(struct transport *, bool reset);
+};
+
+/* Transport to conn; all from a libuv callback, and the conn only records what it is told. */
+struct transport_events {
+    /* Where to read into; len 0 = nowhere at the moment. */
+    struct span (*buffer)(void *owner);
+    /* n > 0 bytes were read, UV_EOF, or another negative libuv error. */
+    void (*read)(void *owner, ssize_t n);
+    /* What was in flight is written (0) or failed. */
+    void (*written)(void *owner, int status);
+    /* A dialled transport is up (0) or failed. */
+    void (*connected)(void *owner, int status);
+    /* The last call. */
+    void (*closed)(void *owner);
+};
+
+struct transport {
+    uint32_t magic;
+    const struct transport_ops *ops;
+    const struct transport_events *events;
+    void *owner;
+    struct reactor *reactor;
+};
+
+#endif

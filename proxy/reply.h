@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers that weir writes itself: errors with Proxy-Status (RFC 9209), and the admin's pages. */
+#ifndef WEIR_REPLY_H
+#define WEIR_REPLY_H
+
+#include "proxy/http/stream.h"
+#include "proxy/net/reactor.h"
+
+/* Sends a whole error response for a reason that has a status, and ends the message; the caller
+ * releases the stream. request may be half parsed. id: empty when there is none. Returns the length
+ * of the body that was sent. */
+size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *request,
+                   enum reason reason, struct span id);
+
+/* Sends a whole response and ends the message. body is emptied. */
+void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,
+                struct chain *body);
+
+#endif

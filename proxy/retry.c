@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The retry rule. Pure; any thread. */
+#include "proxy/retry.h"
+
+enum retry_verdict retry_verdict(const struct retry_facts *f)
+{
+    enum retry_class class = (enum retry_class)reason_row(f->reason)->retry;
+    if (f->committed || !f->replayable || class == RETRY_NEVER)
+        return RETRY_NO;
+    if (class == RETRY_IDEMPOTENT && (!f->idempotent || f->answered))
+        return RETRY_NO;
+    /* A conn that had served before and now died without a word was closed while it was idle. */
+    if (f->reused && !f->answered)
+        return RETRY_SAME;
+    return f->attempts_left > 0 ? RETRY_OTHER : RETRY_NO;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of a snapshot. Any thread drops the last reference. */
+#include "proxy/snapshot.h"
+
+#include <stdlib.h>
+
+void snapshot_unref(struct snapshot *snap)
+{
+    if (snap == NULL || atomic_fetch_sub_explicit(&snap->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < snap->n_listeners; i++) {
+        free((char *)(uintptr_t)snap->listeners[i].name);
+        cidr_set_fini(&snap->listeners[i].trusted);
+    }
+    for (size_t i = 0; i < snap->n_pools; i++) {
+        free((char *)(uintptr_t)snap->pools[i].name);
+        free(snap->pools[i].endpoints);
+    }
+    route_table_free(snap->table);
+    free(snap->listeners);
+    free(snap->routes);
+    free(snap->pools);
+    free(snap);
+}

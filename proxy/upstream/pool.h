@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pools of endpoints. The spec is what all workers share: frozen but for the endpoints' atomics. The
+ * view is one worker's: its balancer, its conns and its idle lists.
+ *
+ *   view -> lb, endpoint lists -> idle h1_client      a busy h1_client belongs to its stream's user
+ *
+ * Reactor's thread, but for the spec.
+ */
+#ifndef WEIR_UPSTREAM_POOL_H
+#define WEIR_UPSTREAM_POOL_H
+
+#include "balancer/lb.h"
+#include "proxy/base/stats.h"
+#include "proxy/http/h1_client.h"
+
+struct endpoint_spec {
+    struct lb_endpoint lb;
+    struct net_addr addr;
+    char text[NET_ADDR_TEXT];
+};
+
+struct pool_spec {
+    const char *name;
+    const struct lb_policy *policy;
+    struct endpoint_spec *endpoints;
+    uint32_t n_endpoints;
+    uint32_t idle_ms;  /* how long an idle conn is kept */
+    uint32_t max_idle; /* idle conns for each endpoint of a view */
+    struct h1_client_options options;
+};
+
+/* One worker's counters of a pool. */
+struct pool_stats {
+    struct counter opened;  /* conns dialled */
+    struct counter reused;  /* requests on a conn that had served before */
+    struct counter retries; /* further attempts */
+    struct counter conns;   /* gauge: conns that exist, idle or not */
+};
+
+struct pool_view;
+
+/* A worker's view. spec and stats must outlive it. seed differs from worker to worker. */
+struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
+                                struct pool_stats *stats, uint64_t seed);
+
+/* All conns must be gone: pool_close_idle, then let the loop run. NULL is fine. */
+void pool_view_free(struct pool_view *view);
+
+struct lb *pool_lb(struct pool_view *view);
+const struct pool_spec *pool_spec_of(const struct pool_view *view);
+struct pool_stats *pool_stats_of(struct pool_view *view);
+
+/* A stream to the endpoint at index: on the idle conn used last, or on a new one when there is none
+ * or fresh is asked for. NULL with *reason when a conn cannot even be begun. */
+struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
+                         const struct stream_events *events, void *owner, uint32_t response_head_ms,
+                         enum reason *reason);
+
+/* Closes all idle conns, and from now on each that becomes idle. */
+void pool_close_idle(struct pool_view *view);
+
+/* How long idle conns to an endpoint are kept at the moment, ms: the configured time, or less
+ * where the upstream was seen to close earlier. */
+uint64_t pool_idle_ms(const struct pool_view *view, uint32_t index);
+
+#endif

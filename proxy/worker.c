@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A data-plane thread. Owns everything that lives on it; must never block. worker_init and
+ * worker_fini run on the control thread, before and after the thread; the rest on the thread itself.
+ */
+#include "proxy/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/check.h"
+#include "proxy/base/log.h"
+#include "proxy/exchange.h"
+
+/* ---- conns ---- */
+
+static bool is_trusted(const struct listener_spec *spec, const struct net_addr *addr)
+{
+    return net_addr_is_unix(addr) ? spec->trust_unix
+                                  : cidr_set_contains_sockaddr(&spec->trusted, &addr->u.sa);
+}
+
+static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr, bool over)
+{
+    struct worker *w = l->owner;
+    const struct listener_spec *spec = &w->snapshot->listeners[l->index];
+    struct http_peer peer;
+    http_peer_init(&peer, addr, spec, is_trusted(spec, addr));
+    peer.over_limit = over;
+    if (!h1_server_accept(&w->reactor, &w->server, fd, net_addr_is_unix(&spec->addr), &peer,
+                          &w->conns))
+        return false;
+    counter_inc(&w->stats.conns_total);
+    counter_inc(&w->stats.conns);
+    return true;
+}
+
+static void on_pausing(struct listener *l, int error)
+{
+    static struct log_limit limit = LOG_LIMIT(10000);
+    struct worker *w = l->owner;
+    counter_inc(&w->stats.accept_paused);
+    if (error != 0)
+        log_limited(&limit, LOG_WARN,
+                    "accepting on listener \"%s\" pauses: %s; raise the limit of open files",
+                    w->snapshot->listeners[l->index].name, strerror(error));
+    else
+        log_limited(&limit, LOG_WARN,
+                    "accepting on listener \"%s\" pauses: %u client connections are open; raise "
+                    "limits.connections, or the limit of open files",
+                    w->snapshot->listeners[l->index].name, w->shared->budget->max);
+}
+
+/* ---- orders ---- */
+
+static void on_mailbox_closed(uv_handle_t *handle)
+{
+    (void)handle;
+}
+
+/* With the mailbox gone and no conn left, the loop has nothing to wait for and ends. */
+static void worker_check_done(struct worker *w)
+{
+    if (!w->closing || !list_empty(&w->conns) || uv_is_closing((uv_handle_t *)&w->mailbox))
+        return;
+    for (size_t i = 0; i < w->snapshot->n_pools; i++)
+        pool_close_idle(w->pools[i]);
+    uv_close((uv_handle_t *)&w->mailbox, on_mailbox_closed);
+}
+
+void worker_conn_closed(struct worker *w)
+{
+    counter_dec(&w->stats.conns);
+    listener_budget_freed(w->shared->budget);
+    worker_check_done(w);
+}
+
+static void worker_close(struct worker *w)
+{
+    w->draining = w->closing = true;
+    for (size_t i = 0; i < w->n_listeners; i++)
+        listener_close(&w->listeners[i]);
+    list_for_each_safe(node, &w->conns)
+        h1_server_close_idle(h1_server_at(node));
+}
+
+static void on_mail(uv_async_t *mailbox)
+{
+    struct worker *w = mailbox->data;
+    unsigned orders = atomic_exchange(&w->orders, 0);
+    if (orders & WORKER_DRAIN)
+        w->draining = true;
+    if (orders & WORKER_CLOSE && !w->closing)
+        worker_close(w);
+    if (orders & WORKER_ABORT)
+        list_for_each_safe(node, &w->conns)
+            h1_server_abort(h1_server_at(node), REASON_SHUTDOWN);
+    reactor_dispatch(&w->reactor);
+    worker_check_done(w);
+}
+
+void worker_order(struct worker *w, enum worker_order order)
+{
+    atomic_fetch_or(&w->orders, order);
+    uv_async_send(&w->mailbox);
+}
+
+/* ---- life ---- */
+
+static void stats_init(struct worker *w)
+{
+    const struct snapshot *snap = w->snapshot;
+    w->stats.rows = calloc(snap->n_rows, sizeof(w->stats.rows[0]));
+    w->stats.durations =
+        calloc(route_table_count(snap->table) + 1, sizeof(w->stats.durations[0]));
+    w->stats.pools = calloc(snap->n_pools, sizeof(w->stats.pools[0]));
+    w->pools = calloc(snap->n_pools, sizeof(struct pool_view *));
+    w->listeners = calloc(snap->n_listeners, sizeof(w->listeners[0]));
+    CHECK(w->stats.rows && w->stats.durations && w->stats.pools && w->pools && w->listeners);
+}
+
+static int listeners_init(struct worker *w, const int *sockets)
+{
+    for (size_t i = 0; i < w->snapshot->n_listeners; i++) {
+        struct listener *l = &w->listeners[i];
+        l->accepted = on_accepted;
+        l->pausing = on_pausing;
+        l->owner = w;
+        l->index = (uint32_t)i;
+        int err = listener_start(l, &w->reactor, sockets[i], w->shared->budget);
+        if (err != 0)
+            return err;
+        w->n_listeners = i + 1;
+    }
+    return 0;
+}
+
+int worker_init(struct worker *w, unsigned index, const struct worker_shared *shared,
+                const int *sockets)
+{
+    memset(w, 0, sizeof(*w));
+    w->index = index;
+    w->shared = shared;
+    list_init(&w->conns);
+    int err = reactor_init(&w->reactor);
+    if (err != 0)
+        return err;
+    if (!uuid7_init(&w->ids))
+        return UV_EIO;
+    w->snapshot = snapshot_ref(shared->snapshot);
+    w->server = shared->snapshot->server;
+    w->server.service = &exchange_service;
+    w->server.ctx = w;
+    stats_init(w);
+    uint64_t seed = w->ids.state[0];
+    lb_rng_seed(&w->rng, seed);
+    for (size_t i = 0; i < w->snapshot->n_pools; i++)
+        w->pools[i] = pool_view_new(&w->reactor, &w->snapshot->pools[i], &w->stats.pools[i],
+                                    lb_rng_next(&w->rng));
+    err = uv_async_init(&w->reactor.loop, &w->mailbox, on_mail);
+    if (err != 0)
+        return err;
+    w->mailbox.data = w;
+    return listeners_init(w, sockets);
+}
+
+void worker_run(struct worker *w)
+{
+    reactor_run(&w->reactor);
+    atomic_store(&w->ended, true);
+    uv_async_send(w->shared->ended);
+}
+
+void worker_fini(struct worker *w)
+{
+    for (size_t i = 0; i < w->snapshot->n_pools; i++)
+        pool_view_free(w->pools[i]);
+    reactor_fini(&w->reactor);
+    snapshot_unref(w->snapshot);
+    free(w->pools);
+    free(w->listeners);
+    free(w->stats.rows);
+    free(w->stats.durations);
+    free(w->stats.pools);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A data-plane thread: its reactor, its view of every pool, its listeners and conns, and its shard
+ * of the statistics. Nothing of it is touched by another thread but the shard (read), the mailbox
+ * and what the snapshot shares.
+ */
+#ifndef WEIR_WORKER_H
+#define WEIR_WORKER_H
+
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "balancer/rng.h"
+#include "proxy/access_log.h"
+#include "proxy/base/uuid7.h"
+#include "proxy/net/listen.h"
+#include "proxy/snapshot.h"
+
+/* Responses by status class; index 0 is 1xx. */
+struct row_stats {
+    struct counter classes[5];
+};
+
+struct worker_stats {
+    struct counter reasons[REASON_COUNT];  /* why exchanges, and idle conns, ended */
+    struct counter attempts[REASON_COUNT]; /* why attempts failed, retried or not */
+    struct counter conns_total, conns; /* client conns; the second is a gauge */
+    struct counter in_flight;          /* gauge: exchanges */
+    struct counter accept_paused;
+    struct row_stats *rows;   /* snapshot.n_rows */
+    struct hist *durations;   /* by route; the last is "no route" */
+    struct pool_stats *pools; /* snapshot.n_pools */
+};
+
+/* Shared by all workers of a process. */
+struct worker_shared {
+    struct snapshot *snapshot;
+    struct access_log *log; /* or NULL */
+    struct conn_budget *budget;
+    uv_async_t *ended; /* told when a worker's thread is about to end */
+};
+
+struct worker {
+    struct reactor reactor;
+    unsigned index;
+    const struct worker_shared *shared;
+    struct snapshot *snapshot;
+    struct h1_server_options server;
+    struct pool_view **pools;
+    struct worker_stats stats;
+    struct uuid7 ids;
+    struct lb_rng rng;
+    struct list_node conns; /* h1_server */
+    struct listener *listeners;
+    size_t n_listeners;
+    uv_async_t mailbox;
+    _Atomic unsigned orders; /* enum worker_order bits not yet carried out */
+    bool draining, closing;
+    atomic_bool ended; /* the thread has nothing left to do */
+    uv_thread_t thread;
+};
+
+enum worker_order {
+    WORKER_DRAIN = 1 << 0, /* answers carry Connection: close */
+    WORKER_CLOSE = 1 << 1, /* stop listening, close idle conns, end when the last one is gone */
+    WORKER_ABORT = 1 << 2, /* close everything now */
+};
+
+/* sockets: one listening descriptor for each listener of the snapshot, taken over. 0 or a libuv
+ * error. Called on the control thread. */
+int worker_init(struct worker *w, unsigned index, const struct worker_shared *shared,
+                const int *sockets);
+
+/* The thread's main: returns when it was told to close and nothing is left. */
+void worker_run(struct worker *w);
+
+/* After worker_run has returned. */
+void worker_fini(struct worker *w);
+
+/* A client conn of the worker is gone. Worker's thread. */
+void worker_conn_closed(struct worker *w);
+
+/* From any thread. */
+void worker_order(struct worker *w, enum worker_order order);
+
+#endif

@@ -1,0 +1,303 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
+
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e] [UNIT...] [-- PYTEST-ARGUMENT...]
+
+static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
+named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. A step
+that is no test (a build, the format) counts only when it fails. A program that crashes, hangs, or
+runs no test has failed, and so has a pytest that ends oddly.
+"""
+import argparse
+import concurrent.futures
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = Path(os.environ.get("BUILD", "build"))
+MODES = ("release", "asan", "tsan")
+STAGES = ("static", "unit", "e2e")
+UNIT_LIMIT = 120                    # seconds for one program
+E2E_LIMIT = 600                     # seconds for one run of pytest: a hang, not slowness
+BUDGET = 600                        # seconds for all of it; more is said, not failed
+
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:"
+                    "strict_string_checks=1:detect_leaks=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "second_deadlock_stack=1",
+}
+
+
+class Tally:
+    """Counts results. Thread-safe, and the only place that prints them."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.failures = []
+        self.lock = threading.Lock()
+
+    def add(self, what, passed=0, failures=(), skipped=0, seconds=None, output=""):
+        with self.lock:
+            self.passed += passed
+            self.failed += len(failures)
+            self.skipped += skipped
+            self.failures += [f"{what}: {name}" for name in failures]
+            words = [f"{passed} ok"] if passed else []
+            words += [f"{len(failures)} FAILED"] if failures else []
+            words += [f"{skipped} skipped"] if skipped else []
+            took = f" ({seconds:.1f} s)" if seconds is not None else ""
+            say(f"{what}: {', '.join(words) or 'ok'}{took}")
+            if failures and output:
+                print(indent(output), flush=True)
+
+
+def say(text):
+    print(f"test: {text}", flush=True)
+
+
+def indent(text, limit=200):
+    lines = text.rstrip().splitlines()
+    cut = [f"... {len(lines) - limit} lines left out ..."] if len(lines) > limit else []
+    return "\n".join("    " + line for line in cut + lines[-limit:])
+
+
+def run(argv, limit, env=None, show=False):
+    """Runs a program in a process group of its own. -> (status, output, seconds); a status of None
+    is a program that was ended because it took longer than the limit. With show, its output is
+    passed on line by line and not returned."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [str(a) for a in argv], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, text=True,
+        errors="replace", stdout=None if show else subprocess.PIPE,
+        stderr=None if show else subprocess.STDOUT, start_new_session=True)
+    GROUPS.add(process.pid)
+    status, output = None, ""
+    try:
+        output, _ = process.communicate(timeout=limit)
+        status = process.returncode
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        end_group(process.pid)
+        if status is None:
+            output, _ = process.communicate()
+    return status, output or "", time.monotonic() - start
+
+
+GROUPS = set()                      # of processes that run now
+
+
+def end_group(group):
+    """Nothing that a test started may outlive it."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    GROUPS.discard(group)
+
+
+def give_up(*_):
+    for group in list(GROUPS):
+        end_group(group)
+    sys.exit(143)
+
+
+def ending(status, limit):
+    """Says how a program ended."""
+    if status is None:
+        return f"ended after {limit} s without a result"
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}"
+
+
+# ---- results -----------------------------------------------------------------------------------
+
+def read_results(paths):
+    """JUnit-like XML, as cmocka and pytest write it. -> (passed, [failed name], skipped, texts)"""
+    passed, skipped, failures, texts = 0, 0, [], []
+    for path in paths:
+        for case in ET.parse(path).getroot().iter("testcase"):
+            name = "::".join(filter(None, (case.get("classname"), case.get("name"))))
+            wrong = [c for c in case if c.tag in ("failure", "error")]
+            if wrong:
+                failures.append(name)
+                texts += [f"{name}: {c.text or c.get('message') or ''}".strip() for c in wrong]
+            elif case.find("skipped") is not None:
+                skipped += 1
+            else:
+                passed += 1
+    return passed, failures, skipped, texts
+
+
+def judge(tally, what, status, limit, paths, seconds, output=""):
+    """Adds a finished test program to the tally, believing neither its exit status nor its results
+    alone."""
+    passed = skipped = 0
+    failures, texts = [], []
+    try:
+        passed, failures, skipped, texts = read_results(paths)
+    except (ET.ParseError, OSError) as e:
+        failures = [f"unreadable results: {e}"]
+    if status != 0 and not failures:
+        failures = [ending(status, limit)]
+    if passed + len(failures) + skipped == 0:
+        failures = ["ran no test"]
+    tally.add(what, passed, failures, skipped, seconds, "\n".join(texts + [output]))
+
+
+# ---- stages ------------------------------------------------------------------------------------
+
+def folder(mode):
+    return BUILD if mode == "release" else BUILD / mode
+
+
+def make(tally, mode, *targets):
+    """-> whether it was built. A failed build is one failure; its own words say where."""
+    jobs = os.cpu_count() or 1
+    status, output, seconds = run(["make", "--no-print-directory", f"-j{jobs}", f"MODE={mode}",
+                                   f"BUILD={BUILD}", *targets], 1200, environment(mode))
+    tally.add(f"{mode} build", failures=[] if status == 0 else [ending(status, 1200)],
+              seconds=seconds, output=output)
+    return status == 0
+
+
+def environment(mode):
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    for name, value in SANITIZERS.items():
+        env.setdefault(name, value)
+    out = (ROOT / folder(mode)).resolve()
+    env.update(WEIR=str(out / "weir"), HELLO=str(out / "hello"), WORLD=str(out / "world"),
+               WEIR_MODE=mode)
+    if mode == "tsan":
+        env["WEIR_WORKERS"] = "2"
+    return env
+
+
+def wrapper(mode):
+    """gcc's tsan can't live with the wide address randomisation of newer kernels."""
+    narrow = ["setarch", "-R"]
+    if mode == "tsan" and shutil.which("setarch") and run([*narrow, "true"], 10)[0] == 0:
+        return narrow
+    return []
+
+
+def static(tally):
+    for name, target in (("tree", "lint-tree"), ("format", "format-check")):
+        status, output, seconds = run(["make", "--no-print-directory", target], 120,
+                                      environment("release"))
+        tally.add(name, failures=[] if status == 0 else [ending(status, 120)], seconds=seconds,
+                  output=output)
+        if status == 0 and "skipped" in output:
+            say(output.strip())
+    pytest(tally, "lint rules", "release", ["tests/lint"], [])
+
+
+def unit(tally, mode, names):
+    programs = sorted((ROOT / "tests" / "unit").glob("test_*.c"))
+    unknown = set(names) - {p.stem.removeprefix("test_") for p in programs}
+    if unknown or not programs:
+        tally.add(f"{mode} unit", failures=[f"no test {name}" for name in sorted(unknown) or ["at all"]])
+        return
+    if names:
+        programs = [p for p in programs if p.stem.removeprefix("test_") in names]
+    targets = [folder(mode) / "tests" / p.stem for p in programs]
+    if not make(tally, mode, *targets):
+        return
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done in [pool.submit(unit_program, tally, mode, t) for t in targets]:
+            done.result()
+
+
+def unit_program(tally, mode, program):
+    results = ROOT / folder(mode) / "results" / program.name
+    shutil.rmtree(results, ignore_errors=True)      # cmocka never overwrites
+    results.mkdir(parents=True)
+    env = dict(environment(mode), CMOCKA_MESSAGE_OUTPUT="xml",
+               CMOCKA_XML_FILE=str(results / "%g.xml"))
+    status, output, seconds = run([*wrapper(mode), program], UNIT_LIMIT, env)
+    judge(tally, f"{mode} unit {program.name.removeprefix('test_')}", status, UNIT_LIMIT,
+          sorted(results.iterdir()), seconds, output)
+
+
+def e2e(tally, mode, arguments):
+    if not (ROOT / "tests" / "e2e").is_dir():
+        tally.add(f"{mode} e2e", failures=["no tests"])
+    elif make(tally, mode, "all"):
+        workers = max(2, min(4, 2 * (os.cpu_count() or 1)))
+        pytest(tally, f"{mode} e2e", mode, ["tests/e2e"], ["-n", workers, *arguments])
+
+
+def pytest(tally, what, mode, paths, arguments):
+    results = ROOT / folder(mode) / "results" / f"{re.sub('[^a-z0-9]+', '-', what)}.xml"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.unlink(missing_ok=True)
+    say(f"{what} ...")
+    status, _, seconds = run([*wrapper(mode), "/usr/bin/python3", "-m", "pytest", *paths, "-q",
+                              "--color=no", "-p", "no:cacheprovider", f"--junitxml={results}",
+                              *arguments], E2E_LIMIT, environment(mode), show=True)
+    judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
+
+
+def chosen(text, all_of):
+    picked = [w for w in text.split(",") if w]
+    for word in picked:
+        if word not in all_of:
+            sys.exit(f"test: '{word}': expected some of {','.join(all_of)}")
+    return picked
+
+
+def arguments():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--only", default=",".join(STAGES))
+    parser.add_argument("names", nargs="*")
+    own, rest = sys.argv[1:], []
+    if "--" in own:
+        at = own.index("--")
+        own, rest = own[:at], own[at + 1:]
+    options = parser.parse_args(own)
+    options.modes = chosen(options.modes, MODES + ("debug",))
+    options.only = chosen(options.only, STAGES)
+    options.pytest = rest
+    return options
+
+
+def main():
+    options = arguments()
+    tally, start = Tally(), time.monotonic()
+    try:
+        if "static" in options.only:
+            static(tally)
+        for mode in options.modes:
+            if "unit" in options.only:
+                unit(tally, mode, options.names)
+            if "e2e" in options.only:
+                e2e(tally, mode, options.pytest)
+    except KeyboardInterrupt:
+        tally.add("run", failures=["interrupted"])
+
+    seconds = time.monotonic() - start
+    for failure in tally.failures:
+        say(f"FAILED {failure}")
+    say(f"took {seconds:.0f} s" + (f", more than the {BUDGET} s it may" if seconds > BUDGET else ""))
+    if tally.passed + tally.failed == 0:
+        tally.add("run", failures=["ran no test"])
+    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+    print(f"{tally.passed} passed, {tally.failed} failed{skipped}", flush=True)
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, give_up)
+    sys.exit(main())

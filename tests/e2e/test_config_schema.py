@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`weir schema` is a JSON Schema that agrees with `weir check` about examples and mistakes.
+
+WEIR names the program; build/weir if it is not set.
+"""
+import copy
+import json
+import os
+import pathlib
+import subprocess
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WEIR = os.environ.get("WEIR", str(ROOT / "build" / "weir"))
+EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
+
+GOOD = {
+    "version": 1,
+    "listeners": {"web": ":8000"},
+    "routes": [{"to": "app"}],
+    "pools": {"app": ["127.0.0.1:8080"]},
+}
+
+
+def weir(*args, **kwargs):
+    return subprocess.run([WEIR, *args], capture_output=True, text=True, timeout=30, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def schema():
+    result = weir("schema")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def validator(schema):
+    return jsonschema.Draft202012Validator(schema)
+
+
+def check(tmp_path, document):
+    """The exit code and the messages of `weir check` for a document."""
+    path = tmp_path / "weir.yaml"
+    path.write_text(json.dumps(document))  # JSON is YAML, and leaves no doubt about types
+    result = weir("check", str(path))
+    return result.returncode, result.stdout + result.stderr
+
+
+def changed(path, value):
+    """GOOD with one value changed; a dot in the path goes down, a number is an index."""
+    document = copy.deepcopy(GOOD)
+    at = document
+    *way, last = path.split(".")
+    for step in way:
+        at = at[int(step)] if isinstance(at, list) else at.setdefault(step, {})
+    at[int(last) if isinstance(at, list) else last] = value
+    return document
+
+
+def test_it_is_a_schema(schema):
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_there_are_examples():
+    assert {"full.yaml", "minimal.yaml", "sidecar.yaml", "weir.yaml"} <= {p.name for p in EXAMPLES}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_it_accepts_the_examples(validator, path):
+    validator.validate(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_it_accepts_their_dumps_which_are_loaded_to_the_same(validator, tmp_path, path):
+    first = weir("check", str(path), "--dump")
+    assert first.returncode == 0, first.stderr
+    validator.validate(yaml.safe_load(first.stdout))
+    dump = tmp_path / "dump.yaml"
+    dump.write_text(first.stdout)
+    second = weir("check", str(dump), "--dump")
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout
+
+
+def test_full_example_has_every_key(schema):
+    """So that the example can't fall behind the schema."""
+
+    def keys(node, path=""):
+        for name, below in node.get("properties", {}).items():
+            yield from [f"{path}{name}"]
+            yield from keys(below, f"{path}{name}.")
+        for below in node.get("anyOf", [])[:1]:  # the long form comes first
+            yield from keys(below, path)
+        if isinstance(node.get("additionalProperties"), dict):
+            yield from keys(node["additionalProperties"], path + "*.")
+        if "items" in node:
+            yield from keys(node["items"], path + "*.")
+
+    def used(value, path=""):
+        if isinstance(value, dict):
+            for name, below in value.items():
+                for step in (name, "*"):
+                    yield f"{path}{step}"
+                    yield from used(below, f"{path}{step}.")
+        if isinstance(value, list):
+            for below in value:
+                yield from used(below, path + "*.")
+
+    example = yaml.safe_load((ROOT / "config" / "full.yaml").read_text())
+    known, shown = set(keys(schema)), set(used(example))
+    assert len(known) > 50
+    # These have a short form that the example shows instead.
+    known -= {"routes.*.match.path.prefix"}
+    assert known - shown == set()
+
+
+ACCEPTED = [
+    ("workers", "auto"),
+    ("workers", 256),
+    ("workers", "${N:-4}"),
+    ("shutdown", "0s"),
+    ("admin", {}),
+    ("log", "debug"),
+    ("access_log", "/dev/stdout"),
+    ("access_log", {"path": "x", "format": "{status}"}),
+    ("limits.body_bytes", "none"),
+    ("limits.buffer", "1MB"),
+    ("timeouts.request", "none"),
+    ("timeouts.upgraded", "${T:-1h}"),
+    ("listeners.web", {"bind": "unix:/run/x", "mode": "0600", "trusted_proxies": "unix"}),
+    ("listeners.web", {"bind": "[::1]:0", "via": True, "trusted_proxies": ["10.0.0.0/8", "::1"]}),
+    ("routes.0.to", {"app": 0}),
+    ("routes.0.match", {}),
+    ("routes.0.match.host", "*.example.com"),
+    ("routes.0.match.host", ["a.example", "[::1]"]),
+    ("routes.0.match.path", "/x"),
+    ("routes.0.match.path", {"exact": "/x"}),
+    ("routes.0.match.method", "M-SEARCH"),
+    ("routes.0.match.headers", {"x-tier": "gold"}),
+    ("routes.0.timeout", {"request": "none", "try": "1ms"}),
+    ("routes.0.retry.attempts", 0),
+    ("pools.app", {"endpoints": [{"address": "a:1", "weight": 1}], "balance": "random"}),
+    ("pools.app", ["unix:/run/x", "[fd00::1]:80", "a.b:80"]),
+]
+
+REFUSED = [
+    ("version", 2),
+    ("version", "1"),
+    ("worker", 1),
+    ("workers", 0),
+    ("workers", 257),
+    ("workers", "four"),
+    ("workers", True),
+    ("workers", 1.5),
+    ("shutdown", 30),
+    ("shutdown", "30"),
+    ("shutdown", "1.5s"),
+    ("shutdown", "30S"),
+    ("shutdown", None),
+    ("admin", None),
+    ("admin", {"listen": 9900}),
+    ("log", "loud"),
+    ("log", {"level": "info", "file": "x"}),
+    ("access_log", {}),
+    ("access_log", {"path": "x", "format": "common"}),
+    ("limits.buffer", 65536),
+    ("limits.buffer", "64K"),
+    ("limits.buffer", "none"),
+    ("limits.headers", 0),
+    ("timeouts.client_idle", "none"),
+    ("listeners", {}),
+    ("listeners", [":80"]),
+    ("listeners", {"a b": ":80"}),
+    ("listeners.web", {}),
+    ("listeners.web", "8000"),
+    ("listeners.web", {"bind": ":80", "via": "yes"}),
+    ("listeners.web", {"bind": "unix:/x", "mode": 660}),
+    ("listeners.web", {"bind": ":80", "tls": {}}),
+    ("listeners.web", {"bind": ":80", "trusted_proxies": ["somebody"]}),
+    ("routes", []),
+    ("routes", {"to": "app"}),
+    ("routes.0", "app"),
+    ("routes.0", {}),
+    ("routes.0.to", []),
+    ("routes.0.to", {}),
+    ("routes.0.to", {"app": -1}),
+    ("routes.0.to", {"app": 1000001}),
+    ("routes.0.name", "a/b"),
+    ("routes.0.match.host", []),
+    ("routes.0.match.host", "a:80"),
+    ("routes.0.match.path", "x"),
+    ("routes.0.match.path", {}),
+    ("routes.0.match.path", {"exact": "/a", "prefix": "/b"}),
+    ("routes.0.match.path", {"regex": "/a"}),
+    ("routes.0.match.method", "get"),
+    ("routes.0.match.headers", {}),
+    ("routes.0.match.headers", {"x": 5}),
+    ("routes.0.match.headers", {"a b": "x"}),
+    ("routes.0.timeout.try", "none"),
+    ("routes.0.retry.attempts", 11),
+    ("pools", {}),
+    ("pools.app", []),
+    ("pools.app", "127.0.0.1:80"),
+    ("pools.app", ["localhost"]),
+    ("pools.app", {"endpoints": ["a:1"], "balance": "maglev"}),
+    ("pools.app", {"endpoints": [{"address": "a:1", "weight": 1001}]}),
+    ("pools.app", {"balance": "p2c"}),
+]
+
+
+def case_id(case):
+    return case if isinstance(case, str) else json.dumps(case)
+
+
+@pytest.mark.parametrize("path, value", ACCEPTED, ids=case_id)
+def test_both_accept(validator, tmp_path, path, value):
+    document = changed(path, value)
+    validator.validate(document)
+    code, said = check(tmp_path, document)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("path, value", REFUSED, ids=case_id)
+def test_both_refuse(validator, tmp_path, path, value):
+    document = changed(path, value)
+    assert not validator.is_valid(document)
+    code, said = check(tmp_path, document)
+    assert code == 1
+    assert "error: " in said
+
+
+@pytest.mark.parametrize("key", sorted(GOOD))
+def test_both_miss_a_required_key(validator, tmp_path, key):
+    document = {k: v for k, v in GOOD.items() if k != key}
+    assert not validator.is_valid(document)
+    code, said = check(tmp_path, document)
+    assert code == 1
+    assert f'the key "{key}" is missing' in said

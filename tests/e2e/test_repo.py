@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make run` serves and leaves no process, `make install` puts exactly its files, and what is busy
+is named. With every port chosen by the kernel, so that any number of these run at once."""
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODE = os.environ.get("WEIR_MODE", "release")
+ANY_PORTS = "0 0 0 0 0 0"
+LIMIT = 60                          # seconds for anything here, under a sanitizer too
+
+INSTALLED = """\
+bin/weir
+share/bash-completion/completions/weir
+share/doc/weir/examples/weir.yaml
+share/man/man1/weir.1
+share/zsh/site-functions/_weir""".split()
+
+
+def make_argv(*arguments):
+    return ["make", "--no-print-directory", f"MODE={MODE}", *arguments]
+
+
+def environment(**more):
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    env.pop("WEIR_RUN_CONFIG", None)
+    return dict(env, **more)
+
+
+def make(*arguments):
+    done = subprocess.run(make_argv(*arguments), cwd=ROOT, env=environment(), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def wait_until(condition, what):
+    until = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < until, f"no {what} within {LIMIT} s"
+        time.sleep(0.01)
+
+
+# ---- install -----------------------------------------------------------------------------------
+
+def files_below(path):
+    return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir())
+
+
+def test_install_puts_exactly_these_files_and_uninstall_removes_them(tmp_path):
+    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr")
+    assert files_below(tmp_path / "usr") == INSTALLED
+    assert files_below(tmp_path) == ["usr/" + name for name in INSTALLED]
+    assert os.access(tmp_path / "usr/bin/weir", os.X_OK)
+
+    other = tmp_path / "usr/bin/other"
+    other.write_text("somebody else's\n")
+    make("uninstall", f"DESTDIR={tmp_path}", "PREFIX=/usr")
+    assert files_below(tmp_path) == ["usr/bin/other"]
+
+
+def test_the_installed_weir_runs_and_accepts_the_installed_example(tmp_path):
+    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr")
+    weir, example = tmp_path / "usr/bin/weir", tmp_path / "usr/share/doc/weir/examples/weir.yaml"
+    version = subprocess.run([weir, "version"], capture_output=True, text=True, timeout=LIMIT)
+    assert (version.returncode, version.stderr) == (0, "")
+    assert "weir 0.1.0" in version.stdout
+    check = subprocess.run([weir, "check", example], capture_output=True, text=True, timeout=LIMIT)
+    assert check.returncode == 0, check.stdout + check.stderr
+
+
+# ---- run ---------------------------------------------------------------------------------------
+
+class Run:
+    """`make run`, in a process group of its own as at a terminal."""
+
+    def __init__(self, **env):
+        self.lines = []
+        self.process = subprocess.Popen(
+            make_argv("run"), cwd=ROOT, env=environment(**dict({"WEIR_RUN_PORTS": ANY_PORTS}, **env)),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True)
+        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout))
+        self.reader.start()
+
+    def text(self):
+        return "".join(self.lines)
+
+    def until(self, words):
+        wait_until(lambda: words in self.text() or self.process.poll() is not None, f"'{words}'")
+        assert words in self.text(), self.text()
+
+    def wait(self):
+        """Until it has ended, and whatever it started has too. -> its status"""
+        status = self.process.wait(LIMIT)
+        self.reader.join(LIMIT)     # at the end of the last process that holds the pipe
+        assert not self.reader.is_alive(), "a process is left:\n" + self.text()
+        return status
+
+    def programs(self):
+        """-> {pid: program} of the weirs and backends that it started, by its session"""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and os.getsid(int(entry.name)) == self.process.pid:
+                    name = (entry / "comm").read_text().strip()
+                    if name in ("weir", "hello", "world"):
+                        found[int(entry.name)] = name
+            except (ProcessLookupError, FileNotFoundError):
+                pass
+        return found
+
+    def port(self):
+        return re.search(r"curl http://localhost:(\d+)/ ", self.text())[1]
+
+    def end(self):
+        for pid in [*self.programs(), self.process.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def start_run():
+    runs = []
+
+    def start(**env):
+        runs.append(Run(**env))
+        return runs[-1]
+    yield start
+    for run in runs:
+        run.end()
+
+
+def curl(url):
+    done = subprocess.run(["curl", "-sS", "--max-time", "20", url], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_run_serves_over_all_backends_and_leaves_no_process(start_run, sent):
+    run = start_run()
+    run.until("Ctrl-C")
+    assert sorted(run.programs().values()) == ["hello", "hello", "weir", "world", "world"]
+
+    # Each worker takes turns by itself, so with enough requests each backend has had one.
+    base = f"http://127.0.0.1:{run.port()}"
+    answers = {path: {curl(base + path) for _ in range(24)} for path in ("/hello", "/world")}
+    assert answers["/hello"] == {"Hello, World! (hello-1)", "Hello, World! (hello-2)"}
+    assert answers["/world"] == {"Hello, World! (world-1)", "Hello, World! (world-2)"}
+    assert {curl(base + "/")[:13] for _ in range(4)} == {"Hello, World!"}
+
+    started = run.programs()
+    os.killpg(run.process.pid, sent)
+    run.wait()
+    assert run.programs() == {}
+    assert len(started) == 5 and not any(Path(f"/proc/{pid}").exists() for pid in started)
+    assert "run: ending" in run.text()
+
+
+def test_run_ends_the_rest_when_one_dies(start_run):
+    run = start_run()
+    run.until("Ctrl-C")
+    victim = next(pid for pid, name in run.programs().items() if name == "world")
+    os.kill(victim, signal.SIGKILL)
+    assert run.wait() != 0
+    assert re.search(r"run: world-[12] ended by itself; ending the rest", run.text())
+    assert run.programs() == {}
+
+
+def test_run_says_why_when_weir_does_not_start(start_run, tmp_path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("version: 1\nlisteners: { web: 17 }\n")
+    run = start_run(WEIR_RUN_CONFIG=str(wrong))
+    assert run.wait() != 0
+    assert "weir ended with status 1 instead of starting" in run.text()
+    assert "weir.yaml:2:" in run.text()         # weir's own words
+    assert run.programs() == {}
+
+
+@pytest.mark.parametrize("place, name", [(0, "weir"), (2, "world-1"), (5, "weir admin")])
+def test_run_names_a_busy_port_its_holder_and_what_to_do(start_run, place, name):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        busy = holder.getsockname()[1]
+        ports = ["0"] * 6
+        ports[place] = str(busy)
+        run = start_run(WEIR_RUN_PORTS=" ".join(ports))
+        assert run.wait() != 0
+        assert f"run: port {busy}, for {name}, is held by process {os.getpid()} (" in run.text()
+        assert 'WEIR_RUN_PORTS="0 0 0 0 0 0" make run' in run.text()
+        assert "listens on" not in run.text()
+        assert run.programs() == {}
