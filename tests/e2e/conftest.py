@@ -89,6 +89,8 @@ def weir(_shared):
     running = _shared.ensure()
     yield running
     _shared.upstream.forget()
+    if running.alive():
+        running.settle()
     if not running.alive():
         _shared.drop()  # fails here, in the test that ended it
         pytest.fail("weir ended during the test")

@@ -6,6 +6,7 @@ through the same weir on another connection, so that weir has really read the fi
 second is sent.
 """
 import selectors
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -140,7 +141,7 @@ class Drive:
                 for side in waiting:
                     self._answer(side)
                 until = deadline()
-            self._pump(0.05)
+            self._pump(0 if self.waiting else 0.05)
             open_jobs = [j for j in open_jobs if not j.satisfied()]
         self._barrier()
         self._pump(0)
@@ -180,6 +181,7 @@ class Drive:
             while True:
                 sock, _ = self.upstream.sock.accept()
                 sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 side = UpstreamSide(sock)
                 self.sides.append(side)
                 self.sel.register(

@@ -52,7 +52,7 @@ class Weir:
         self.log_path = self.tmp / "access.log"
         self.stderr_path = self.tmp / "stderr"
         self.ended = False
-        self._ports_of_admin = None
+        self.clients = []
         if args is None:
             path = self.tmp / "weir.yaml"
             path.write_text(self._complete(config, workers))
@@ -82,8 +82,7 @@ class Weir:
         self.admin = self.ready.get("admin")
 
     def _complete(self, config, workers):
-        """The test's YAML, with what every test needs: version, workers, a kernel-chosen admin
-        port, a log."""
+        """The test's YAML, with what every test needs and it does not say."""
         config = config.replace("$TMP", str(self.tmp))
         head = []
         if not re.search(r"^version:", config, re.M):
@@ -95,6 +94,8 @@ class Weir:
             head.append('admin: { listen: "127.0.0.1:0" }')
         if not re.search(r"^(# )?access_log:", config, re.M):
             head.append(f"access_log: {{ path: {self.log_path}, format: json }}")
+        if not re.search(r"^shutdown:", config, re.M):
+            head.append("shutdown: 100ms")  # no test waits longer than it has to for the end
         if not re.search(r"^listeners:", config, re.M):
             head.append('listeners: { web: "127.0.0.1:0" }')
         return "\n".join(head) + "\n" + config
@@ -111,7 +112,9 @@ class Weir:
     # ---- talking to it --------------------------------------------------------------------------
 
     def client(self, listener="web", rcvbuf=None):
-        return Client(self.listeners[listener], rcvbuf)
+        client = Client(self.listeners[listener], rcvbuf)
+        self.clients.append(client)
+        return client
 
     def admin_get(self, path):
         with Client(self.admin) as c:
@@ -121,7 +124,8 @@ class Weir:
         """Every sample: {(name, frozenset of label pairs): value}."""
         response = self.admin_get("/metrics")
         assert response.status == 200
-        return parse_metrics(response.body.decode())
+        self.families, samples = parse_metrics(response.body.decode())
+        return samples
 
     def metric(self, name, **labels):
         """The sum of the samples of this name that have these labels."""
@@ -155,14 +159,25 @@ class Weir:
     @contextmanager
     def logged(self, count=1):
         """Inside, `count` requests end; afterwards the list holds their access-log entries."""
+        self.settle_log()
         mark = len(self._log_lines())
         entries = []
         yield entries
         wait_for(lambda: len(self._log_lines()) >= mark + count, f"{count} access-log lines")
         entries.extend(json.loads(line) for line in self._log_lines()[mark:])
-        assert (
-            len(entries) == count
-        ), f"{len(entries)} access-log lines instead of {count}: {entries}"
+        assert len(entries) == count, f"{len(entries)} lines instead of {count}: {entries[:3]}"
+
+    def settle_log(self):
+        """Waits until each request that has ended so far has its line: lines are written behind."""
+        ended = self.metric("weir_requests_total")
+        wait_for(lambda: len(self._log_lines()) >= ended, f"{ended} access-log lines")
+
+    def settle(self):
+        """Closes the clients of the test that is over, and waits until weir is done with them."""
+        for client in self.clients:
+            client.close()
+        self.clients.clear()
+        self.wait_metric("weir_requests_in_flight", 0)
 
     def _log_lines(self):
         text = self.log_path.read_text() if self.log_path.exists() else ""
@@ -210,18 +225,13 @@ class Weir:
             raise AssertionError(f"weir did not end in time:\n{self.stderr()[-3000:]}") from None
 
     def stop(self, code=0):
-        """Ends it and checks how: twice SIGTERM, because open conns of a test are no reason to
-        wait."""
+        """SIGTERM, and the end has to be clean and in time."""
         if self.ended:
             return
         self.ended = True
         try:
             if self.alive():
                 self.signal(signal.SIGTERM)
-                try:
-                    self.proc.wait(0.25 * peers.SLOW)
-                except subprocess.TimeoutExpired:
-                    self.signal(signal.SIGTERM)
             got = self.wait()
         except BaseException:
             self.kill()
@@ -280,7 +290,7 @@ def parse_metrics(text):
         key = (name, frozenset(found))
         assert key not in samples, f"twice: {line!r}"
         samples[key] = float(m.group(3))
-    return samples
+    return types, samples
 
 
 def sum_of(samples, name, labels):

@@ -24,6 +24,13 @@ def deadline(seconds=DEADLINE):
     return time.monotonic() + seconds * SLOW
 
 
+def ready(sock, events, seconds):
+    """Waits until the socket is ready for POLLIN or POLLOUT; any number of descriptors may be open."""
+    poll = select.poll()
+    poll.register(sock, events)
+    return bool(poll.poll(max(0, seconds) * 1000))
+
+
 def connect(address, timeout=DEADLINE, rcvbuf=None):
     """A connected socket to 'host:port', '[v6]:port' or 'unix:/path'."""
     if address.startswith("unix:"):
@@ -77,7 +84,7 @@ class Peer:
                 data = data[self.sock.send(data) :]
             except BlockingIOError:
                 left = until - time.monotonic()
-                if left <= 0 or not select.select([], [self.sock], [], left)[1]:
+                if left <= 0 or not ready(self.sock, select.POLLOUT, left):
                     raise AssertionError(
                         f"{self.name}: {len(data)} bytes could not be sent"
                     ) from None
@@ -85,13 +92,16 @@ class Peer:
     def send_until_blocked(self, data, limit):
         """Sends copies of data until the socket takes no more for a while: the bytes sent."""
         sent = 0
-        while sent < limit:
-            try:
-                sent += self.sock.send(data[: limit - sent])
-            except BlockingIOError:
-                if not select.select([], [self.sock], [], 0.25 * SLOW)[1]:
-                    break
+        while sent < limit and ready(self.sock, select.POLLOUT, 0.25 * SLOW):
+            sent += self.send_some(data[: limit - sent])
         return sent
+
+    def send_some(self, data):
+        """What the socket takes now: the bytes sent."""
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
 
     # ---- receiving ------------------------------------------------------------------------------
 
@@ -102,7 +112,7 @@ class Peer:
     def _fill(self, until, what):
         """Waits for more bytes or the end. Fails at the deadline."""
         left = until - time.monotonic()
-        if left <= 0 or not select.select([self.sock], [], [], left)[0]:
+        if left <= 0 or not ready(self.sock, select.POLLIN, left):
             raise AssertionError(
                 f"{self.name}: nothing came in time while waiting for {what}; "
                 f"unread so far: {self.unread[:2000]!r}"
@@ -115,7 +125,7 @@ class Peer:
     def poll(self):
         """Takes what is there now, without waiting."""
         try:
-            while not self.eof and select.select([self.sock], [], [], 0)[0]:
+            while not self.eof and ready(self.sock, select.POLLIN, 0):
                 data = self.sock.recv(262144)
                 self.eof = not data
                 self.received += data
@@ -191,6 +201,10 @@ class Peer:
         except ConnectionResetError:
             self.eof = True
         return self._take(len(self.received) - self.used)
+
+    def quiet_for(self, seconds):
+        """Nothing comes, and it is not closed, for this long."""
+        return not ready(self.sock, select.POLLIN, seconds)
 
     def assert_open(self):
         """Not closed, and nothing unread; say a barrier first when weir has to have had its
@@ -305,9 +319,7 @@ class Upstream:
 
     def accept(self, within=DEADLINE):
         left = deadline(within) - time.monotonic()
-        assert select.select([self.sock], [], [], left)[
-            0
-        ], "weir opened no upstream connection in time"
+        assert ready(self.sock, select.POLLIN, left), "weir opened no upstream connection in time"
         sock, _ = self.sock.accept()
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -317,13 +329,13 @@ class Upstream:
 
     def assert_untouched(self):
         """No connection is waiting to be accepted."""
-        if select.select([self.sock], [], [], 0)[0]:
+        if ready(self.sock, select.POLLIN, 0):
             conn = self.accept()
             raise AssertionError(f"weir opened an upstream connection and sent {conn.poll()!r}")
 
     def forget(self):
         """Closes every connection, accepted or waiting: a fresh start for the next test."""
-        while select.select([self.sock], [], [], 0)[0]:
+        while ready(self.sock, select.POLLIN, 0):
             self.accept()
         for conn in self.conns:
             conn.close()

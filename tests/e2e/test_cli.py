@@ -67,10 +67,6 @@ def test_wrong_usage_exits_2_and_says_so_on_stderr(args):
     assert got.returncode == 2 and got.stdout == "" and got.stderr
 
 
-def test_a_mistyped_verb_gets_a_suggestion():
-    assert "check" in run_weir("chekc").stderr
-
-
 def test_check_of_a_good_file_exits_0(file):
     got = run_weir("check", file(GOOD))
     assert got.returncode == 0, got.stderr
@@ -135,7 +131,7 @@ def test_a_rule_that_can_never_win_is_a_warning_and_not_an_error(file):
         file(GOOD.replace("{ to: app }", "{ name: first, to: app }, { name: shadowed, to: app }")),
     )
     assert got.returncode == 0
-    assert "shadowed" in got.stderr + got.stdout and "warning" in (got.stderr + got.stdout).lower()
+    assert re.search(r":3:\d+: warning: routes\[1\]: .*first", got.stderr + got.stdout)
 
 
 def test_dump_shows_the_defaults_and_can_be_read_again(file):

@@ -119,7 +119,7 @@ def test_the_endpoints_that_refuse_and_that_stay_silent_do_so():
 
 
 def test_prometheus_text_is_read_strictly():
-    got = harness.parse_metrics(
+    types, got = harness.parse_metrics(
         '# TYPE a counter\na{x="1",y="b\\"c"} 2\na{x="2",y=""} 3\n# TYPE h histogram\nh_count 1\n'
     )
     assert harness.sum_of(got, "a", {}) == 5 and harness.sum_of(got, "a", {"x": 1}) == 2

@@ -75,7 +75,7 @@ def test_dripping_bytes_does_not_extend_the_time_for_the_head(with_timeouts):
             c.send("GET / HTTP/1.1\r\nX: ")
             while not c.poll():
                 c.send("x")
-                peers.select.select([c.sock], [], [], 0.02)
+                c.quiet_for(0.02)
         assert c.response().status == 408
 
 
@@ -118,7 +118,7 @@ def test_a_client_that_waits_for_its_response_is_not_idle(with_timeouts):
         ask(c)
         u = up.accept()
         u.request()
-        assert not peers.select.select([c.sock], [], [], 0.6)[0]
+        assert c.quiet_for(0.6)
         u.answer()
         assert c.response().status == 200
 
@@ -144,7 +144,7 @@ def test_a_request_body_that_is_slow_but_moves_is_no_timeout(with_timeouts):
         u = up.accept()
         u.head()
         for i in range(5):
-            peers.select.select([c.sock], [], [], 0.15)  # longer in all than the timeout
+            c.quiet_for(0.15)  # longer in all than the timeout
             c.send(b"abcde"[i : i + 1])
             u.expect(b"abcde"[i : i + 1])
         u.answer()
@@ -181,7 +181,7 @@ def test_the_response_heads_time_starts_when_the_request_is_complete(with_timeou
         c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
         u = up.accept()
         u.head()
-        assert not peers.select.select([c.sock], [], [], 0.5)[0]
+        assert c.quiet_for(0.5)
         c.send("b")
         u.expect("ab")
         with takes_about(SHORT):
@@ -210,7 +210,7 @@ def test_a_response_body_that_is_slow_but_moves_is_no_timeout(with_timeouts):
         u.request()
         u.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
         for i in range(5):
-            peers.select.select([u.sock], [], [], 0.15)
+            u.quiet_for(0.15)
             u.send(b"abcde"[i : i + 1])
         assert c.response().body == b"abcde"
 
@@ -233,15 +233,15 @@ def test_the_whole_requests_time_cuts_a_response_that_has_begun(with_timeouts):
             ask(c)
             u = up.accept()
             u.request()
-            u.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            u.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
             while not c.eof:  # it moves all the time
                 try:
                     u.send("x")
                 except OSError:
                     break
-                peers.select.select([c.sock], [], [], 0.02)
+                c.quiet_for(0.02)
                 c.poll()
-        assert len(c.expect_ended()) < 1000
+        c.expect_ended()
 
 
 def test_a_routes_request_time_wins_over_the_general_one(with_timeouts):
@@ -291,7 +291,7 @@ def test_a_tunnel_with_traffic_in_one_direction_is_not_idle(with_timeouts):
     )
     c, u = tunnel(weir, up)
     for _ in range(6):
-        peers.select.select([c.sock], [], [], 0.15)
+        c.quiet_for(0.15)
         u.send("x")
         c.expect("x")
     c.assert_open()

@@ -45,6 +45,7 @@ def test_an_upgrade_is_asked_of_the_upstream_and_bytes_go_both_ways(weir, upstre
         c.expect(data[::-1])
     c.close()
     u.expect_closed()
+    u.close()
 
 
 def test_bytes_behind_an_upgrade_request_are_not_forwarded_before_the_101(weir, upstream):
@@ -141,6 +142,7 @@ def test_an_upstream_that_half_closes_still_hears_the_client(weir, upstream):
     u.expect("an answer after that")
     c.close()
     u.expect_closed()
+    u.close()
 
 
 def test_a_reset_of_one_end_ends_the_other(weir, upstream):
@@ -160,6 +162,7 @@ def test_bytes_flow_both_ways_at_once_in_order_and_whole(weir, upstream):
     pump([(c, u, size), (u, c, size)])
     c.close()
     u.expect_closed()
+    u.close()
 
 
 def test_a_stuck_end_holds_the_other_back_within_bounded_memory(weir, upstream):
@@ -171,6 +174,7 @@ def test_a_stuck_end_holds_the_other_back_within_bounded_memory(weir, upstream):
     u.recv_exact(sent)  # every byte that was taken arrives
     c.close()
     u.expect_closed()
+    u.close()
 
 
 def test_a_tunnel_is_counted_and_logged_when_it_ends(weir, upstream):
@@ -182,6 +186,7 @@ def test_a_tunnel_is_counted_and_logged_when_it_ends(weir, upstream):
         c.expect("123")
         c.close()
         u.expect_closed()
+        u.close()
     assert (log[0]["status"], log[0]["path"], log[0]["bytes_in"], log[0]["bytes_out"]) == (
         101,
         "/ws",

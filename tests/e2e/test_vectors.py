@@ -32,7 +32,7 @@ def run(weir, upstream, jobs):
     reasons = [j.vector.reason for j in jobs if j.vector.reason]
     with weir.counts(*reasons):
         problems = drive.Drive(weir, upstream).run(jobs)
-        shown = "\n\n".join(problems[:8])
+        shown = "\n\n".join(problems[:3])
         assert not problems, f"{len(problems)} problems\n{shown}"
 
 
@@ -59,17 +59,17 @@ def test_request_split_at_every_byte(weir, upstream, vector):
     )
 
 
-@pytest.mark.parametrize("vector", responses.VECTORS, ids=ident)
+SPLIT_ANSWERS = [v for v in responses.VECTORS if v.exchanges[-1].answer]
+
+
+@pytest.mark.parametrize("vector", SPLIT_ANSWERS, ids=ident)
 def test_response_split_at_every_byte(weir, upstream, vector):
     answer = wire.expand(vector.exchanges[-1].answer)
-    run(
-        weir,
-        upstream,
-        [
-            drive.Job(vector, answer_cut=drive.cut_at(i), label=f"response split at {i}")
-            for i in positions(answer, vector)
-        ],
-    )
+    jobs = [
+        drive.Job(vector, answer_cut=drive.cut_at(i), label=f"response split at {i}")
+        for i in positions(answer, vector)
+    ]
+    run(weir, upstream, jobs)
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -224,7 +224,8 @@ BAD = [
         "upstream_closed",
         then="close",
     ),
-    bad("A close instead of an answer is 502", "HT", "upstream_closed", then="close"),
+    bad("A close after two bytes is 502", "HT", "upstream_closed", then="close"),
+    bad("A close instead of an answer is 502", "", "upstream_closed", then="close", method="POST"),
     bad("A HEAD's bad answer is a 502 without body", "HTTP/1.1 20 OK\r\n\r\n", method="HEAD"),
 ]
 
