@@ -18,7 +18,8 @@ static struct span text_span(const struct text *t)
     return span_of(t->bytes, t->len);
 }
 
-__attribute__((format(printf, 2, 3))) static void text_print(struct text *t, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void text_print(struct text *t, const char *format,
+                                                             ...)
 {
     va_list args;
     va_start(args, format);
