@@ -66,7 +66,7 @@ static struct span builder_end(struct builder *b, struct block *scratch)
 static struct span forwarded_for(struct http_head *head, const struct http_peer *peer,
                                  struct buf_pool *pool, struct block **scratch)
 {
-    struct span host = span_of(peer->host, peer->host_len);
+    struct span host = http_peer_host(peer);
     struct http_field *first = http_head_find(head, FIELD_X_FORWARDED_FOR);
     if (first == NULL)
         return host;
@@ -88,7 +88,7 @@ static struct span forwarded(const struct http_head *head, const struct http_pee
                              struct buf_pool *pool, struct block **scratch)
 {
     struct builder b = builder_begin(pool, scratch);
-    struct span host = span_of(peer->host, peer->host_len);
+    struct span host = http_peer_host(peer);
     build(&b, SPAN_LIT("for="));
     if (span_eq(host, SPAN_LIT("unix:"))) {
         build(&b, SPAN_LIT("unknown"));

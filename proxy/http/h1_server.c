@@ -54,7 +54,7 @@ struct h1_server {
     const struct h1_server_options *options;
     struct h1_stream *stream;
     struct list_node link;
-    struct h1_parser parser;
+    struct h1_parser *parser; /* NULL while no byte of a request is there */
     struct http_peer peer;
 };
 
@@ -74,6 +74,42 @@ static struct h1_stream *stream_of(struct stream *s)
     return CONTAINER_OF(s, h1_stream, base);
 }
 
+/* ---- the parser: an idle conn has none ---- */
+
+static struct h1_parser *parser_need(struct h1_server *srv)
+{
+    struct reactor *r = srv->conn.reactor;
+    if (srv->parser == NULL) {
+        srv->parser = reactor_alloc(r, SLAB_H1_PARSER, sizeof(*srv->parser));
+        h1_parser_init(srv->parser, false, &srv->options->limits,
+                       reactor_slab(r, SLAB_HEAD, sizeof(struct http_head)));
+    }
+    return srv->parser;
+}
+
+static void parser_drop(struct h1_server *srv)
+{
+    struct h1_parser *p = TAKE(srv->parser);
+    if (p != NULL)
+        h1_parser_fini(p);
+    reactor_free(srv->conn.reactor, SLAB_H1_PARSER, p);
+}
+
+static bool parser_began(const struct h1_server *srv)
+{
+    return srv->parser != NULL && srv->parser->began;
+}
+
+static enum reason parser_error(const struct h1_server *srv)
+{
+    return srv->parser != NULL ? (enum reason)srv->parser->error : REASON_NONE;
+}
+
+static bool parser_done(const struct h1_server *srv)
+{
+    return srv->parser != NULL && srv->parser->done;
+}
+
 /* ---- life and death of the conn ---- */
 
 struct h1_server *h1_server_new(struct reactor *r, const struct h1_server_options *options,
@@ -85,8 +121,6 @@ struct h1_server *h1_server_new(struct reactor *r, const struct h1_server_option
     srv->magic = H1_SERVER_MAGIC;
     srv->options = options;
     srv->peer = *peer;
-    h1_parser_init(&srv->parser, false, &options->limits,
-                   reactor_slab(r, SLAB_HEAD, sizeof(struct http_head)));
     list_init(&srv->link);
     list_push_back(conns, &srv->link);
     conn_expect(&srv->conn, options->head_ms);
@@ -101,7 +135,6 @@ bool h1_server_accept(struct reactor *r, const struct h1_server_options *options
         return true;
     wheel_remove(&r->wheel, &srv->conn.timer);
     list_unlink(&srv->link);
-    h1_parser_fini(&srv->parser);
     reactor_free(r, SLAB_H1_SERVER, srv);
     return false;
 }
@@ -120,7 +153,7 @@ static void server_free(struct conn *c)
 {
     struct h1_server *srv = server_of(c);
     CHECK(srv->stream == NULL);
-    h1_parser_fini(&srv->parser);
+    parser_drop(srv);
     list_unlink(&srv->link);
     srv->magic = 0;
     srv->options->service->closed(srv->options->ctx, &srv->peer,
@@ -160,7 +193,7 @@ static struct h1_stream *stream_open(struct h1_server *srv)
     memset(s, 0, sizeof(*s));
     s->base = (struct stream){.magic = STREAM_MAGIC, .ops = &server_stream_ops};
     s->srv = srv;
-    s->head = TAKE(srv->parser.head);
+    s->head = TAKE(srv->parser->head);
     s->block = srv->conn.in != NULL ? block_ref(srv->conn.in) : NULL;
     s->window = (int64_t)srv->options->buffer;
     s->expects = s->head->expect_continue;
@@ -199,7 +232,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
         h1_write_response(&srv->conn, head, &framing);
         s->tx = TX_TUNNEL;
         s->rx_done = s->keep = false;
-        h1_parser_tunnel(&srv->parser);
+        h1_parser_tunnel(srv->parser);
         conn_expect(&srv->conn, NEVER);
         conn_wake(&srv->conn);
         return;
@@ -259,7 +292,7 @@ static void op_credit(struct stream *base, size_t n)
 static void server_next(struct h1_server *srv, bool keep)
 {
     struct conn *c = &srv->conn;
-    h1_parser_reset(&srv->parser);
+    parser_drop(srv);
     srv->served = true;
     conn_resume(c, PAUSE_CREDIT);
     c->read_cap = 0;
@@ -353,7 +386,7 @@ static void server_deliver_body(struct h1_server *srv, struct h1_stream *s)
 {
     struct chain body;
     chain_init(&body);
-    chain_move(&body, &srv->parser.body);
+    chain_move(&body, &srv->parser->body);
     s->window -= (int64_t)body.bytes;
     if (s->window <= 0) {
         conn_pause(&srv->conn, PAUSE_CREDIT);
@@ -366,7 +399,7 @@ static void server_deliver_body(struct h1_server *srv, struct h1_stream *s)
 
 static void server_deliver_end(struct h1_server *srv, struct h1_stream *s)
 {
-    struct http_head *trailers = TAKE(srv->parser.trailers);
+    struct http_head *trailers = TAKE(srv->parser->trailers);
     s->rx_done = true;
     conn_expect(&srv->conn, NEVER);
     srv->conn.read_cap = 0;
@@ -377,7 +410,7 @@ static void server_deliver_end(struct h1_server *srv, struct h1_stream *s)
 /* Hands up what the parser recorded. Every call up may release the stream. */
 static void server_deliver(struct h1_server *srv)
 {
-    struct h1_parser *p = &srv->parser;
+    struct h1_parser *p = srv->parser;
     if (srv->stream == NULL && p->head_done && srv->state == SERVER_OPEN &&
         p->error == REASON_NONE) {
         struct h1_stream *s = stream_open(srv);
@@ -395,7 +428,7 @@ static void server_deliver(struct h1_server *srv)
 static bool server_may_parse(const struct h1_server *srv)
 {
     const struct h1_stream *s = srv->stream;
-    if (srv->parser.error != REASON_NONE || srv->parser.done || conn_closed(&srv->conn))
+    if (parser_error(srv) != REASON_NONE || parser_done(srv) || conn_closed(&srv->conn))
         return false;
     if (s == NULL) /* the next request waits while the client does not read the last answer */
         return srv->state == SERVER_DRAIN ||
@@ -407,11 +440,11 @@ static bool server_may_parse(const struct h1_server *srv)
 static void server_read(struct h1_server *srv)
 {
     struct conn *c = &srv->conn;
-    struct h1_parser *p = &srv->parser;
     while (server_may_parse(srv)) {
         struct span in = conn_input(c);
         if (in.len == 0)
             break;
+        struct h1_parser *p = parser_need(srv);
         size_t used = h1_parse(p, c->in, in.ptr, in.len);
         conn_consume(c, used, h1_parser_keep(p));
         if (p->body.bytes > 0 && !p->raw && !p->done)
@@ -422,17 +455,16 @@ static void server_read(struct h1_server *srv)
         } else {
             server_deliver(srv);
         }
-        if (conn_closed(c) || (used == 0 && p->error == REASON_NONE))
+        if (conn_closed(c) || (used == 0 && parser_error(srv) == REASON_NONE))
             break;
     }
 }
 
 static void server_check_drain(struct h1_server *srv)
 {
-    struct h1_parser *p = &srv->parser;
-    if (p->done)
+    if (parser_done(srv))
         server_next(srv, srv->options->service->keep_alive(srv->options->ctx, &srv->peer));
-    else if (p->error != REASON_NONE || srv->discarded > srv->options->buffer)
+    else if (parser_error(srv) != REASON_NONE || srv->discarded > srv->options->buffer)
         server_linger(srv, REASON_DONE);
 }
 
@@ -440,7 +472,7 @@ static void server_check_drain(struct h1_server *srv)
 static void server_check_pipeline(struct h1_server *srv)
 {
     struct conn *c = &srv->conn;
-    bool waiting = srv->stream != NULL && (srv->parser.done || srv->stream->rx_dead);
+    bool waiting = srv->stream != NULL && (parser_done(srv) || srv->stream->rx_dead);
     if (waiting && conn_input(c).len >= PIPELINE_BYTES)
         conn_pause(c, PAUSE_FULL);
     else
@@ -453,7 +485,7 @@ static void server_end_of_input(struct h1_server *srv)
     if (s == NULL) {
         if (srv->state == SERVER_OPEN || srv->state == SERVER_DRAIN)
             server_close_flushed(srv, REASON_CLIENT_CLOSED, false);
-    } else if (s->tx == TX_TUNNEL || (s->tx == TX_DONE && srv->parser.raw)) {
+    } else if (s->tx == TX_TUNNEL || (s->tx == TX_DONE && srv->parser->raw)) {
         if (!s->rx_done && s->window > 0)
             server_deliver_end(srv, s);
     } else {
@@ -468,7 +500,7 @@ static void server_late(struct h1_server *srv)
         conn_close(&srv->conn, (enum reason)srv->reason, false);
     else if (srv->stream != NULL)
         server_refuse(srv, REASON_BODY_TIMEOUT);
-    else if (srv->parser.began)
+    else if (parser_began(srv))
         server_refuse(srv, REASON_HEAD_TIMEOUT);
     else
         conn_close(&srv->conn, REASON_IDLE_TIMEOUT, false);
@@ -488,7 +520,7 @@ static void server_discard(struct h1_server *srv)
 static void server_process(struct conn *c)
 {
     struct h1_server *srv = server_of(c);
-    bool began = srv->parser.began;
+    bool began = parser_began(srv);
     if (c->flags & (CONN_ERROR | CONN_BROKEN)) {
         server_gone(srv, REASON_CLIENT_RESET);
         return;
@@ -511,16 +543,16 @@ static void server_process(struct conn *c)
     }
     if (conn_closed(c))
         return;
-    if (srv->parser.error != REASON_NONE && srv->state == SERVER_OPEN &&
+    if (parser_error(srv) != REASON_NONE && srv->state == SERVER_OPEN &&
         (srv->stream == NULL || !srv->stream->rx_dead))
-        server_refuse(srv, (enum reason)srv->parser.error);
+        server_refuse(srv, parser_error(srv));
     if (!conn_closed(c) && c->flags & CONN_EOF && srv->state != SERVER_LINGER)
         server_end_of_input(srv);
     if (!conn_closed(c) && c->flags & CONN_READ_LATE)
         server_late(srv);
     if (conn_closed(c) || srv->state != SERVER_OPEN)
         return;
-    if (!began && srv->parser.began && srv->stream == NULL && !srv->parser.head_done)
+    if (!began && parser_began(srv) && srv->stream == NULL && !srv->parser->head_done)
         conn_expect(c, srv->options->head_ms); /* counts from the first byte of the head */
     server_check_pipeline(srv);
 }
@@ -542,7 +574,8 @@ static void server_flushed(struct conn *c, size_t n)
 
 static void server_moved(struct conn *c, ptrdiff_t delta)
 {
-    h1_parser_moved(&server_of(c)->parser, delta);
+    if (server_of(c)->parser != NULL)
+        h1_parser_moved(server_of(c)->parser, delta);
 }
 
 static const struct conn_ops server_conn_ops = {
@@ -554,7 +587,7 @@ static const struct conn_ops server_conn_ops = {
 
 void h1_server_close_idle(struct h1_server *srv)
 {
-    if (srv->stream == NULL && !srv->parser.began && srv->state == SERVER_OPEN &&
+    if (srv->stream == NULL && !parser_began(srv) && srv->state == SERVER_OPEN &&
         conn_input(&srv->conn).len == 0)
         server_close_flushed(srv, REASON_DRAINING, false);
 }

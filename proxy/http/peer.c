@@ -11,12 +11,13 @@ void http_peer_init(struct http_peer *peer, const struct net_addr *addr, const v
 {
     char text[NET_ADDR_TEXT];
     *peer = (struct http_peer){.listener = listener, .trusted = trusted};
-    struct span host = net_addr_print_host(addr, text);
-    CHECK(host.len <= sizeof(peer->host));
-    memcpy(peer->host, host.ptr, host.len);
-    peer->host_len = (uint8_t)host.len;
-    struct span full = net_addr_is_unix(addr) ? host : net_addr_print(addr, text);
+    /* The path of a Unix client is empty or its own; neither belongs into a field. */
+    struct span full = net_addr_is_unix(addr) ? net_addr_print_host(addr, text)
+                                              : net_addr_print(addr, text);
     CHECK(full.len <= sizeof(peer->text));
     memcpy(peer->text, full.ptr, full.len);
     peer->text_len = (uint8_t)full.len;
+    size_t host_len = net_addr_print_host(addr, text).len;
+    peer->host_at = peer->text[0] == '[';
+    peer->host_len = (uint8_t)host_len;
 }

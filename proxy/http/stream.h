@@ -72,10 +72,15 @@ struct http_peer {
     const void *listener; /* the service's own */
     bool trusted;         /* its X-Forwarded-* are believed */
     bool over_limit;      /* accepted only to be told so */
-    uint8_t text_len, host_len;
-    char text[58]; /* "1.2.3.4:5", "[::1]:5", "unix:" */
-    char host[46]; /* "1.2.3.4", "::1", "unix:" */
+    uint8_t text_len;
+    uint8_t host_at, host_len; /* the part of text that is the host: "1.2.3.4", "::1", "unix:" */
+    char text[55];             /* "1.2.3.4:5", "[::1]:5", "unix:" */
 };
+
+static inline struct span http_peer_host(const struct http_peer *peer)
+{
+    return span_of(peer->text + peer->host_at, peer->host_len);
+}
 
 struct net_addr;
 void http_peer_init(struct http_peer *peer, const struct net_addr *addr, const void *listener,

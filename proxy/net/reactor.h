@@ -28,6 +28,7 @@ enum reactor_slab {
     SLAB_TCP_SEND,
     SLAB_H1_SERVER,
     SLAB_H1_STREAM,
+    SLAB_H1_PARSER,
     SLAB_H1_CLIENT,
     SLAB_HEAD,
     SLAB_EXCHANGE,
