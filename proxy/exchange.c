@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/exchange_log.h"
 #include "proxy/reply.h"
 #include "proxy/retry.h"
@@ -176,6 +177,9 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
     };
     enum retry_verdict verdict = retry_verdict(&facts);
     exchange_trail(x, reason);
+    log_debug("request %.*s: attempt %u at %s failed: %s; %s", (int)x->id.len, x->id.ptr,
+              x->attempts, pool_spec_of(x->pool)->endpoints[x->endpoint].text,
+              reason_row(reason)->name, retry_verdict_name(verdict));
     counter_inc(&x->worker->stats.attempts[reason]);
     if (verdict == RETRY_NO) {
         exchange_fail(x, reason);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/http/h1_write.h"
 
 #define H1_CLIENT_MAGIC MAGIC('h', '1', 'c', 'l')
@@ -48,6 +49,20 @@ struct h1_client {
 
 static const struct stream_ops client_stream_ops;
 static const struct conn_ops client_conn_ops;
+
+/* Which states may follow which; the trace is what `log: debug` shows. */
+static void client_set_state(struct h1_client *cl, enum client_state state)
+{
+    static const char *const names[] = {"idle", "busy", "flush"};
+    static const uint8_t after[] = {
+        [CLIENT_IDLE] = 1 << CLIENT_BUSY,
+        [CLIENT_BUSY] = 1 << CLIENT_IDLE | 1 << CLIENT_FLUSH,
+        [CLIENT_FLUSH] = 1 << CLIENT_IDLE,
+    };
+    CHECK(after[cl->state] & 1 << state);
+    log_debug("upstream conn %p: %s -> %s", (void *)&cl->conn, names[cl->state], names[state]);
+    cl->state = (uint8_t)state;
+}
 
 static struct h1_client *client_of(struct conn *c)
 {
@@ -150,7 +165,7 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
 {
     CHECK(cl->state == CLIENT_IDLE && !conn_closed(&cl->conn) && !list_linked(&cl->link));
     h1_parser_reset(&cl->parser);
-    cl->state = CLIENT_BUSY;
+    client_set_state(cl, CLIENT_BUSY);
     cl->tx_done = cl->rx_head = cl->rx_done = cl->tunnel = cl->last = cl->until_close = false;
     cl->response_head_ms = response_head_ms;
     cl->window = (int64_t)cl->options->buffer;
@@ -223,14 +238,14 @@ static void op_release(struct stream *s, enum reason reason)
 {
     struct h1_client *cl = client_of_stream(s);
     struct conn *c = &cl->conn;
+    bool flush =
+        !conn_closed(c) && cl->tunnel && cl->tx_done && cl->rx_done && c->queued != c->left;
     s->magic = 0;
-    cl->state = CLIENT_IDLE;
+    client_set_state(cl, flush ? CLIENT_FLUSH : CLIENT_IDLE);
+    if (flush)
+        return;
     if (conn_closed(c)) {
         conn_unhold(c);
-        return;
-    }
-    if (cl->tunnel && cl->tx_done && cl->rx_done && c->queued != c->left) {
-        cl->state = CLIENT_FLUSH;
         return;
     }
     if (reason != REASON_DONE || !client_reusable(cl)) {
@@ -432,7 +447,7 @@ static void client_process(struct conn *c)
     }
     if (cl->state == CLIENT_FLUSH) {
         if (c->queued == c->left || c->flags & (CONN_ERROR | CONN_BROKEN | CONN_WRITE_LATE)) {
-            cl->state = CLIENT_IDLE;
+            client_set_state(cl, CLIENT_IDLE);
             conn_close(c, REASON_DONE, false);
         }
         return;
@@ -470,6 +485,7 @@ static void client_moved(struct conn *c, ptrdiff_t delta)
 }
 
 static const struct conn_ops client_conn_ops = {
+    .name = "upstream",
     .process = client_process,
     .flushed = client_flushed,
     .moved = client_moved,

@@ -9,11 +9,13 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/http/h1_write.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
-#define PIPELINE_BYTES  16384 /* unparsed bytes behind a request in progress; then reading pauses \
-                               */
+#define PIPELINE_BYTES                                                                        \
+    16384                 /* unparsed bytes behind a request in progress; then reading pauses \
+                           */
 #define LINGER_MS    2000 /* how long a closing conn still reads, so that no RST eats our answer */
 #define LINGER_BYTES (256 * 1024)
 
@@ -60,6 +62,23 @@ struct h1_server {
 
 static const struct stream_ops server_stream_ops;
 static const struct conn_ops server_conn_ops;
+
+/* Which states may follow which; the trace is what `log: debug` shows. */
+static void server_set_state(struct h1_server *srv, enum server_state state)
+{
+    static const char *const names[] = {"open", "drain", "flush", "linger"};
+    static const uint8_t after[] = {
+        [SERVER_OPEN] =
+            1 << SERVER_OPEN | 1 << SERVER_DRAIN | 1 << SERVER_FLUSH | 1 << SERVER_LINGER,
+        [SERVER_DRAIN] = 1 << SERVER_OPEN | 1 << SERVER_FLUSH | 1 << SERVER_LINGER,
+        [SERVER_FLUSH] = 1 << SERVER_FLUSH,
+        [SERVER_LINGER] = 0,
+    };
+    CHECK(after[srv->state] & 1 << state);
+    if (srv->state != state)
+        log_debug("client conn %p: %s -> %s", (void *)&srv->conn, names[srv->state], names[state]);
+    srv->state = (uint8_t)state;
+}
 
 static struct h1_server *server_of(struct conn *c)
 {
@@ -164,7 +183,7 @@ static void server_free(struct conn *c)
 /* Everything queued goes out first. reset: the client is to see that something is missing. */
 static void server_close_flushed(struct h1_server *srv, enum reason reason, bool reset)
 {
-    srv->state = SERVER_FLUSH;
+    server_set_state(srv, SERVER_FLUSH);
     srv->reason = (uint16_t)reason;
     srv->reset = reset;
     conn_expect(&srv->conn, NEVER);
@@ -175,7 +194,7 @@ static void server_close_flushed(struct h1_server *srv, enum reason reason, bool
  * which can take our answer away from the client (RFC 9112 section 9.6). */
 static void server_linger(struct h1_server *srv, enum reason reason)
 {
-    srv->state = SERVER_LINGER;
+    server_set_state(srv, SERVER_LINGER);
     srv->reason = (uint16_t)reason;
     srv->discarded = 0;
     conn_send_end(&srv->conn);
@@ -304,7 +323,7 @@ static void server_next(struct h1_server *srv, bool keep)
         server_linger(srv, REASON_DONE);
         return;
     }
-    srv->state = SERVER_OPEN;
+    server_set_state(srv, SERVER_OPEN);
     conn_release_input(c);
     conn_expect(c, srv->options->idle_ms);
     if (conn_input(c).len > 0 || c->flags & CONN_EOF)
@@ -333,7 +352,7 @@ static void op_release(struct stream *base, enum reason reason)
     } else if (rx_dead || expects || !keep) {
         server_linger(srv, REASON_DONE);
     } else {
-        srv->state = SERVER_DRAIN;
+        server_set_state(srv, SERVER_DRAIN);
         srv->discarded = 0;
         conn_resume(&srv->conn, PAUSE_CREDIT);
         srv->conn.read_cap = 0;
@@ -579,6 +598,7 @@ static void server_moved(struct conn *c, ptrdiff_t delta)
 }
 
 static const struct conn_ops server_conn_ops = {
+    .name = "client",
     .process = server_process,
     .flushed = server_flushed,
     .moved = server_moved,

@@ -5,9 +5,11 @@
  */
 #include "proxy/net/conn.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/net/tcp.h"
 
 /* Less room than this in the block, and the next read goes to a fresh one. */
@@ -65,6 +67,46 @@ int conn_dial(struct conn *c, const struct net_addr *to)
     c->flags |= CONN_CONNECTING;
     conn_attach(c, t);
     return 0;
+}
+
+/* ---- printing ---- */
+
+struct bit_name {
+    unsigned bit;
+    const char *name;
+};
+
+static const struct bit_name flag_names[] = {
+    {CONN_CONNECTING, "connecting"}, {CONN_CONNECTED, "connected"},   {CONN_EOF, "eof"},
+    {CONN_ERROR, "error"},           {CONN_BROKEN, "broken"},         {CONN_SHUT, "shut"},
+    {CONN_READ_LATE, "read_late"},   {CONN_WRITE_LATE, "write_late"}, {CONN_BULK, "bulk"},
+    {CONN_CLOSED, "closed"},
+};
+static const struct bit_name pause_names[] = {{PAUSE_CREDIT, "credit"}, {PAUSE_FULL, "full"}};
+static const struct bit_name hold_names[] = {{HOLD_TRANSPORT, "transport"},
+                                             {HOLD_SESSION, "session"}};
+
+/* "a|b", or "-" for none. */
+static const char *print_bits(unsigned bits, const struct bit_name *names, size_t n, char out[96])
+{
+    size_t at = 0;
+    snprintf(out, 96, "-");
+    for (size_t i = 0; i < n && at < 96; i++)
+        if (bits & names[i].bit)
+            at += (size_t)snprintf(out + at, 96 - at, "%s%s", at > 0 ? "|" : "", names[i].name);
+    return out;
+}
+
+const char *conn_print(const struct conn *c, char out[CONN_PRINT])
+{
+    char flags[96], pause[96], holds[96];
+    snprintf(out, CONN_PRINT, "flags=%s pause=%s holds=%s in=%zu out=%zu%s%s",
+             print_bits(c->flags, flag_names, ARRAY_LEN(flag_names), flags),
+             print_bits(c->pause, pause_names, ARRAY_LEN(pause_names), pause),
+             print_bits(c->holds, hold_names, ARRAY_LEN(hold_names), holds), conn_input(c).len,
+             c->out.bytes, c->error != 0 ? " error=" : "",
+             c->error != 0 ? uv_err_name(c->error) : "");
+    return out;
 }
 
 /* ---- deadlines ---- */
@@ -365,6 +407,11 @@ void conn_close(struct conn *c, enum reason reason, bool reset)
 {
     if (conn_closed(c))
         return;
+    if (log_enabled(LOG_DEBUG)) {
+        char text[CONN_PRINT];
+        log_debug("%s conn %p closes: %s (%s)", c->ops->name, (void *)c, reason_row(reason)->name,
+                  conn_print(c, text));
+    }
     c->flags |= CONN_CLOSED;
     c->close_reason = (uint16_t)reason;
     c->transport->ops->close(c->transport, reset);

@@ -25,6 +25,7 @@
 struct conn;
 
 struct conn_ops {
+    const char *name; /* of the session, for logs */
     /* From the dispatch loop: new bytes, an end, an error, a deadline or new credit may be there.
      * May make up-calls; may close the conn. */
     void (*process)(struct conn *);
@@ -155,6 +156,10 @@ static inline bool conn_closed(const struct conn *c)
 {
     return c->flags & CONN_CLOSED;
 }
+
+/* Itself in one line, for logs and debuggers; always NUL-terminated. Returns out. */
+#define CONN_PRINT 256
+const char *conn_print(const struct conn *c, char out[CONN_PRINT]);
 
 /* Sets or clears the session's hold on the memory. */
 void conn_hold(struct conn *c);
