@@ -117,7 +117,10 @@ struct admin *admin_new(struct reactor *r, const struct admin_view *view, int fd
     a->budget.max = ADMIN_CONNS;
     list_init(&a->conns);
     a->server = (struct h1_server_options){
-        .limits = {.body_bytes = 65536, .header_bytes = 16384, .target_bytes = 8192, .headers = 100},
+        .limits = {.body_bytes = 65536,
+                   .header_bytes = 16384,
+                   .target_bytes = 8192,
+                   .headers = 100},
         .head_ms = 10000,
         .idle_ms = 75000,
         .body_ms = 10000,
@@ -140,7 +143,7 @@ void admin_close(struct admin *a)
 {
     a->closing = true;
     listener_close(&a->listener);
-    list_for_each_safe(node, &a->conns)
+    list_for_each_safe (node, &a->conns)
         h1_server_abort(h1_server_at(node), REASON_SHUTDOWN);
     reactor_dispatch(a->reactor);
 }

@@ -173,8 +173,10 @@ static int control_init(struct control *c, const struct control_options *options
     if (err != 0)
         return err;
     c->budget.max = options->snapshot->max_connections;
-    c->shared = (struct worker_shared){
-        .snapshot = options->snapshot, .log = options->log, .budget = &c->budget, .ended = &c->ended};
+    c->shared = (struct worker_shared){.snapshot = options->snapshot,
+                                       .log = options->log,
+                                       .budget = &c->budget,
+                                       .ended = &c->ended};
     c->workers = calloc(options->n_workers, sizeof(c->workers[0]));
     CHECK(c->workers != NULL);
     uv_async_init(&c->reactor.loop, &c->ended, on_ended);

@@ -12,10 +12,10 @@
 struct control_options {
     struct snapshot *snapshot;
     unsigned n_workers;
-    int *sockets;               /* [worker * n_listeners + listener]; taken over */
-    int admin_socket;           /* taken over; -1: no admin listener */
+    int *sockets;     /* [worker * n_listeners + listener]; taken over */
+    int admin_socket; /* taken over; -1: no admin listener */
     bool admin_unix;
-    struct access_log *log;     /* or NULL; stays the caller's */
+    struct access_log *log; /* or NULL; stays the caller's */
     uint64_t shutdown_ms;
     bool (*serving)(void *ctx); /* called once when every worker listens; false: give up */
     void *ctx;

@@ -240,11 +240,13 @@ static int verb_help(const struct verb *verb, int argc, char **argv)
 static const struct verb verbs[] = {
     {"run", "-c FILE [--ready-file PATH]", "serves what FILE says",
      "Runs in the foreground and logs to stderr. SIGTERM drains and ends it, a second one ends it\n"
-     "at once. --ready-file: once every worker listens, PATH is written with the process id and the\n"
+     "at once. --ready-file: once every worker listens, PATH is written with the process id and "
+     "the\n"
      "bound addresses as JSON.\n",
      verb_run},
     {"check", "FILE [--dump]", "says whether FILE is valid, and all that is wrong",
-     "--dump prints the effective configuration with every default filled in. Nothing is started.\n",
+     "--dump prints the effective configuration with every default filled in. Nothing is "
+     "started.\n",
      verb_check},
     {"proxy", "--from ADDR --to ADDR [--to ADDR]...", "proxies without a file",
      "Balances over all --to addresses. ADDR is host:port, :port, [v6]:port or unix:/path.\n"

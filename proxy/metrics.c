@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Metrics text. Reads the workers' shards without stopping them, so that counters may be of slightly
- * different moments. The label sets are closed: routes, pools, reasons; no label comes from a
- * request. Control thread.
+ * Metrics text. Reads the workers' shards without stopping them, so that counters may be of
+ * slightly different moments. The label sets are closed: routes, pools, reasons; no label comes
+ * from a request. Control thread.
  */
 #include "proxy/metrics.h"
 
@@ -53,12 +53,12 @@ static const char *label(struct span value, char out[512])
     return out;
 }
 
-#define SUM(view, member)                                                                          \
-    __extension__({                                                                                \
-        uint64_t sum_ = 0;                                                                         \
-        for (unsigned w_ = 0; w_ < (view)->n_workers; w_++)                                        \
-            sum_ += counter_get(&(view)->workers[w_].stats.member);                                \
-        sum_;                                                                                      \
+#define SUM(view, member)                                           \
+    __extension__({                                                 \
+        uint64_t sum_ = 0;                                          \
+        for (unsigned w_ = 0; w_ < (view)->n_workers; w_++)         \
+            sum_ += counter_get(&(view)->workers[w_].stats.member); \
+        sum_;                                                       \
     })
 
 static void head(struct text *t, const char *name, const char *type, const char *help)
@@ -75,7 +75,7 @@ static void single(struct text *t, const char *name, const char *type, const cha
 static void row_lines(struct text *t, const struct admin_view *v, size_t row, const char *route,
                       const char *pool)
 {
-    for (unsigned class = 0; class < 5; class++) {
+    for (unsigned class = 0; class < 5; class ++) {
         uint64_t n = SUM(v, rows[row].classes[class]);
         if (n > 0)
             line(t, "weir_requests_total{route=\"%s\",pool=\"%s\",status=\"%uxx\"} %" PRIu64 "\n",
@@ -87,7 +87,8 @@ static void requests(struct text *t, const struct admin_view *v)
 {
     const struct snapshot *snap = v->snapshot;
     char route[512], pool[512];
-    head(t, "weir_requests_total", "counter", "Requests answered, by route, pool and status class.");
+    head(t, "weir_requests_total", "counter",
+         "Requests answered, by route, pool and status class.");
     row_lines(t, v, 0, "", "");
     for (size_t i = 0; i < route_table_count(snap->table); i++) {
         const struct route *r = route_table_at(snap->table, i);
@@ -158,16 +159,15 @@ static void pools(struct text *t, const struct admin_view *v)
                POOL_OPENED);
     pool_lines(t, v, "weir_upstream_reused_total",
                "Requests sent on a connection that had served before.", POOL_REUSED);
-    pool_lines(t, v, "weir_retries_total", "Further attempts after one that failed.",
-               POOL_RETRIES);
+    pool_lines(t, v, "weir_retries_total", "Further attempts after one that failed.", POOL_RETRIES);
 }
 
 static void errors(struct text *t, const struct admin_view *v)
 {
     head(t, "weir_errors_total", "counter", "Exchanges and connections that ended for a reason.");
     for (int i = REASON_NONE + 1; i < REASON_DONE; i++)
-        line(t, "weir_errors_total{reason=\"%s\"} %" PRIu64 "\n",
-             reason_row((enum reason)i)->name, SUM(v, reasons[i]));
+        line(t, "weir_errors_total{reason=\"%s\"} %" PRIu64 "\n", reason_row((enum reason)i)->name,
+             SUM(v, reasons[i]));
     head(t, "weir_attempts_failed_total", "counter",
          "Attempts at an endpoint that failed, retried or not.");
     for (int i = REASON_NONE + 1; i < REASON_DONE; i++)

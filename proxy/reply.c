@@ -6,9 +6,10 @@
 #include <stdio.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/json.h"
 
 struct text {
-    char bytes[512];
+    char bytes[1536]; /* a request id of 128 bytes may grow sixfold in JSON */
     size_t len;
 };
 
@@ -17,7 +18,8 @@ static struct span text_span(const struct text *t)
     return span_of(t->bytes, t->len);
 }
 
-__attribute__((format(printf, 2, 3))) static void text_print(struct text *t, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void text_print(struct text *t, const char *format,
+                                                             ...)
 {
     va_list args;
     va_start(args, format);
@@ -71,12 +73,24 @@ static bool wants_json(const struct http_head *request)
 static void error_body(struct text *t, const struct reason_row *row, struct span phrase,
                        struct span id, bool json)
 {
-    if (json)
-        text_print(t, "{\"status\":%u,\"error\":\"%s\",\"message\":\"%s\",\"request_id\":\"%.*s\"}\n",
-                   row->status, row->name, row->text, (int)id.len, id.ptr);
-    else
+    if (!json) {
         text_print(t, "%u %.*s: %s\nrequest id: %.*s\n", row->status, (int)phrase.len, phrase.ptr,
                    row->text, (int)id.len, id.ptr);
+        return;
+    }
+    struct json j;
+    json_init(&j, t->bytes, sizeof(t->bytes));
+    json_object_begin(&j);
+    json_key(&j, "status");
+    json_u64(&j, row->status);
+    json_key(&j, "error");
+    json_cstring(&j, row->name);
+    json_key(&j, "message");
+    json_cstring(&j, row->text);
+    json_key(&j, "request_id");
+    json_string(&j, id);
+    json_object_end(&j);
+    t->len = json_text(&j).len;
 }
 
 static void begin(struct http_head *head, unsigned status, struct span type, struct text *length,
@@ -92,14 +106,6 @@ static void begin(struct http_head *head, unsigned status, struct span type, str
     http_head_add(head, FIELD_CONTENT_LENGTH, SPAN_LIT("Content-Length"), text_span(length));
 }
 
-static bool json_safe(struct span id)
-{
-    for (size_t i = 0; i < id.len; i++)
-        if (id.ptr[i] == '"' || id.ptr[i] == '\\' || id.ptr[i] < ' ' || id.ptr[i] > '~')
-            return false;
-    return true;
-}
-
 size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *request,
                    enum reason reason, struct span id)
 {
@@ -109,8 +115,7 @@ size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *
     struct chain chain;
     bool json = wants_json(request);
     CHECK(row->status >= 400);
-    error_body(&body, row, http_status_phrase(row->status), json && !json_safe(id) ? SPAN_LIT("") : id,
-               json);
+    error_body(&body, row, http_status_phrase(row->status), id, json);
     begin(&head, row->status,
           json ? SPAN_LIT("application/json") : SPAN_LIT("text/plain; charset=utf-8"), &length,
           body.len);

@@ -11,17 +11,17 @@
 
 enum retry_verdict {
     RETRY_NO,
-    RETRY_SAME, /* the endpoint is fine, its idle conn was stale: a fresh conn, not counted */
+    RETRY_SAME,  /* the endpoint is fine, its idle conn was stale: a fresh conn, not counted */
     RETRY_OTHER, /* another endpoint, counted */
 };
 
 struct retry_facts {
-    enum reason reason;   /* why the attempt failed */
-    bool idempotent;      /* the method is */
-    bool committed;       /* the client has seen a byte of a response */
-    bool replayable;      /* all of the request's body so far can be sent again */
-    bool reused;          /* the conn had served before */
-    bool answered;        /* the upstream sent a byte */
+    enum reason reason; /* why the attempt failed */
+    bool idempotent;    /* the method is */
+    bool committed;     /* the client has seen a byte of a response */
+    bool replayable;    /* all of the request's body so far can be sent again */
+    bool reused;        /* the conn had served before */
+    bool answered;      /* the upstream sent a byte */
     unsigned attempts_left;
 };
 

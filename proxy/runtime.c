@@ -57,10 +57,11 @@ static bool resolve(struct runtime *rt, const struct config_addr *from, struct n
     snprintf(port, sizeof(port), "%u", from->port);
     int err = getaddrinfo(from->host, port, &hints, &list);
     if (err != 0) {
-        config_errors_add(rt->errs, CONFIG_ERROR, from->pos, NULL,
-                          "cannot resolve \"%s\": %s; use an address, or see whether this machine's "
-                          "resolver knows the name",
-                          from->host, gai_strerror(err));
+        config_errors_add(
+            rt->errs, CONFIG_ERROR, from->pos, NULL,
+            "cannot resolve \"%s\": %s; use an address, or see whether this machine's "
+            "resolver knows the name",
+            from->host, gai_strerror(err));
         return false;
     }
     net_addr_from(to, list->ai_addr, list->ai_addrlen);
@@ -284,8 +285,7 @@ static void fit_descriptors(struct runtime *rt)
         return;
     log_info("the limit of %llu open files allows %llu client connections, not the %u of "
              "limits.connections; raise it (ulimit -n, LimitNOFILE=) to have them all",
-             (unsigned long long)lim.rlim_cur, (unsigned long long)fit,
-             rt->snap->max_connections);
+             (unsigned long long)lim.rlim_cur, (unsigned long long)fit, rt->snap->max_connections);
     rt->snap->max_connections = (uint32_t)fit;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One frozen configuration in the form that workers use. Made by runtime.c from the configuration's
- * structs; immutable but for the endpoints' atomics; refcounted, so that exchanges finish on the one
- * they began with. Any thread may read.
+ * structs; immutable but for the endpoints' atomics; refcounted, so that exchanges finish on the
+ * one they began with. Any thread may read.
  */
 #ifndef WEIR_SNAPSHOT_H
 #define WEIR_SNAPSHOT_H

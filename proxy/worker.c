@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A data-plane thread. Owns everything that lives on it; must never block. worker_init and
- * worker_fini run on the control thread, before and after the thread; the rest on the thread itself.
+ * worker_fini run on the control thread, before and after the thread; the rest on the thread
+ * itself.
  */
 #include "proxy/worker.h"
 
@@ -80,7 +81,7 @@ static void worker_close(struct worker *w)
     w->draining = w->closing = true;
     for (size_t i = 0; i < w->n_listeners; i++)
         listener_close(&w->listeners[i]);
-    list_for_each_safe(node, &w->conns)
+    list_for_each_safe (node, &w->conns)
         h1_server_close_idle(h1_server_at(node));
 }
 
@@ -93,7 +94,7 @@ static void on_mail(uv_async_t *mailbox)
     if (orders & WORKER_CLOSE && !w->closing)
         worker_close(w);
     if (orders & WORKER_ABORT)
-        list_for_each_safe(node, &w->conns)
+        list_for_each_safe (node, &w->conns)
             h1_server_abort(h1_server_at(node), REASON_SHUTDOWN);
     reactor_dispatch(&w->reactor);
     worker_check_done(w);
@@ -111,8 +112,7 @@ static void stats_init(struct worker *w)
 {
     const struct snapshot *snap = w->snapshot;
     w->stats.rows = calloc(snap->n_rows, sizeof(w->stats.rows[0]));
-    w->stats.durations =
-        calloc(route_table_count(snap->table) + 1, sizeof(w->stats.durations[0]));
+    w->stats.durations = calloc(route_table_count(snap->table) + 1, sizeof(w->stats.durations[0]));
     w->stats.pools = calloc(snap->n_pools, sizeof(w->stats.pools[0]));
     w->pools = calloc(snap->n_pools, sizeof(struct pool_view *));
     w->listeners = calloc(snap->n_listeners, sizeof(w->listeners[0]));

@@ -24,8 +24,8 @@ struct row_stats {
 struct worker_stats {
     struct counter reasons[REASON_COUNT];  /* why exchanges, and idle conns, ended */
     struct counter attempts[REASON_COUNT]; /* why attempts failed, retried or not */
-    struct counter conns_total, conns; /* client conns; the second is a gauge */
-    struct counter in_flight;          /* gauge: exchanges */
+    struct counter conns_total, conns;     /* client conns; the second is a gauge */
+    struct counter in_flight;              /* gauge: exchanges */
     struct counter accept_paused;
     struct row_stats *rows;   /* snapshot.n_rows */
     struct hist *durations;   /* by route; the last is "no route" */

@@ -19,10 +19,10 @@
 
 #include "proxy/base/slab.h"
 
-#define BLOCK_BYTES       16384 /* what a small block costs, its header included */
-#define BLOCK_BIG_BYTES   69632 /* the same for a big one: any head that the limits let through */
-#define BLOCK_KEEP        512   /* free small blocks that a pool keeps for reuse */
-#define BLOCK_KEEP_BIG    16
+#define BLOCK_BYTES     16384 /* what a small block costs, its header included */
+#define BLOCK_BIG_BYTES 69632 /* the same for a big one: any head that the limits let through */
+#define BLOCK_KEEP      512   /* free small blocks that a pool keeps for reuse */
+#define BLOCK_KEEP_BIG  16
 
 struct buf_pool;
 

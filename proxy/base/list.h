@@ -77,11 +77,12 @@ static inline void list_splice_back(struct list_node *to, struct list_node *from
     list_init(from);
 }
 
-#define list_for_each(it, head) for (struct list_node *it = (head)->next; it != (head); it = it->next)
+#define list_for_each(it, head) \
+    for (struct list_node *it = (head)->next; it != (head); it = it->next)
 
 /* The current node may be unlinked in the body. */
-#define list_for_each_safe(it, head)                                                               \
-    for (struct list_node *it = (head)->next, *it##_next = it->next; it != (head);                 \
+#define list_for_each_safe(it, head)                                               \
+    for (struct list_node *it = (head)->next, *it##_next = it->next; it != (head); \
          it = it##_next, it##_next = it->next)
 
 #endif

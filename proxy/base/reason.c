@@ -5,7 +5,7 @@
 #include "proxy/base/check.h"
 
 static const struct reason_row rows[REASON_COUNT] = {
-#define X(id, name, side, status, retry, error, text)                                              \
+#define X(id, name, side, status, retry, error, text) \
     [REASON_##id] = {name, error, text, status, SIDE_##side, RETRY_##retry},
     REASONS(X)
 #undef X

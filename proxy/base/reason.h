@@ -32,107 +32,107 @@ enum retry_class {
  *   error   the Proxy-Status error type (RFC 9209 section 2.3), "" = none
  *   text    one sentence for people
  */
-#define REASONS(X)                                                                                 \
-    X(NONE, "", NONE, 0, NEVER, "", "")                                                            \
-    X(BAD_REQUEST_LINE, "bad_request_line", CLIENT, 400, NEVER, "http_request_error",              \
-      "the request line is malformed")                                                             \
-    X(BAD_TARGET, "bad_target", CLIENT, 400, NEVER, "http_request_error",                          \
-      "the request target is malformed")                                                           \
-    X(BAD_VERSION, "bad_version", CLIENT, 505, NEVER, "http_request_error",                        \
-      "only HTTP/1.0 and HTTP/1.1 are spoken here")                                                \
-    X(UNKNOWN_METHOD, "unknown_method", CLIENT, 501, NEVER, "http_request_error",                  \
-      "the request method is not known")                                                           \
-    X(BAD_FIELD, "bad_field", CLIENT, 400, NEVER, "http_request_error",                            \
-      "a header field is malformed")                                                               \
-    X(BAD_LINE_ENDING, "bad_line_ending", CLIENT, 400, NEVER, "http_request_error",                \
-      "a line does not end in CRLF")                                                               \
-    X(BAD_HOST, "bad_host", CLIENT, 400, NEVER, "http_request_error",                              \
-      "the Host field is repeated or malformed")                                                   \
-    X(MISSING_HOST, "missing_host", CLIENT, 400, NEVER, "http_request_error",                      \
-      "an HTTP/1.1 request needs a Host field")                                                    \
-    X(BAD_CONTENT_LENGTH, "bad_content_length", CLIENT, 400, NEVER, "http_request_error",          \
-      "the Content-Length is malformed or repeated")                                               \
-    X(LENGTH_CONFLICT, "length_conflict", CLIENT, 400, NEVER, "http_request_error",                \
-      "Content-Length and Transfer-Encoding exclude each other")                                   \
-    X(BAD_TRANSFER_ENCODING, "bad_transfer_encoding", CLIENT, 400, NEVER, "http_request_error",    \
-      "the Transfer-Encoding is not a single final chunked")                                       \
-    X(UNKNOWN_CODING, "unknown_coding", CLIENT, 501, NEVER, "http_request_error",                  \
-      "a transfer coding other than chunked is not known")                                         \
-    X(BAD_CHUNK, "bad_chunk", CLIENT, 400, NEVER, "http_request_error",                            \
-      "the chunked framing of the body is malformed")                                              \
-    X(TARGET_TOO_LONG, "target_too_long", CLIENT, 414, NEVER, "http_request_error",                \
-      "the request target is too long")                                                            \
-    X(HEAD_TOO_LARGE, "head_too_large", CLIENT, 431, NEVER, "http_request_error",                  \
-      "the header section is too large")                                                           \
-    X(TOO_MANY_FIELDS, "too_many_fields", CLIENT, 431, NEVER, "http_request_error",                \
-      "the header section has too many fields")                                                    \
-    X(BODY_TOO_LARGE, "body_too_large", CLIENT, 413, NEVER, "http_request_error",                  \
-      "the request body is over the configured limit")                                             \
-    X(CONNECT_METHOD, "connect_method", CLIENT, 405, NEVER, "http_request_denied",                 \
-      "CONNECT is not allowed here")                                                               \
-    X(HEAD_TIMEOUT, "head_timeout", CLIENT, 408, NEVER, "http_request_error",                      \
-      "the request head did not arrive in time")                                                   \
-    X(BODY_TIMEOUT, "body_timeout", CLIENT, 408, NEVER, "http_request_error",                      \
-      "the request body stalled")                                                                  \
-    X(IDLE_TIMEOUT, "idle_timeout", GONE, 0, NEVER, "", "the idle connection was closed")          \
-    X(CLIENT_CLOSED, "client_closed", GONE, 499, NEVER, "", "the client closed the connection")    \
-    X(CLIENT_RESET, "client_reset", GONE, 499, NEVER, "", "the client reset the connection")       \
-    X(CLIENT_WRITE_STALL, "client_write_stall", GONE, 499, NEVER, "",                              \
-      "the client did not read the response")                                                      \
-    X(NO_ROUTE, "no_route", WEIR, 404, NEVER, "destination_not_found",                             \
-      "no route matches this request")                                                             \
-    X(NO_ENDPOINT, "no_endpoint", WEIR, 503, NEVER, "destination_unavailable",                     \
-      "the pool has no usable endpoint")                                                           \
-    X(NO_POOL, "no_pool", WEIR, 500, NEVER, "proxy_configuration_error",                           \
-      "the chosen part of the route has no pool")                                                  \
-    X(CONNECT_REFUSED, "connect_refused", UPSTREAM, 502, UNSENT, "connection_refused",             \
-      "the upstream refused the connection")                                                       \
-    X(CONNECT_FAILED, "connect_failed", UPSTREAM, 502, UNSENT, "destination_unavailable",          \
-      "the upstream cannot be reached")                                                            \
-    X(CONNECT_TIMEOUT, "connect_timeout", UPSTREAM, 504, UNSENT, "connection_timeout",             \
-      "connecting to the upstream took too long")                                                  \
-    X(UPSTREAM_UNSENT, "upstream_unsent", UPSTREAM, 502, UNSENT, "connection_terminated",          \
-      "the upstream connection ended before the request was written")                              \
-    X(UPSTREAM_RESET, "upstream_reset", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",        \
-      "the upstream reset the connection")                                                         \
-    X(UPSTREAM_CLOSED, "upstream_closed", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",      \
-      "the upstream closed the connection without an answer")                                      \
-    X(UPSTREAM_WRITE_STALL, "upstream_write_stall", UPSTREAM, 504, NEVER,                          \
-      "connection_write_timeout", "the upstream did not read the request")                         \
-    X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, NEVER,                        \
-      "http_response_timeout", "the upstream did not answer in time")                              \
-    X(RESPONSE_IDLE_TIMEOUT, "response_idle_timeout", UPSTREAM, 504, NEVER,                        \
-      "connection_read_timeout", "the upstream's response stalled")                                \
-    X(REQUEST_TIMEOUT, "request_timeout", WEIR, 504, NEVER, "http_response_timeout",               \
-      "the whole request took too long")                                                           \
-    X(BAD_RESPONSE, "bad_response", UPSTREAM, 502, NEVER, "http_protocol_error",                   \
-      "the upstream's response is malformed")                                                      \
-    X(RESPONSE_HEAD_TOO_LARGE, "response_head_too_large", UPSTREAM, 502, NEVER,                    \
-      "http_response_header_section_size", "the upstream's response head is too large")            \
-    X(RESPONSE_INCOMPLETE, "response_incomplete", UPSTREAM, 502, NEVER,                            \
-      "http_response_incomplete", "the upstream's response ended early")                           \
-    X(UPSTREAM_IDLE_CLOSED, "upstream_idle_closed", NONE, 0, NEVER, "",                            \
-      "the upstream closed an idle connection")                                                    \
-    X(UPSTREAM_IDLE_TIMEOUT, "upstream_idle_timeout", NONE, 0, NEVER, "",                          \
-      "an idle upstream connection was closed")                                                    \
-    X(UPSTREAM_UNSOLICITED, "upstream_unsolicited", NONE, 0, NEVER, "",                            \
-      "the upstream sent data that nobody asked for")                                              \
-    X(TUNNEL_IDLE, "tunnel_idle", WEIR, 504, NEVER, "connection_read_timeout",                     \
-      "the upgraded connection was idle for too long")                                             \
-    X(CONNECTION_LIMIT, "connection_limit", WEIR, 503, NEVER, "destination_unavailable",           \
-      "there are too many client connections")                                                     \
-    X(DRAINING, "draining", WEIR, 503, NEVER, "destination_unavailable",                           \
-      "this server is shutting down")                                                              \
-    X(SHUTDOWN, "shutdown", GONE, 0, NEVER, "", "the shutdown deadline passed")                    \
-    X(INTERNAL, "internal", WEIR, 500, NEVER, "proxy_internal_error",                              \
-      "something is wrong inside the proxy")                                                       \
+#define REASONS(X)                                                                              \
+    X(NONE, "", NONE, 0, NEVER, "", "")                                                         \
+    X(BAD_REQUEST_LINE, "bad_request_line", CLIENT, 400, NEVER, "http_request_error",           \
+      "the request line is malformed")                                                          \
+    X(BAD_TARGET, "bad_target", CLIENT, 400, NEVER, "http_request_error",                       \
+      "the request target is malformed")                                                        \
+    X(BAD_VERSION, "bad_version", CLIENT, 505, NEVER, "http_request_error",                     \
+      "only HTTP/1.0 and HTTP/1.1 are spoken here")                                             \
+    X(UNKNOWN_METHOD, "unknown_method", CLIENT, 501, NEVER, "http_request_error",               \
+      "the request method is not known")                                                        \
+    X(BAD_FIELD, "bad_field", CLIENT, 400, NEVER, "http_request_error",                         \
+      "a header field is malformed")                                                            \
+    X(BAD_LINE_ENDING, "bad_line_ending", CLIENT, 400, NEVER, "http_request_error",             \
+      "a line does not end in CRLF")                                                            \
+    X(BAD_HOST, "bad_host", CLIENT, 400, NEVER, "http_request_error",                           \
+      "the Host field is repeated or malformed")                                                \
+    X(MISSING_HOST, "missing_host", CLIENT, 400, NEVER, "http_request_error",                   \
+      "an HTTP/1.1 request needs a Host field")                                                 \
+    X(BAD_CONTENT_LENGTH, "bad_content_length", CLIENT, 400, NEVER, "http_request_error",       \
+      "the Content-Length is malformed or repeated")                                            \
+    X(LENGTH_CONFLICT, "length_conflict", CLIENT, 400, NEVER, "http_request_error",             \
+      "Content-Length and Transfer-Encoding exclude each other")                                \
+    X(BAD_TRANSFER_ENCODING, "bad_transfer_encoding", CLIENT, 400, NEVER, "http_request_error", \
+      "the Transfer-Encoding is not a single final chunked")                                    \
+    X(UNKNOWN_CODING, "unknown_coding", CLIENT, 501, NEVER, "http_request_error",               \
+      "a transfer coding other than chunked is not known")                                      \
+    X(BAD_CHUNK, "bad_chunk", CLIENT, 400, NEVER, "http_request_error",                         \
+      "the chunked framing of the body is malformed")                                           \
+    X(TARGET_TOO_LONG, "target_too_long", CLIENT, 414, NEVER, "http_request_error",             \
+      "the request target is too long")                                                         \
+    X(HEAD_TOO_LARGE, "head_too_large", CLIENT, 431, NEVER, "http_request_error",               \
+      "the header section is too large")                                                        \
+    X(TOO_MANY_FIELDS, "too_many_fields", CLIENT, 431, NEVER, "http_request_error",             \
+      "the header section has too many fields")                                                 \
+    X(BODY_TOO_LARGE, "body_too_large", CLIENT, 413, NEVER, "http_request_error",               \
+      "the request body is over the configured limit")                                          \
+    X(CONNECT_METHOD, "connect_method", CLIENT, 405, NEVER, "http_request_denied",              \
+      "CONNECT is not allowed here")                                                            \
+    X(HEAD_TIMEOUT, "head_timeout", CLIENT, 408, NEVER, "http_request_error",                   \
+      "the request head did not arrive in time")                                                \
+    X(BODY_TIMEOUT, "body_timeout", CLIENT, 408, NEVER, "http_request_error",                   \
+      "the request body stalled")                                                               \
+    X(IDLE_TIMEOUT, "idle_timeout", GONE, 0, NEVER, "", "the idle connection was closed")       \
+    X(CLIENT_CLOSED, "client_closed", GONE, 499, NEVER, "", "the client closed the connection") \
+    X(CLIENT_RESET, "client_reset", GONE, 499, NEVER, "", "the client reset the connection")    \
+    X(CLIENT_WRITE_STALL, "client_write_stall", GONE, 499, NEVER, "",                           \
+      "the client did not read the response")                                                   \
+    X(NO_ROUTE, "no_route", WEIR, 404, NEVER, "destination_not_found",                          \
+      "no route matches this request")                                                          \
+    X(NO_ENDPOINT, "no_endpoint", WEIR, 503, NEVER, "destination_unavailable",                  \
+      "the pool has no usable endpoint")                                                        \
+    X(NO_POOL, "no_pool", WEIR, 500, NEVER, "proxy_configuration_error",                        \
+      "the chosen part of the route has no pool")                                               \
+    X(CONNECT_REFUSED, "connect_refused", UPSTREAM, 502, UNSENT, "connection_refused",          \
+      "the upstream refused the connection")                                                    \
+    X(CONNECT_FAILED, "connect_failed", UPSTREAM, 502, UNSENT, "destination_unavailable",       \
+      "the upstream cannot be reached")                                                         \
+    X(CONNECT_TIMEOUT, "connect_timeout", UPSTREAM, 504, UNSENT, "connection_timeout",          \
+      "connecting to the upstream took too long")                                               \
+    X(UPSTREAM_UNSENT, "upstream_unsent", UPSTREAM, 502, UNSENT, "connection_terminated",       \
+      "the upstream connection ended before the request was written")                           \
+    X(UPSTREAM_RESET, "upstream_reset", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",     \
+      "the upstream reset the connection")                                                      \
+    X(UPSTREAM_CLOSED, "upstream_closed", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",   \
+      "the upstream closed the connection without an answer")                                   \
+    X(UPSTREAM_WRITE_STALL, "upstream_write_stall", UPSTREAM, 504, NEVER,                       \
+      "connection_write_timeout", "the upstream did not read the request")                      \
+    X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, NEVER,                     \
+      "http_response_timeout", "the upstream did not answer in time")                           \
+    X(RESPONSE_IDLE_TIMEOUT, "response_idle_timeout", UPSTREAM, 504, NEVER,                     \
+      "connection_read_timeout", "the upstream's response stalled")                             \
+    X(REQUEST_TIMEOUT, "request_timeout", WEIR, 504, NEVER, "http_response_timeout",            \
+      "the whole request took too long")                                                        \
+    X(BAD_RESPONSE, "bad_response", UPSTREAM, 502, NEVER, "http_protocol_error",                \
+      "the upstream's response is malformed")                                                   \
+    X(RESPONSE_HEAD_TOO_LARGE, "response_head_too_large", UPSTREAM, 502, NEVER,                 \
+      "http_response_header_section_size", "the upstream's response head is too large")         \
+    X(RESPONSE_INCOMPLETE, "response_incomplete", UPSTREAM, 502, NEVER,                         \
+      "http_response_incomplete", "the upstream's response ended early")                        \
+    X(UPSTREAM_IDLE_CLOSED, "upstream_idle_closed", NONE, 0, NEVER, "",                         \
+      "the upstream closed an idle connection")                                                 \
+    X(UPSTREAM_IDLE_TIMEOUT, "upstream_idle_timeout", NONE, 0, NEVER, "",                       \
+      "an idle upstream connection was closed")                                                 \
+    X(UPSTREAM_UNSOLICITED, "upstream_unsolicited", NONE, 0, NEVER, "",                         \
+      "the upstream sent data that nobody asked for")                                           \
+    X(TUNNEL_IDLE, "tunnel_idle", WEIR, 504, NEVER, "connection_read_timeout",                  \
+      "the upgraded connection was idle for too long")                                          \
+    X(CONNECTION_LIMIT, "connection_limit", WEIR, 503, NEVER, "destination_unavailable",        \
+      "there are too many client connections")                                                  \
+    X(DRAINING, "draining", WEIR, 503, NEVER, "destination_unavailable",                        \
+      "this server is shutting down")                                                           \
+    X(SHUTDOWN, "shutdown", GONE, 0, NEVER, "", "the shutdown deadline passed")                 \
+    X(INTERNAL, "internal", WEIR, 500, NEVER, "proxy_internal_error",                           \
+      "something is wrong inside the proxy")                                                    \
     X(DONE, "done", NONE, 0, NEVER, "", "the exchange is complete")
 
 enum reason {
 #define X(id, name, side, status, retry, error, text) REASON_##id,
     REASONS(X)
 #undef X
-    REASON_COUNT
+        REASON_COUNT
 };
 
 struct reason_row {

@@ -37,10 +37,10 @@ static inline uint64_t counter_get(const struct counter *c)
 }
 
 /* Upper bounds in microseconds; the last bucket has none. */
-#define HIST_BOUNDS                                                                                \
-    {                                                                                              \
-        500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000,      \
-            5000000, 10000000, 30000000                                                            \
+#define HIST_BOUNDS                                                                           \
+    {                                                                                         \
+        500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, \
+            5000000, 10000000, 30000000                                                       \
     }
 #define HIST_BUCKETS 16
 

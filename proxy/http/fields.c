@@ -89,17 +89,21 @@ bool field_hop_by_hop(enum field_id id)
 
 bool field_removable(struct span name)
 {
-    static const char *const families[] = {"content-", "accept", "if-", "access-control-", "sec-",
-                                           "x-forwarded-", "proxy-status"};
+    static const char *const families[] = {
+        "content-", "accept", "if-", "access-control-", "sec-", "x-forwarded-", "proxy-status"};
     static const char *const names[] = {
-        "age",        "allow",      "alt-svc",          "authorization", "cache-control",
-        "cookie",     "date",       "digest",           "etag",          "expect",
-        "expires",    "forwarded",  "from",             "host",          "last-modified",
-        "link",       "location",   "max-forwards",     "origin",        "pragma",
-        "priority",   "range",      "referer",          "retry-after",   "server",
-        "set-cookie", "trailer",    "traceparent",      "tracestate",    "user-agent",
-        "vary",       "via",        "www-authenticate", "x-real-ip",     "x-request-id",
-        "strict-transport-security"};
+        "age",           "allow",         "alt-svc",
+        "authorization", "cache-control", "cookie",
+        "date",          "digest",        "etag",
+        "expect",        "expires",       "forwarded",
+        "from",          "host",          "last-modified",
+        "link",          "location",      "max-forwards",
+        "origin",        "pragma",        "priority",
+        "range",         "referer",       "retry-after",
+        "server",        "set-cookie",    "trailer",
+        "traceparent",   "tracestate",    "user-agent",
+        "vary",          "via",           "www-authenticate",
+        "x-real-ip",     "x-request-id",  "strict-transport-security"};
     for (size_t i = 0; i < ARRAY_LEN(families); i++) {
         struct span family = span_str(families[i]);
         if (name.len >= family.len && span_eq_nocase(span_of(name.ptr, family.len), family))

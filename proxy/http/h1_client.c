@@ -400,8 +400,7 @@ static void client_late(struct h1_client *cl)
     else if (c->flags & CONN_CONNECTING)
         client_abort(cl, REASON_CONNECT_TIMEOUT);
     else
-        client_abort(cl, cl->rx_head ? REASON_RESPONSE_IDLE_TIMEOUT
-                                     : REASON_RESPONSE_HEAD_TIMEOUT);
+        client_abort(cl, cl->rx_head ? REASON_RESPONSE_IDLE_TIMEOUT : REASON_RESPONSE_HEAD_TIMEOUT);
 }
 
 /* An idle conn has nothing to say; whatever it says, it is not fit for another request. */

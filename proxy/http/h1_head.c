@@ -261,8 +261,8 @@ static void settle_path(struct http_head *head, struct target *t, const char *sc
 {
     if (t->path.ptr < scratch || t->path.ptr >= scratch + len)
         return;
-    const char *stood = t->authority.len > 0 ? t->authority.ptr + t->authority.len
-                                             : head->target.ptr;
+    const char *stood =
+        t->authority.len > 0 ? t->authority.ptr + t->authority.len : head->target.ptr;
     memcpy((char *)(uintptr_t)stood, t->path.ptr, t->path.len);
     t->path.ptr = stood;
 }

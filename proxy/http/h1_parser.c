@@ -246,7 +246,7 @@ static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err)
 {
     /* llhttp stands just behind a line feed that no CR went before */
     const char *at = p->ll.error_pos;
-    bool at_lf = at != NULL && p->start != NULL && at - p->start >= 2 && at[-1] == '\n' && at[-2] != '\r';
+    bool at_lf = at != NULL && at - p->block->data >= 2 && at[-1] == '\n' && at[-2] != '\r';
     /* F_TRAILING: llhttp is past the last chunk, where fields and empty lines count again. */
     bool in_chunks = p->head_done && !(p->ll.flags & F_TRAILING);
     if (p->response)

@@ -27,7 +27,7 @@ struct h1_limits {
 struct h1_parser {
     llhttp_t ll;
     const struct h1_limits *limits;
-    struct slab *heads; /* where heads come from and go to */
+    struct slab *heads;         /* where heads come from and go to */
     struct http_head *head;     /* of the current message; TAKE it once head_done */
     struct http_head *trailers; /* or NULL; TAKE it once done */
     struct chain body;          /* what was parsed and not yet taken */
@@ -35,17 +35,17 @@ struct h1_parser {
     const char *start;          /* of the head or the trailer section; NULL when in neither */
     const char *end;            /* of what is being parsed */
     uint64_t body_bytes;
-    uint32_t skipped;   /* bytes of empty lines before the message, and of chunk extensions in it */
-    uint16_t error;     /* enum reason; sticky */
+    uint32_t skipped; /* bytes of empty lines before the message, and of chunk extensions in it */
+    uint16_t error;   /* enum reason; sticky */
     bool response;
-    bool to_head;       /* set by the caller: this response answers HEAD */
-    bool to_upgrade;    /* set by the caller: this response answers an Upgrade */
-    bool line_done;     /* requests: the first line is whole and checked */
+    bool to_head;    /* set by the caller: this response answers HEAD */
+    bool to_upgrade; /* set by the caller: this response answers an Upgrade */
+    bool line_done;  /* requests: the first line is whole and checked */
     bool in_value;
-    bool head_done;     /* head is complete and checked */
-    bool done;          /* the message is complete (BODY_CLOSE and BODY_TUNNEL never are) */
-    bool began;         /* a byte of the message was seen */
-    bool raw;           /* the connection is a tunnel now: all bytes are body */
+    bool head_done; /* head is complete and checked */
+    bool done;      /* the message is complete (BODY_CLOSE and BODY_TUNNEL never are) */
+    bool began;     /* a byte of the message was seen */
+    bool raw;       /* the connection is a tunnel now: all bytes are body */
 };
 
 /* heads: a slab of struct http_head. limits must outlive the parser. */

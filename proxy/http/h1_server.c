@@ -12,9 +12,10 @@
 #include "proxy/http/h1_write.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
-#define PIPELINE_BYTES  16384 /* unparsed bytes behind a request in progress; then reading pauses */
-#define LINGER_MS       2000  /* how long a closing conn still reads, so that no RST eats our answer */
-#define LINGER_BYTES    (256 * 1024)
+#define PIPELINE_BYTES  16384 /* unparsed bytes behind a request in progress; then reading pauses \
+                               */
+#define LINGER_MS    2000 /* how long a closing conn still reads, so that no RST eats our answer */
+#define LINGER_BYTES (256 * 1024)
 
 enum server_state {
     SERVER_OPEN,   /* a request is awaited, read or answered */
@@ -288,7 +289,8 @@ static void op_release(struct stream *base, enum reason reason)
         conn_unhold(&srv->conn);
         return;
     }
-    if (!whole) { /* cut: no last chunk is forged, and a body that ends with the conn ends in error */
+    if (!whole) { /* cut: no last chunk is forged, and a body that ends with the conn ends in error
+                   */
         if (reason_row(reason)->side == SIDE_GONE)
             conn_close(&srv->conn, reason, false);
         else
@@ -376,7 +378,8 @@ static void server_deliver_end(struct h1_server *srv, struct h1_stream *s)
 static void server_deliver(struct h1_server *srv)
 {
     struct h1_parser *p = &srv->parser;
-    if (srv->stream == NULL && p->head_done && srv->state == SERVER_OPEN && p->error == REASON_NONE) {
+    if (srv->stream == NULL && p->head_done && srv->state == SERVER_OPEN &&
+        p->error == REASON_NONE) {
         struct h1_stream *s = stream_open(srv);
         conn_expect(&srv->conn, p->done ? NEVER : srv->options->body_ms);
         srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->peer,

@@ -11,13 +11,14 @@
 
 /* What the codec adds to the fields of a head. */
 struct h1_framing {
-    bool chunked;       /* Transfer-Encoding: chunked */
-    bool close;         /* Connection: close */
-    bool keep_alive;    /* Connection: keep-alive */
+    bool chunked;        /* Transfer-Encoding: chunked */
+    bool close;          /* Connection: close */
+    bool keep_alive;     /* Connection: keep-alive */
     struct span upgrade; /* Connection: upgrade, and Upgrade itself */
 };
 
-/* Queues a request head: method, path and query of head, HTTP/1.1, its fields that are not dropped. */
+/* Queues a request head: method, path and query of head, HTTP/1.1, its fields that are not dropped.
+ */
 void h1_write_request(struct conn *c, const struct http_head *head,
                       const struct h1_framing *framing);
 

@@ -53,9 +53,9 @@ struct http_head {
     uint16_t status;
     struct span phrase;
     /* both */
-    uint8_t minor; /* HTTP/1.x */
-    uint8_t body;  /* enum body_kind */
-    bool close;    /* the sender will not reuse the connection */
+    uint8_t minor;   /* HTTP/1.x */
+    uint8_t body;    /* enum body_kind */
+    bool close;      /* the sender will not reuse the connection */
     bool keep_alive; /* the sender asked for it in words (HTTP/1.0) */
     bool has_te_trailers;
     struct span upgrade; /* what Upgrade asks for or grants, if Connection names it; else empty */

@@ -113,8 +113,8 @@ static void conn_fresh_block(struct conn *c)
 {
     struct block *old = c->in;
     uint32_t kept = old->used - c->in_keep;
-    struct block *fresh =
-        block_get(&c->reactor->bufs, kept + READ_ROOM_MIN > BLOCK_BYTES / 2 || c->flags & CONN_BULK);
+    struct block *fresh = block_get(&c->reactor->bufs,
+                                    kept + READ_ROOM_MIN > BLOCK_BYTES / 2 || c->flags & CONN_BULK);
     if (kept > 0) {
         if (kept > fresh->cap) { /* the session bounds heads and pipelining to less */
             block_drop(fresh);

@@ -44,9 +44,9 @@ enum conn_flag {
     CONN_WRITE_LATE = 1 << 4, /* the write deadline passed */
     CONN_SHUT = 1 << 5,       /* our end was sent, or will be once all is written */
     CONN_CLOSED = 1 << 6,
-    CONN_BULK = 1 << 7,       /* the last read filled its buffer: read into big blocks */
-    CONN_BROKEN = 1 << 9,     /* writing failed: nothing more is sent, but reading goes on */
-    CONN_CONNECTED = 1 << 8,  /* a dialled conn came up */
+    CONN_BULK = 1 << 7,      /* the last read filled its buffer: read into big blocks */
+    CONN_BROKEN = 1 << 9,    /* writing failed: nothing more is sent, but reading goes on */
+    CONN_CONNECTED = 1 << 8, /* a dialled conn came up */
 };
 
 /* Why reading is paused; it goes on when no bit is left. */

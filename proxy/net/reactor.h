@@ -58,7 +58,7 @@ struct reactor {
     struct list_node ready, graves;
     struct slab slabs[SLAB_COUNT];
     uint64_t date_second;
-    char date[32];          /* IMF-fixdate of date_second */
+    char date[32];           /* IMF-fixdate of date_second */
     uint64_t wall_offset_us; /* Unix time minus uv_hrtime, as of date_second */
 };
 

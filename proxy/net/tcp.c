@@ -123,7 +123,8 @@ static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *buf)
 }
 
 /* libuv takes a hang-up behind a partial read for an end, whether it was a FIN or an RST, and
- * whether or not bytes are left. One look at the socket tells; it costs a call a conn, not a read. */
+ * whether or not bytes are left. One look at the socket tells; it costs a call a conn, not a read.
+ */
 static ssize_t true_end(struct tcp *tcp)
 {
     uv_os_fd_t fd;
@@ -280,8 +281,7 @@ static void tcp_close(struct transport *t, bool reset)
     struct tcp *tcp = tcp_of(t);
     if (uv_is_closing(&tcp->uv.handle))
         return;
-    if (reset && !tcp->is_unix && !tcp->shut &&
-        uv_tcp_close_reset(&tcp->uv.tcp, on_close) == 0)
+    if (reset && !tcp->is_unix && !tcp->shut && uv_tcp_close_reset(&tcp->uv.tcp, on_close) == 0)
         return;
     uv_close(&tcp->uv.handle, on_close);
 }

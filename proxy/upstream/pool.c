@@ -9,7 +9,7 @@
 
 #include "proxy/base/check.h"
 
-#define POOL_MAGIC MAGIC('p', 'o', 'o', 'l')
+#define POOL_MAGIC   MAGIC('p', 'o', 'o', 'l')
 #define LEARN_MIN_MS 100 /* an earlier close is a restart, not a habit */
 
 struct pool_endpoint {
@@ -152,9 +152,9 @@ static struct h1_client *dial(struct pool_endpoint *ep, enum reason *reason)
 {
     struct pool_view *view = ep->view;
     int err;
-    struct h1_client *cl = h1_client_dial(view->reactor, &view->spec->options,
-                                          &view->spec->endpoints[ep->index].addr, &pool_owner, ep,
-                                          &err);
+    struct h1_client *cl =
+        h1_client_dial(view->reactor, &view->spec->options, &view->spec->endpoints[ep->index].addr,
+                       &pool_owner, ep, &err);
     if (cl == NULL) {
         *reason = err == UV_ECONNREFUSED ? REASON_CONNECT_REFUSED : REASON_CONNECT_FAILED;
         return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pools of endpoints. The spec is what all workers share: frozen but for the endpoints' atomics. The
- * view is one worker's: its balancer, its conns and its idle lists.
+ * Pools of endpoints. The spec is what all workers share: frozen but for the endpoints' atomics.
+ * The view is one worker's: its balancer, its conns and its idle lists.
  *
  *   view -> lb, endpoint lists -> idle h1_client      a busy h1_client belongs to its stream's user
  *
