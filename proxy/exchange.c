@@ -272,12 +272,18 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
     return x;
 }
 
+/* A conn that was one too many is not any more once others have gone. */
+static bool over_limit(const struct worker *w, const struct http_peer *peer)
+{
+    return peer->over_limit && conn_budget_over(w->shared->budget);
+}
+
 static void on_request(void *ctx, struct stream *client, struct http_head *request,
                        const struct http_peer *peer, enum reason reason)
 {
     struct worker *w = ctx;
     struct exchange *x = exchange_new(w, client, request, peer);
-    if (reason == REASON_NONE && peer->over_limit)
+    if (reason == REASON_NONE && over_limit(w, peer))
         reason = REASON_CONNECTION_LIMIT;
     if (reason != REASON_NONE) {
         exchange_fail(x, reason);
@@ -428,7 +434,7 @@ static const struct stream_events upstream_events = {
 static bool on_keep_alive(void *ctx, const struct http_peer *peer)
 {
     const struct worker *w = ctx;
-    return !w->draining && !peer->over_limit;
+    return !w->draining && !over_limit(w, peer);
 }
 
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)

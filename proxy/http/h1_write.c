@@ -8,7 +8,8 @@
 
 static char *put(char *at, struct span s)
 {
-    memcpy(at, s.ptr, s.len);
+    if (s.len > 0) /* an absent part has no pointer */
+        memcpy(at, s.ptr, s.len);
     return at + s.len;
 }
 

@@ -55,6 +55,12 @@ int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_bu
 /* Stops and closes the socket; the struct may go when the loop has run once more. */
 void listener_close(struct listener *l);
 
+/* Are there more conns now than the budget allows? */
+static inline bool conn_budget_over(struct conn_budget *budget)
+{
+    return atomic_load_explicit(&budget->open, memory_order_relaxed) > budget->max;
+}
+
 /* A conn that was accepted is gone: accepting goes on if it was paused for want of room. */
 void listener_budget_freed(struct conn_budget *budget);
 
