@@ -178,8 +178,11 @@ def test_an_open_tunnel_lasts_until_shutdown(start_weir, new_upstream):
 
 def test_more_clients_than_the_limit_of_open_files_allows_are_shed(start_weir, auto):
     weir = start_weir(routes(auto().address), nofile=100)
-    with crowded(weir, weir.client()):
-        pass
+    with crowded(weir, weir.client()) as crowd:
+        for s in crowd:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        statuses = {s.recv(4096)[9:12] for s in crowd[:30]}
+        assert statuses == {b"200", b"503"}, "some fit, some do not"
     assert weir.metric("weir_errors_total", reason="connection_limit") > 0
 
 
@@ -203,7 +206,7 @@ def crowded(weir, held):
     used = cpu(weir)
     held.quiet_for(0.3)  # nothing happens, and it costs nothing
     assert cpu(weir) - used <= 0.15 * peers.SLOW
-    yield
+    yield crowd
     for s in crowd:
         s.close()
     wait_for(lambda: serves(weir), "a new client to be served")
