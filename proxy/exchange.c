@@ -158,6 +158,10 @@ static void attempt_next(struct exchange *x, enum reason last)
         exchange_fail(x, last);
         return;
     }
+    if (x->attempts > 0) {
+        x->retries++;
+        counter_inc(&pool_stats_of(x->pool)->retries);
+    }
     lb_tried_add(&x->tried, (uint32_t)endpoint);
     if (!attempt_begin(x, (uint32_t)endpoint, false, &reason))
         attempt_failed(x, reason, false, false);
@@ -193,8 +197,6 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
         attempt_failed(x, reason, false, false);
         return;
     }
-    x->retries++;
-    counter_inc(&pool_stats_of(x->pool)->retries);
     attempt_next(x, reason);
 }
 

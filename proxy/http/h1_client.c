@@ -13,6 +13,7 @@
 #include "proxy/http/h1_write.h"
 
 #define H1_CLIENT_MAGIC MAGIC('h', '1', 'c', 'l')
+#define INTERIMS_MAX    32 /* 1xx responses to one request; an upstream that goes on is broken */
 
 enum client_state {
     CLIENT_IDLE,  /* no stream; also before the first */
@@ -32,6 +33,7 @@ struct h1_client {
     bool chunked;     /* the request is */
     bool last;        /* the upstream will not take another request */
     bool until_close; /* the response ends with the conn */
+    uint8_t interims; /* 1xx responses to this request */
     uint32_t response_head_ms;
     uint32_t served; /* requests before this one */
     int64_t window;
@@ -166,6 +168,7 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
     CHECK(cl->state == CLIENT_IDLE && !conn_closed(&cl->conn) && !list_linked(&cl->link));
     h1_parser_reset(&cl->parser);
     client_set_state(cl, CLIENT_BUSY);
+    cl->interims = 0;
     cl->tx_done = cl->rx_head = cl->rx_done = cl->tunnel = cl->last = cl->until_close = false;
     cl->response_head_ms = response_head_ms;
     cl->window = (int64_t)cl->options->buffer;
@@ -293,6 +296,10 @@ static void client_deliver_head(struct h1_client *cl)
         if (head->keep_alive_s > 0)
             cl->owner->closes_after(cl->ctx, (uint64_t)head->keep_alive_s * 1000);
         conn_expect(&cl->conn, cl->tunnel ? NEVER : cl->options->response_idle_ms);
+    } else if (++cl->interims > INTERIMS_MAX) {
+        reactor_free(cl->conn.reactor, SLAB_HEAD, head);
+        client_abort(cl, REASON_BAD_RESPONSE);
+        return;
     } else {
         bool to_head = cl->parser.to_head, to_upgrade = cl->parser.to_upgrade;
         h1_parser_reset(&cl->parser);
