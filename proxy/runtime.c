@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "proxy/base/check.h"
 #include "proxy/base/json.h"
 #include "proxy/base/log.h"
