@@ -257,6 +257,7 @@ static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err)
     case HPE_STRICT: /* an LF missing after the empty line, or a chunk's data */
         return in_chunks ? REASON_BAD_CHUNK : REASON_BAD_LINE_ENDING;
     case HPE_INVALID_METHOD:
+    case HPE_INVALID_CONSTANT: /* a method of RTSP or ICE: the version was found to be HTTP's */
         return REASON_UNKNOWN_METHOD;
     case HPE_INVALID_URL:
         return REASON_BAD_TARGET;
