@@ -196,6 +196,8 @@ static enum reason check_codings(const struct http_head *head)
             continue;
         struct span list = field_value(&head->fields[i]), coding;
         while (span_next_element(&list, &coding)) {
+            if (coding.len == 0)
+                return REASON_BAD_TRANSFER_ENCODING;
             last_chunked = span_eq_nocase(coding, SPAN_LIT("chunked"));
             if (last_chunked)
                 chunked++;
