@@ -246,11 +246,13 @@ void h1_parser_moved(struct h1_parser *p, ptrdiff_t delta)
 /* ---- parsing ---- */
 
 /* What llhttp's error means for the sender, given where it was. */
-static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err)
+static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err, const char *data)
 {
-    /* llhttp stands just behind a line feed that no CR went before */
+    /* llhttp stands just behind a line feed that no CR went before. What lies before data may not
+     * be there any more, so its last byte is remembered. */
     const char *at = p->ll.error_pos;
-    bool at_lf = at != NULL && at - p->block->data >= 2 && at[-1] == '\n' && at[-2] != '\r';
+    bool at_lf =
+        at != NULL && at > data && at[-1] == '\n' && (at - data > 1 ? at[-2] : p->last) != '\r';
     /* F_TRAILING: llhttp is past the last chunk, where fields and empty lines count again. */
     bool in_chunks = p->head_done && !(p->ll.flags & F_TRAILING);
     if (p->response)
@@ -360,9 +362,11 @@ static size_t execute(struct h1_parser *p, const char *data, size_t len)
     llhttp_errno_t err = llhttp_execute(&p->ll, data, len);
     size_t used = err == HPE_OK ? len : (size_t)(llhttp_get_error_pos(&p->ll) - data);
     if (err != HPE_OK && err != HPE_PAUSED && err != HPE_PAUSED_UPGRADE && p->error == REASON_NONE)
-        fail(p, error_of(p, err));
+        fail(p, error_of(p, err, data));
     if (p->error == REASON_NONE)
         check_size(p, data + used);
+    if (used > 0)
+        p->last = data[used - 1];
     return used;
 }
 
