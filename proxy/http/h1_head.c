@@ -81,6 +81,17 @@ enum reason h1_check_request_line(struct span line, bool complete, size_t target
     return check_version(version, head);
 }
 
+/* HTAB, SP, VCHAR and obs-text (RFC 9112 section 4); llhttp lets every byte but CR and LF pass. */
+static bool phrase_valid(struct span phrase)
+{
+    for (size_t i = 0; i < phrase.len; i++) {
+        unsigned char c = (unsigned char)phrase.ptr[i];
+        if ((c < ' ' && c != '\t') || c == 0x7f)
+            return false;
+    }
+    return true;
+}
+
 enum reason h1_check_status_line(struct span line, struct http_head *head)
 {
     if (line.len < 12 || memcmp(line.ptr, "HTTP/1.", 7) != 0 || line.ptr[8] != ' ' ||
@@ -94,7 +105,8 @@ enum reason h1_check_status_line(struct span line, struct http_head *head)
     head->minor = (uint8_t)(line.ptr[7] - '0');
     head->status = (uint16_t)((d[0] - '0') * 100 + (d[1] - '0') * 10 + (d[2] - '0'));
     head->phrase = line.len > 13 ? span_of(line.ptr + 13, line.len - 13) : span_of("", 0);
-    return head->status >= 100 && head->status <= 599 ? REASON_NONE : REASON_BAD_RESPONSE;
+    bool ok = head->status >= 100 && head->status <= 599 && phrase_valid(head->phrase);
+    return ok ? REASON_NONE : REASON_BAD_RESPONSE;
 }
 
 /* ---- fields ---- */
@@ -196,6 +208,8 @@ static enum reason check_codings(const struct http_head *head)
             continue;
         struct span list = field_value(&head->fields[i]), coding;
         while (span_next_element(&list, &coding)) {
+            if (coding.len == 0)
+                return REASON_BAD_TRANSFER_ENCODING;
             last_chunked = span_eq_nocase(coding, SPAN_LIT("chunked"));
             if (last_chunked)
                 chunked++;

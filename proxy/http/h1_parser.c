@@ -108,16 +108,17 @@ static enum reason check_status(struct h1_parser *p)
     return h1_check_status_line(span_of(p->start, (size_t)(end - p->start)), p->head);
 }
 
-/* Bytes of the complete head: its last line, the CRLF after it and the empty line. */
-static size_t head_size(const struct h1_parser *p)
+/* Bytes of the complete head or trailer section: up to and with the empty line, which comes soon
+ * after the last value. llhttp places an empty value behind the CRLF, hence the two bytes back. */
+static size_t section_size(const struct h1_parser *p, const struct http_head *head)
 {
-    const struct http_head *head = p->head;
     const char *last = p->start;
     if (head->n_fields > 0) {
         const struct http_field *f = &head->fields[head->n_fields - 1];
-        last = f->value != NULL ? f->value + f->value_len : f->name + f->name_len;
+        last = f->value != NULL ? f->value + f->value_len - 2 : f->name + f->name_len;
     }
-    return (size_t)(last - p->start) + 4;
+    const char *end = memmem(last, (size_t)(p->end - last), "\r\n\r\n", 4);
+    return (size_t)((end != NULL ? end + 4 : p->end) - p->start);
 }
 
 static int on_head(llhttp_t *ll)
@@ -125,7 +126,7 @@ static int on_head(llhttp_t *ll)
     struct h1_parser *p = ll->data;
     struct http_head *head = p->head;
     enum reason bad = p->response ? check_status(p) : REASON_NONE;
-    if (head_size(p) > p->limits->header_bytes)
+    if (section_size(p, head) > p->limits->header_bytes)
         bad = p->response ? REASON_RESPONSE_HEAD_TOO_LARGE : REASON_HEAD_TOO_LARGE;
     finish_fields(head);
     if (bad == REASON_NONE)
@@ -180,8 +181,11 @@ static int on_done(llhttp_t *ll)
     struct h1_parser *p = ll->data;
     if (p->raw)
         return 0;
-    if (p->trailers != NULL)
+    if (p->trailers != NULL) {
+        if (section_size(p, p->trailers) > p->limits->header_bytes)
+            return fail(p, p->response ? REASON_RESPONSE_HEAD_TOO_LARGE : REASON_HEAD_TOO_LARGE);
         finish_fields(p->trailers);
+    }
     p->start = NULL;
     p->done = true;
     return HPE_PAUSED;
@@ -242,11 +246,13 @@ void h1_parser_moved(struct h1_parser *p, ptrdiff_t delta)
 /* ---- parsing ---- */
 
 /* What llhttp's error means for the sender, given where it was. */
-static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err)
+static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err, const char *data)
 {
-    /* llhttp stands just behind a line feed that no CR went before */
+    /* llhttp stands just behind a line feed that no CR went before. What lies before data may not
+     * be there any more, so its last byte is remembered. */
     const char *at = p->ll.error_pos;
-    bool at_lf = at != NULL && at - p->block->data >= 2 && at[-1] == '\n' && at[-2] != '\r';
+    bool at_lf =
+        at != NULL && at > data && at[-1] == '\n' && (at - data > 1 ? at[-2] : p->last) != '\r';
     /* F_TRAILING: llhttp is past the last chunk, where fields and empty lines count again. */
     bool in_chunks = p->head_done && !(p->ll.flags & F_TRAILING);
     if (p->response)
@@ -257,6 +263,7 @@ static enum reason error_of(const struct h1_parser *p, llhttp_errno_t err)
     case HPE_STRICT: /* an LF missing after the empty line, or a chunk's data */
         return in_chunks ? REASON_BAD_CHUNK : REASON_BAD_LINE_ENDING;
     case HPE_INVALID_METHOD:
+    case HPE_INVALID_CONSTANT: /* a method of RTSP or ICE: the version was found to be HTTP's */
         return REASON_UNKNOWN_METHOD;
     case HPE_INVALID_URL:
         return REASON_BAD_TARGET;
@@ -355,9 +362,11 @@ static size_t execute(struct h1_parser *p, const char *data, size_t len)
     llhttp_errno_t err = llhttp_execute(&p->ll, data, len);
     size_t used = err == HPE_OK ? len : (size_t)(llhttp_get_error_pos(&p->ll) - data);
     if (err != HPE_OK && err != HPE_PAUSED && err != HPE_PAUSED_UPGRADE && p->error == REASON_NONE)
-        fail(p, error_of(p, err));
+        fail(p, error_of(p, err, data));
     if (p->error == REASON_NONE)
         check_size(p, data + used);
+    if (used > 0)
+        p->last = data[used - 1];
     return used;
 }
 

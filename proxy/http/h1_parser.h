@@ -42,6 +42,7 @@ struct h1_parser {
     bool to_upgrade; /* set by the caller: this response answers an Upgrade */
     bool line_done;  /* requests: the first line is whole and checked */
     bool in_value;
+    char last;      /* byte that was parsed */
     bool head_done; /* head is complete and checked */
     bool done;      /* the message is complete (BODY_CLOSE and BODY_TUNNEL never are) */
     bool began;     /* a byte of the message was seen */
