@@ -35,20 +35,22 @@ complain() { echo "run: $*" >&2; }
 
 running() { kill -0 "$1" 2>/dev/null; }
 
-# Ends one program: asked first, then made to.
+# stop SIGNAL PID: ends one program: asked first, then made to.
 stop() {
-    local pid=$1 tries=$((stop_limit * 20))
+    local pid=$2 tries=$((stop_limit * 20))
     running "$pid" || return 0
-    kill -TERM "$pid" 2>/dev/null
+    kill -"$1" "$pid" 2>/dev/null
     while running "$pid" && [ $((tries -= 1)) -gt 0 ]; do nap 0.05; done
     if running "$pid"; then kill -KILL "$pid" 2>/dev/null; fi
 }
 
-# weir first, so that it drains while its backends still answer.
+# weir first, so that it drains while its backends still answer; by SIGINT, since after SIGTERM it
+# serves on for seconds, until whoever asks /readyz has seen that it is going, and nobody does here.
 stop_all() {
     local name
-    for name in weir hello-1 world-1 hello-2 world-2; do
-        [ -z "${pid_of[$name]-}" ] || stop "${pid_of[$name]}"
+    [ -z "${pid_of[weir]-}" ] || stop INT "${pid_of[weir]}"
+    for name in hello-1 world-1 hello-2 world-2; do
+        [ -z "${pid_of[$name]-}" ] || stop TERM "${pid_of[$name]}"
     done
     rm -rf "$scratch"
 }
@@ -186,9 +188,9 @@ main() {
 
     cat <<TRY
 run: weir listens on $address. Try:
-       curl http://localhost:${address##*:}/         over all four
-       curl http://localhost:${address##*:}/hello    the two hellos, in turn
-       curl http://localhost:${address##*:}/world    the two worlds, the less busy one
+       curl http://localhost:${address##*:}/         any of the four
+       curl http://localhost:${address##*:}/hello    one of the two hellos
+       curl http://localhost:${address##*:}/world    the less busy one of the two worlds
        kill ${pid_of[hello-1]}    one hello less: no request is lost
      Ctrl-C ends it all.
 TRY

@@ -172,6 +172,7 @@ def test_run_serves_over_all_backends_and_leaves_no_process(start_run, sent):
     os.killpg(run.process.pid, sent)
     run.wait()
     assert run.programs() == {}
+    assert "SIGINT: draining" in run.text()     # which weir does not linger over
     assert len(started) == 5 and not any(Path(f"/proc/{pid}").exists() for pid in started)
     assert "run: ending" in run.text()
 
