@@ -168,6 +168,11 @@ def test_run_serves_over_all_backends_and_leaves_no_process(start_run, sent):
     assert answers["/world"] == {"Hello, World! (world-1)", "Hello, World! (world-2)"}
     assert {curl(base + "/")[:13] for _ in range(4)} == {"Hello, World!"}
 
+    # README's first screen: one curl is one connection, and so one worker's turns.
+    for _ in range(4):
+        in_turn = curl(base + "/hello", base + "/hello").splitlines()
+        assert sorted(in_turn) == ["Hello, World! (hello-1)", "Hello, World! (hello-2)"]
+
     started = run.programs()
     os.killpg(run.process.pid, sent)
     run.wait()
