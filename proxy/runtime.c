@@ -47,7 +47,8 @@ static uint32_t optional_ms(uint64_t ms)
 }
 
 /* Names are resolved once, here. Of several addresses the first IPv4 one is taken, else the first:
- * "localhost" is ::1 first nearly everywhere, and what listens there is on 127.0.0.1 nearly always. */
+ * "localhost" is ::1 first nearly everywhere, and what listens there is on 127.0.0.1 nearly always.
+ */
 static bool resolve(struct runtime *rt, const struct config_addr *from, struct net_addr *to)
 {
     if (from->kind == CONFIG_ADDR_UNIX)

@@ -13,11 +13,12 @@
 #include "proxy/http/h1_write.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
-#define PIPELINE_BYTES                                                                        \
-    16384                 /* unparsed bytes behind a request in progress; then reading pauses \
-                           */
-#define LINGER_MS    2000 /* how long a closing conn still reads, so that no RST eats our answer */
-#define LINGER_BYTES (256 * 1024)
+#define PIPELINE_BYTES                                                                            \
+    16384                     /* unparsed bytes behind a request in progress; then reading pauses \
+                               */
+#define LINGER_MS        2000 /* how long a closing conn still reads, so that no RST eats our answer */
+#define LINGER_BYTES     (256 * 1024)
+#define FIRST_REQUEST_MS 1000 /* that a conn without a request has once the worker is closing */
 
 enum server_state {
     SERVER_OPEN,   /* a request is awaited, read or answered */
@@ -180,6 +181,19 @@ static void server_free(struct conn *c)
     reactor_free(c->reactor, SLAB_H1_SERVER, srv);
 }
 
+/* While an answer is on its way only the write stall may end it: the clocks of what comes after it
+ * begin when it has left. */
+static void server_arm(struct h1_server *srv)
+{
+    struct conn *c = &srv->conn;
+    if (c->queued != c->left || conn_closed(c))
+        conn_expect(c, NEVER);
+    else if (srv->state == SERVER_LINGER)
+        conn_expect(c, LINGER_MS);
+    else if (srv->state == SERVER_OPEN && srv->stream == NULL && !parser_began(srv))
+        conn_expect(c, srv->served ? srv->options->idle_ms : srv->options->head_ms);
+}
+
 /* Everything queued goes out first. reset: the client is to see that something is missing. */
 static void server_close_flushed(struct h1_server *srv, enum reason reason, bool reset)
 {
@@ -201,7 +215,8 @@ static void server_linger(struct h1_server *srv, enum reason reason)
     conn_resume(&srv->conn, PAUSE_CREDIT);
     conn_resume(&srv->conn, PAUSE_FULL);
     srv->conn.read_cap = 0;
-    conn_expect(&srv->conn, LINGER_MS);
+    server_arm(srv);
+    conn_wake(&srv->conn);
 }
 
 /* ---- streams ---- */
@@ -242,7 +257,12 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     if (head->status < 200 && head->status != 101) {
         if (s->head->minor == 0) /* HTTP/1.0 knows no interim responses */
             return;
-        s->expects &= head->status != 100;
+        if (head->status == 100 && s->expects) {
+            s->expects = false;
+            conn_expect(&srv->conn, srv->options->body_ms);
+        } else if (conn_unsent(&srv->conn) > srv->options->buffer) {
+            return; /* a hint that the client has no time for is none */
+        }
         h1_write_response(&srv->conn, head, &framing);
         return;
     }
@@ -302,7 +322,7 @@ static void op_credit(struct stream *base, size_t n)
     if (!was_out || s->window <= 0)
         return;
     conn_resume(c, PAUSE_CREDIT);
-    if (s->tx != TX_TUNNEL && !s->rx_done)
+    if (!s->srv->parser->raw && !s->rx_done)
         conn_expect(c, s->srv->options->body_ms);
     conn_wake(c);
 }
@@ -325,7 +345,7 @@ static void server_next(struct h1_server *srv, bool keep)
     }
     server_set_state(srv, SERVER_OPEN);
     conn_release_input(c);
-    conn_expect(c, srv->options->idle_ms);
+    server_arm(srv);
     if (conn_input(c).len > 0 || c->flags & CONN_EOF)
         conn_wake(c);
 }
@@ -433,7 +453,8 @@ static void server_deliver(struct h1_server *srv)
     if (srv->stream == NULL && p->head_done && srv->state == SERVER_OPEN &&
         p->error == REASON_NONE) {
         struct h1_stream *s = stream_open(srv);
-        conn_expect(&srv->conn, p->done ? NEVER : srv->options->body_ms);
+        /* A client that waits for a 100 is not slow: the upstream is. */
+        conn_expect(&srv->conn, p->done || s->expects ? NEVER : srv->options->body_ms);
         srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->peer,
                                        REASON_NONE);
     }
@@ -491,8 +512,7 @@ static void server_check_drain(struct h1_server *srv)
 static void server_check_pipeline(struct h1_server *srv)
 {
     struct conn *c = &srv->conn;
-    bool waiting = srv->stream != NULL && (parser_done(srv) || srv->stream->rx_dead);
-    if (waiting && conn_input(c).len >= PIPELINE_BYTES)
+    if (!server_may_parse(srv) && conn_input(c).len >= PIPELINE_BYTES)
         conn_pause(c, PAUSE_FULL);
     else
         conn_resume(c, PAUSE_FULL);
@@ -515,7 +535,9 @@ static void server_end_of_input(struct h1_server *srv)
 static void server_late(struct h1_server *srv)
 {
     srv->conn.flags &= (uint16_t)~CONN_READ_LATE;
-    if (srv->state != SERVER_OPEN)
+    if (srv->state == SERVER_DRAIN)
+        server_linger(srv, REASON_DONE);
+    else if (srv->state != SERVER_OPEN)
         conn_close(&srv->conn, (enum reason)srv->reason, false);
     else if (srv->stream != NULL)
         server_refuse(srv, REASON_BODY_TIMEOUT);
@@ -532,8 +554,12 @@ static void server_discard(struct h1_server *srv)
     srv->discarded += (uint32_t)n;
     if (n > 0)
         conn_consume(c, n, NULL);
-    if (c->flags & CONN_EOF || srv->discarded > LINGER_BYTES)
+    if (!(c->flags & CONN_EOF) && srv->discarded <= LINGER_BYTES)
+        return;
+    if (c->queued == c->left)
         conn_close(c, (enum reason)srv->reason, false);
+    else
+        conn_pause(c, PAUSE_FULL); /* the answer first */
 }
 
 static void server_process(struct conn *c)
@@ -581,8 +607,10 @@ static void server_flushed(struct conn *c, size_t n)
     (void)n;
     struct h1_server *srv = server_of(c);
     struct h1_stream *s = srv->stream;
-    if (srv->state == SERVER_FLUSH || s == NULL) {
-        if (srv->state == SERVER_FLUSH || conn_input(c).len > 0)
+    if (s == NULL) {
+        if (c->queued == c->left)
+            server_arm(srv);
+        if (srv->state != SERVER_OPEN || conn_input(c).len > 0)
             conn_wake(c);
         return;
     }
@@ -607,9 +635,13 @@ static const struct conn_ops server_conn_ops = {
 
 void h1_server_close_idle(struct h1_server *srv)
 {
-    if (srv->stream == NULL && !parser_began(srv) && srv->state == SERVER_OPEN &&
-        conn_input(&srv->conn).len == 0)
+    if (srv->stream != NULL || parser_began(srv) || srv->state != SERVER_OPEN ||
+        conn_input(&srv->conn).len > 0)
+        return;
+    if (srv->served)
         server_close_flushed(srv, REASON_DRAINING, false);
+    else /* accepted, and its request may be on the way */
+        conn_expect(&srv->conn, FIRST_REQUEST_MS);
 }
 
 void h1_server_abort(struct h1_server *srv, enum reason reason)

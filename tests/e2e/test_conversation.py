@@ -4,6 +4,7 @@ aborts."""
 import pytest
 
 import wire
+from harness import assert_authored
 
 
 def post(length=None, fields="", path="/"):
@@ -268,4 +269,4 @@ def test_an_upstream_that_never_stops_saying_1xx_is_a_bad_response(weir, upstrea
         u.request()
         u.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 33)
         u.expect_ended()
-        c.expect_ended()
+        assert_authored(c.response(), 502, "bad_response")

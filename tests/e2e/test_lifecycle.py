@@ -236,6 +236,6 @@ def test_no_descriptor_for_the_upstream_is_an_authored_error_not_a_crash(start_w
         used = {int(fd) for fd in os.listdir(f"/proc/{weir.pid}/fd")}
         lowest_free = next(n for n in range(1000) if n not in used)
         resource.prlimit(weir.pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
-        assert_authored(c.get("/app"), 502, "connect_failed")
+        assert_authored(c.get("/app"), 503, "no_descriptors")
         resource.prlimit(weir.pid, resource.RLIMIT_NOFILE, before)
         assert c.get("/app").status == 200
