@@ -12,8 +12,9 @@
 #include "proxy/http/h1_write.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
-#define PIPELINE_BYTES  16384 /* unparsed bytes behind a request in progress; then reading pauses \
-                               */
+#define PIPELINE_BYTES                                                                        \
+    16384                 /* unparsed bytes behind a request in progress; then reading pauses \
+                           */
 #define LINGER_MS    2000 /* how long a closing conn still reads, so that no RST eats our answer */
 #define LINGER_BYTES (256 * 1024)
 
@@ -472,7 +473,8 @@ static void server_check_drain(struct h1_server *srv)
 static void server_check_pipeline(struct h1_server *srv)
 {
     struct conn *c = &srv->conn;
-    bool waiting = srv->stream != NULL && (parser_done(srv) || srv->stream->rx_dead);
+    bool waiting = srv->stream != NULL ? parser_done(srv) || srv->stream->rx_dead
+                                       : conn_unsent(c) > srv->options->buffer;
     if (waiting && conn_input(c).len >= PIPELINE_BYTES)
         conn_pause(c, PAUSE_FULL);
     else
