@@ -172,8 +172,9 @@ static void server_close_flushed(struct h1_server *srv, enum reason reason, bool
     conn_wake(&srv->conn);
 }
 
-/* Sends our end, then reads on for a while: closing a socket with unread bytes in it sends an RST,
- * which can take our answer away from the client (RFC 9112 section 9.6). */
+/* Sends our end, then reads on for a while from when all is written: closing a socket with unread
+ * bytes in it sends an RST, which can take our answer away from the client (RFC 9112 section 9.6).
+ */
 static void server_linger(struct h1_server *srv, enum reason reason)
 {
     srv->state = SERVER_LINGER;
@@ -183,7 +184,7 @@ static void server_linger(struct h1_server *srv, enum reason reason)
     conn_resume(&srv->conn, PAUSE_CREDIT);
     conn_resume(&srv->conn, PAUSE_FULL);
     srv->conn.read_cap = 0;
-    conn_expect(&srv->conn, LINGER_MS);
+    conn_expect(&srv->conn, srv->conn.queued == srv->conn.left ? LINGER_MS : NEVER);
 }
 
 /* ---- streams ---- */
@@ -515,7 +516,7 @@ static void server_discard(struct h1_server *srv)
     srv->discarded += (uint32_t)n;
     if (n > 0)
         conn_consume(c, n, NULL);
-    if (c->flags & CONN_EOF || srv->discarded > LINGER_BYTES)
+    if (c->queued == c->left && (c->flags & CONN_EOF || srv->discarded > LINGER_BYTES))
         conn_close(c, (enum reason)srv->reason, false);
 }
 
@@ -564,6 +565,11 @@ static void server_flushed(struct conn *c, size_t n)
     (void)n;
     struct h1_server *srv = server_of(c);
     struct h1_stream *s = srv->stream;
+    if (srv->state == SERVER_LINGER && c->queued == c->left) {
+        conn_expect(c, LINGER_MS);
+        conn_wake(c);
+        return;
+    }
     if (srv->state == SERVER_FLUSH || s == NULL) {
         if (srv->state == SERVER_FLUSH || conn_input(c).len > 0)
             conn_wake(c);
