@@ -499,7 +499,9 @@ static void server_end_of_input(struct h1_server *srv)
 static void server_late(struct h1_server *srv)
 {
     srv->conn.flags &= (uint16_t)~CONN_READ_LATE;
-    if (srv->state != SERVER_OPEN)
+    if (srv->state == SERVER_DRAIN)
+        server_linger(srv, REASON_BODY_TIMEOUT);
+    else if (srv->state != SERVER_OPEN)
         conn_close(&srv->conn, (enum reason)srv->reason, false);
     else if (srv->stream != NULL)
         server_refuse(srv, REASON_BODY_TIMEOUT);
