@@ -300,15 +300,6 @@ static void conn_broken(struct conn *c, int error)
     conn_wake(c);
 }
 
-size_t conn_drained(const struct conn *c, size_t *body)
-{
-    size_t unsent = conn_unsent(c);
-    size_t before = *body;
-    if (before > unsent)
-        *body = unsent;
-    return before - *body;
-}
-
 /* A peer that takes nothing for write_stall_ms is as good as gone. */
 static void conn_stall_clock(struct conn *c, bool progress)
 {
