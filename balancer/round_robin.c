@@ -289,6 +289,7 @@ static void skip_phase(struct rr *rr)
     uint64_t unit = 0;
     for (uint32_t k = 0; k < rr->n_groups; k++)
         unit = gcd(unit, rr->groups[k].weight);
+    CHECK(unit > 0); /* there is a group, and its weight is not 0 */
     struct lb_rng rng;
     lb_rng_seed(&rng, rr->phase);
     uint64_t skip = lb_rng_below(&rng, min_u64((uint64_t)rr->total / unit, PHASE_MAX));

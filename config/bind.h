@@ -42,7 +42,7 @@ void bind_document(struct bind *b, const struct tree_node *root);
 void bind_check(struct bind *b);
 
 /* The hook of a route's table: gives it its name if the file did not. */
-void bind_check_route(struct bind *b, const struct tree_node *node, void *route);
+void bind_check_route(struct bind *b, const struct tree_node *node, void *obj);
 
 /* Reports at pos, about the value that b->path leads to. */
 void bind_error(struct bind *b, struct config_pos pos, const char *fmt, ...)

@@ -208,11 +208,12 @@ int control_run(const struct control_options *options)
     int err = control_init(&c, options);
     if (err == 0)
         err = workers_start(&c);
-    if (err != 0) { /* nothing serves yet, and the process is about to end: no unwinding */
+    if (err != 0) { /* some workers may run already, on what the caller would free */
         log_error("cannot start: %s", uv_strerror(err));
-        return 1;
+        _exit(1);
     }
-    if (!options->serving(options->ctx))
+    bool serving = options->serving(options->ctx);
+    if (!serving)
         control_abort(&c);
     reactor_run(&c.reactor);
     for (unsigned i = 0; i < options->n_workers; i++) {
@@ -222,5 +223,5 @@ int control_run(const struct control_options *options)
     admin_free(c.admin);
     reactor_fini(&c.reactor);
     free(c.workers);
-    return 0;
+    return serving ? 0 : 1;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/exchange_log.h"
 #include "proxy/reply.h"
 #include "proxy/retry.h"
@@ -139,6 +140,9 @@ static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enu
     x->attempts++;
     x->endpoint = endpoint;
     x->upstream = pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
+    if (x->upstream == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
+        x->upstream =
+            pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
     if (x->upstream == NULL)
         return false;
     lb_started(pool_lb(x->pool), &x->lease, endpoint, x->attempt_us);
@@ -157,6 +161,10 @@ static void attempt_next(struct exchange *x, enum reason last)
         exchange_fail(x, last);
         return;
     }
+    if (x->attempts > 0) {
+        x->retries++;
+        counter_inc(&pool_stats_of(x->pool)->retries);
+    }
     lb_tried_add(&x->tried, (uint32_t)endpoint);
     if (!attempt_begin(x, (uint32_t)endpoint, false, &reason))
         attempt_failed(x, reason, false, false);
@@ -168,7 +176,7 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
     struct retry_facts facts = {
         .reason = reason,
         .idempotent = x->request->idempotent,
-        .committed = x->committed,
+        .committed = x->committed || x->interim,
         .replayable = x->replayable,
         .reused = reused,
         .answered = answered,
@@ -176,6 +184,9 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
     };
     enum retry_verdict verdict = retry_verdict(&facts);
     exchange_trail(x, reason);
+    log_debug("request %.*s: attempt %u at %s failed: %s; %s", (int)x->id.len, x->id.ptr,
+              x->attempts, pool_spec_of(x->pool)->endpoints[x->endpoint].text,
+              reason_row(reason)->name, retry_verdict_name(verdict));
     counter_inc(&x->worker->stats.attempts[reason]);
     if (verdict == RETRY_NO) {
         exchange_fail(x, reason);
@@ -189,8 +200,6 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
         attempt_failed(x, reason, false, false);
         return;
     }
-    x->retries++;
-    counter_inc(&pool_stats_of(x->pool)->retries);
     attempt_next(x, reason);
 }
 
@@ -370,11 +379,19 @@ void exchange_touch(struct exchange *x)
 static void on_upstream_head(struct stream *s, struct http_head *head)
 {
     struct exchange *x = exchange_of(s);
-    x->committed = true;
+    bool final = head->status >= 200 || head->status == 101;
+    if (head->body == BODY_TUNNEL && !x->request_done) { /* upgraded in the middle of a request */
+        attempt_failed(x, REASON_BAD_RESPONSE, s->reused, s->answered);
+        return;
+    }
+    if (final)
+        x->committed = true;
+    else
+        x->interim = true;
     replay_drop(x);
-    if (head->status >= 200 || head->status == 101) {
+    if (final) {
         x->first_byte_us = reactor_us();
-        x->connected_us = h1_client_connected_at(s);
+        x->connected_us = s->connected_us;
         x->reused = s->reused;
         x->status = head->status;
     }

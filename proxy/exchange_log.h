@@ -11,7 +11,8 @@ struct exchange {
     uint32_t magic;
     uint16_t status;   /* that the client saw, or 499 */
     bool replayable;   /* replay holds the body from its first byte */
-    bool committed;    /* the client has seen, or will see, a byte of a response */
+    bool committed;    /* the client has seen, or will see, a byte of the final response */
+    bool interim;      /* ... or of a 1xx: no other attempt, but an answer of ours may follow */
     bool request_done; /* the request came whole; in a tunnel: the client has ended its direction */
     bool response_done;
     bool tunnel;

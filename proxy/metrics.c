@@ -166,8 +166,14 @@ static void errors(struct text *t, const struct admin_view *v)
 {
     head(t, "weir_errors_total", "counter", "Exchanges and connections that ended for a reason.");
     for (int i = REASON_NONE + 1; i < REASON_DONE; i++)
-        line(t, "weir_errors_total{reason=\"%s\"} %" PRIu64 "\n", reason_row((enum reason)i)->name,
-             SUM(v, reasons[i]));
+        if (reason_row((enum reason)i)->side != SIDE_NONE)
+            line(t, "weir_errors_total{reason=\"%s\"} %" PRIu64 "\n",
+                 reason_row((enum reason)i)->name, SUM(v, reasons[i]));
+    head(t, "weir_upstream_idle_ended_total", "counter", "Idle upstream connections that ended.");
+    for (int i = REASON_NONE + 1; i < REASON_DONE; i++)
+        if (reason_row((enum reason)i)->side == SIDE_NONE)
+            line(t, "weir_upstream_idle_ended_total{reason=\"%s\"} %" PRIu64 "\n",
+                 reason_row((enum reason)i)->name, SUM(v, reasons[i]));
     head(t, "weir_attempts_failed_total", "counter",
          "Attempts at an endpoint that failed, retried or not.");
     for (int i = REASON_NONE + 1; i < REASON_DONE; i++)

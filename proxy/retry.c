@@ -14,3 +14,10 @@ enum retry_verdict retry_verdict(const struct retry_facts *f)
         return RETRY_SAME;
     return f->attempts_left > 0 ? RETRY_OTHER : RETRY_NO;
 }
+
+const char *retry_verdict_name(enum retry_verdict verdict)
+{
+    static const char *const names[] = {"no retry", "again on a fresh connection",
+                                        "again at another endpoint"};
+    return names[verdict];
+}

@@ -25,6 +25,9 @@ struct retry_facts {
     unsigned attempts_left;
 };
 
+/* "no retry", "again on a fresh connection", "again at another endpoint" */
+const char *retry_verdict_name(enum retry_verdict verdict);
+
 enum retry_verdict retry_verdict(const struct retry_facts *facts);
 
 #endif

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "proxy/base/check.h"
 #include "proxy/base/json.h"
 #include "proxy/base/log.h"
@@ -45,7 +46,9 @@ static uint32_t optional_ms(uint64_t ms)
     return ms == CONFIG_NONE ? 0 : clamp_ms(ms);
 }
 
-/* Names are resolved once, here; what getaddrinfo puts first is taken (RFC 6724). */
+/* Names are resolved once, here. Of several addresses the first IPv4 one is taken, else the first:
+ * "localhost" is ::1 first nearly everywhere, and what listens there is on 127.0.0.1 nearly always.
+ */
 static bool resolve(struct runtime *rt, const struct config_addr *from, struct net_addr *to)
 {
     if (from->kind == CONFIG_ADDR_UNIX)
@@ -64,7 +67,12 @@ static bool resolve(struct runtime *rt, const struct config_addr *from, struct n
             from->host, gai_strerror(err));
         return false;
     }
-    net_addr_from(to, list->ai_addr, list->ai_addrlen);
+    const struct addrinfo *best = list;
+    while (best != NULL && best->ai_family != AF_INET)
+        best = best->ai_next;
+    if (best == NULL)
+        best = list;
+    net_addr_from(to, best->ai_addr, best->ai_addrlen);
     freeaddrinfo(list);
     return true;
 }

@@ -3,7 +3,8 @@
 #ifndef WEIR_RUNTIME_H
 #define WEIR_RUNTIME_H
 
-#include "config/config.h"
+struct config;
+struct config_errors;
 
 /* Runs until told to stop by a signal (see control.h). ready_file: NULL, or where to write which
  * addresses are bound once all workers listen. Problems are added to errs, with their position in

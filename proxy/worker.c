@@ -76,6 +76,14 @@ void worker_conn_closed(struct worker *w)
     worker_check_done(w);
 }
 
+bool worker_shed_idle(struct worker *w)
+{
+    for (size_t i = 0; i < w->snapshot->n_pools; i++)
+        if (pool_shed_idle(w->pools[i]))
+            return true;
+    return false;
+}
+
 static void worker_close(struct worker *w)
 {
     w->draining = w->closing = true;
@@ -152,6 +160,8 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
     w->server.service = &exchange_service;
     w->server.ctx = w;
     stats_init(w);
+    for (size_t i = 0; i < w->snapshot->n_pools; i++)
+        w->stats.pools[i].reasons = w->stats.reasons;
     uint64_t seed = w->ids.state[0];
     lb_rng_seed(&w->rng, seed);
     for (size_t i = 0; i < w->snapshot->n_pools; i++)

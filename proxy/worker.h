@@ -80,6 +80,9 @@ void worker_fini(struct worker *w);
 /* A client conn of the worker is gone. Worker's thread. */
 void worker_conn_closed(struct worker *w);
 
+/* Gives the descriptor of one idle upstream conn back. False: there is none. Worker's thread. */
+bool worker_shed_idle(struct worker *w);
+
 /* From any thread. */
 void worker_order(struct worker *w, enum worker_order order);
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # `make run`: two hellos, two worlds and a weir in front of them, until Ctrl-C.
 #
-# Owns every process that it starts: whichever way it ends, none is left.
+# Owns every process that it starts: whichever way it ends, none is left. A backend that ends is
+# only named, since to see weir go on without it is one of the things to try.
 #   BIN             where the programs are (build)
 #   WEIR_RUN_CONFIG the configuration (config/weir.yaml)
 #   WEIR_RUN_PORTS  six other ports for weir, hello, world, hello, world, and weir's admin listener,
@@ -34,21 +35,22 @@ complain() { echo "run: $*" >&2; }
 
 running() { kill -0 "$1" 2>/dev/null; }
 
-# Ends one program: asked first, then made to.
+# stop SIGNAL PID: ends one program: asked first, then made to.
 stop() {
-    local pid=$1 tries=$((stop_limit * 20))
+    local pid=$2 tries=$((stop_limit * 20))
     running "$pid" || return 0
-    kill -TERM "$pid" 2>/dev/null
+    kill -"$1" "$pid" 2>/dev/null
     while running "$pid" && [ $((tries -= 1)) -gt 0 ]; do nap 0.05; done
-    kill -KILL "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
+    if running "$pid"; then kill -KILL "$pid" 2>/dev/null; fi
 }
 
-# weir first, so that it drains while its backends still answer.
+# weir first, so that it drains while its backends still answer; by SIGINT, since after SIGTERM it
+# serves on for seconds, until whoever asks /readyz has seen that it is going, and nobody does here.
 stop_all() {
     local name
-    for name in weir hello-1 world-1 hello-2 world-2; do
-        [ -z "${pid_of[$name]-}" ] || stop "${pid_of[$name]}"
+    [ -z "${pid_of[weir]-}" ] || stop INT "${pid_of[weir]}"
+    for name in hello-1 world-1 hello-2 world-2; do
+        [ -z "${pid_of[$name]-}" ] || stop TERM "${pid_of[$name]}"
     done
     rm -rf "$scratch"
 }
@@ -134,6 +136,18 @@ await() {
     # A backend writes "listen":"ADDRESS", weir "listeners":{"NAME":"ADDRESS"}.
     address=$(sed -nE 's/.*"listen(ers)?" *: *(\{ *"[^"]*" *: *)?"([^"]*)".*/\3/p' "$file")
     [ -n "$address" ] || give_up "$1 listens, but its ready file does not say where: $(cat "$file")"
+    disown "${pid_of[$1]}" # its end is told by check_all, not by bash too, in the words of this file
+}
+
+# Tells who has ended. Its number is forgotten: it may become that of a stranger.
+check_all() {
+    local name
+    for name in "${!pid_of[@]}"; do
+        running "${pid_of[$name]}" && continue
+        unset "pid_of[$name]"
+        [ "$name" != weir ] || give_up "weir ended by itself; ending the rest"
+        complain "$name ended by itself; weir goes on without it"
+    done
 }
 
 backend() {
@@ -154,7 +168,7 @@ move_ports() {
 }
 
 main() {
-    local i name address
+    local i address
     [ ${#ports[@]} -eq ${#usual[@]} ] || give_up "WEIR_RUN_PORTS takes ${#usual[@]} numbers"
     for i in weir hello world; do
         [ -x "$bin/$i" ] || give_up "$bin/$i is not there: run make"
@@ -174,16 +188,15 @@ main() {
 
     cat <<TRY
 run: weir listens on $address. Try:
-       curl http://localhost:${address##*:}/         over all four
-       curl http://localhost:${address##*:}/hello    the two hellos, in turn
-       curl http://localhost:${address##*:}/world    the two worlds, the less busy one
+       curl http://localhost:${address##*:}/         any of the four
+       curl http://localhost:${address##*:}/hello    one of the two hellos
+       curl http://localhost:${address##*:}/world    the less busy one of the two worlds
+       kill ${pid_of[hello-1]}    one hello less: no request is lost
      Ctrl-C ends it all.
 TRY
     # Not `wait -n`, which misses a program that ended before it was called.
     while [ -z "$stopping" ]; do
-        for name in "${!pid_of[@]}"; do
-            running "${pid_of[$name]}" || give_up "$name ended by itself; ending the rest"
-        done
+        check_all
         nap 0.5
     done
     say 'ending'

@@ -244,8 +244,8 @@ def pytest(tally, what, mode, paths, arguments):
     results.unlink(missing_ok=True)
     say(f"{what} ...")
     status, _, seconds = run([*wrapper(mode), "/usr/bin/python3", "-m", "pytest", *paths, "-q",
-                              "--color=no", "-p", "no:cacheprovider", f"--junitxml={results}",
-                              *arguments], E2E_LIMIT, environment(mode), show=True)
+                              "-rsfE", "--color=no", "-p", "no:cacheprovider",
+                              f"--junitxml={results}", *arguments], E2E_LIMIT, environment(mode), show=True)
     judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
 
 
@@ -293,8 +293,9 @@ def main():
     say(f"took {seconds:.0f} s" + (f", more than the {BUDGET} s it may" if seconds > BUDGET else ""))
     if tally.passed + tally.failed == 0:
         tally.add("run", failures=["ran no test"])
-    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
-    print(f"{tally.passed} passed, {tally.failed} failed{skipped}", flush=True)
+    if tally.skipped:
+        say(f"{tally.skipped} skipped, for the reasons above")
+    print(f"{tally.passed} passed, {tally.failed} failed", flush=True)
     return 1 if tally.failed else 0
 
 

@@ -132,6 +132,14 @@ void chain_move(struct chain *to, struct chain *from)
 {
     if (from->head == NULL)
         return;
+    struct slice *last = to->tail, *first = from->head;
+    if (last != NULL && last->block == first->block && last->ptr + last->len == first->ptr) {
+        last->len += first->len; /* one run of bytes again, however small the pieces it came in */
+        to->bytes += first->len;
+        slice_free(slice_shift(from));
+        if (from->head == NULL)
+            return;
+    }
     if (to->tail != NULL)
         to->tail->next = from->head;
     else

@@ -77,6 +77,7 @@ void *slab_get(struct slab *slab)
     if (slab->free == NULL && !slab_grow(slab))
         return NULL;
     void *obj = slab->free;
+    CHECK(obj != NULL); /* a chunk has at least one */
     slab->free = *(void **)obj;
     slab->in_use++;
     return obj;

@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/http/h1_write.h"
 
 #define H1_CLIENT_MAGIC MAGIC('h', '1', 'c', 'l')
+#define INTERIMS_MAX    32 /* 1xx responses to one request; an upstream that goes on is broken */
 
 enum client_state {
     CLIENT_IDLE,  /* no stream; also before the first */
@@ -31,13 +33,14 @@ struct h1_client {
     bool chunked;     /* the request is */
     bool last;        /* the upstream will not take another request */
     bool until_close; /* the response ends with the conn */
+    bool broken;      /* CONN_BROKEN was seen to */
+    bool expects;     /* the client waits for our 100: the clock of the response runs already */
+    uint8_t interims; /* 1xx responses to this request */
     uint32_t response_head_ms;
     uint32_t served; /* requests before this one */
     int64_t window;
     size_t tx_body;
-    uint64_t mark;       /* conn.queued before this request */
     uint64_t idle_since; /* ms */
-    uint64_t connected_at;
     const struct h1_client_options *options;
     const struct h1_client_owner *owner;
     void *ctx;
@@ -48,6 +51,20 @@ struct h1_client {
 
 static const struct stream_ops client_stream_ops;
 static const struct conn_ops client_conn_ops;
+
+/* Which states may follow which; the trace is what `log: debug` shows. */
+static void client_set_state(struct h1_client *cl, enum client_state state)
+{
+    static const char *const names[] = {"idle", "busy", "flush"};
+    static const uint8_t after[] = {
+        [CLIENT_IDLE] = 1 << CLIENT_BUSY,
+        [CLIENT_BUSY] = 1 << CLIENT_IDLE | 1 << CLIENT_FLUSH,
+        [CLIENT_FLUSH] = 1 << CLIENT_IDLE,
+    };
+    CHECK(after[cl->state] & 1 << state);
+    log_debug("upstream conn %p: %s -> %s", (void *)&cl->conn, names[cl->state], names[state]);
+    cl->state = (uint8_t)state;
+}
 
 static struct h1_client *client_of(struct conn *c)
 {
@@ -98,7 +115,7 @@ static void client_free(struct conn *c)
 {
     struct h1_client *cl = client_of(c);
     CHECK(cl->state != CLIENT_BUSY);
-    cl->owner->closed(cl->ctx, cl);
+    cl->owner->closed(cl->ctx, cl, (enum reason)c->close_reason);
     list_unlink(&cl->link);
     h1_parser_fini(&cl->parser);
     cl->magic = 0;
@@ -125,11 +142,6 @@ void *h1_client_ctx(const struct h1_client *cl)
     return cl->ctx;
 }
 
-uint64_t h1_client_connected_at(const struct stream *s)
-{
-    return client_of_stream(s)->connected_at;
-}
-
 void h1_client_keep(struct h1_client *cl, uint64_t ms)
 {
     CHECK(cl->state == CLIENT_IDLE);
@@ -150,12 +162,14 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
 {
     CHECK(cl->state == CLIENT_IDLE && !conn_closed(&cl->conn) && !list_linked(&cl->link));
     h1_parser_reset(&cl->parser);
-    cl->state = CLIENT_BUSY;
+    client_set_state(cl, CLIENT_BUSY);
+    cl->interims = 0;
+    cl->broken = cl->expects = false;
     cl->tx_done = cl->rx_head = cl->rx_done = cl->tunnel = cl->last = cl->until_close = false;
     cl->response_head_ms = response_head_ms;
     cl->window = (int64_t)cl->options->buffer;
     cl->tx_body = 0;
-    cl->mark = cl->conn.queued;
+    cl->conn.flags &= (uint16_t)~CONN_TOUCHED;
     cl->stream = (struct stream){
         .magic = STREAM_MAGIC,
         .ops = &client_stream_ops,
@@ -175,12 +189,19 @@ static void op_send_head(struct stream *s, const struct http_head *head)
     cl->chunked = framing.chunked;
     cl->parser.to_head = head->is_head;
     cl->parser.to_upgrade = head->upgrade.len > 0;
+    cl->expects = head->expect_continue;
+    if (cl->expects && cl->connected)
+        conn_expect(&cl->conn, cl->response_head_ms);
     h1_write_request(&cl->conn, head, &framing);
 }
 
 static void op_send_body(struct stream *s, struct chain *body)
 {
     struct h1_client *cl = client_of_stream(s);
+    if (cl->expects) { /* it did not wait */
+        cl->expects = false;
+        conn_expect(&cl->conn, NEVER);
+    }
     cl->tx_body += body->bytes;
     h1_write_body(&cl->conn, body, cl->chunked && !cl->tunnel);
 }
@@ -216,21 +237,21 @@ static bool client_reusable(const struct h1_client *cl)
 {
     return cl->tx_done && cl->rx_done && !cl->last && !cl->tunnel && !cl->until_close &&
            !(cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN | CONN_SHUT)) &&
-           conn_input(&cl->conn).len == 0;
+           cl->conn.queued == cl->conn.left && conn_input(&cl->conn).len == 0;
 }
 
 static void op_release(struct stream *s, enum reason reason)
 {
     struct h1_client *cl = client_of_stream(s);
     struct conn *c = &cl->conn;
+    bool flush =
+        !conn_closed(c) && cl->tunnel && cl->tx_done && cl->rx_done && c->queued != c->left;
     s->magic = 0;
-    cl->state = CLIENT_IDLE;
+    client_set_state(cl, flush ? CLIENT_FLUSH : CLIENT_IDLE);
+    if (flush)
+        return;
     if (conn_closed(c)) {
         conn_unhold(c);
-        return;
-    }
-    if (cl->tunnel && cl->tx_done && cl->rx_done && c->queued != c->left) {
-        cl->state = CLIENT_FLUSH;
         return;
     }
     if (reason != REASON_DONE || !client_reusable(cl)) {
@@ -278,13 +299,20 @@ static void client_deliver_head(struct h1_client *cl)
         if (head->keep_alive_s > 0)
             cl->owner->closes_after(cl->ctx, (uint64_t)head->keep_alive_s * 1000);
         conn_expect(&cl->conn, cl->tunnel ? NEVER : cl->options->response_idle_ms);
+    } else if (++cl->interims > INTERIMS_MAX) {
+        reactor_free(cl->conn.reactor, SLAB_HEAD, head);
+        client_abort(cl, REASON_BAD_RESPONSE);
+        return;
     } else {
         bool to_head = cl->parser.to_head, to_upgrade = cl->parser.to_upgrade;
         h1_parser_reset(&cl->parser);
         cl->parser.to_head = to_head;
         cl->parser.to_upgrade = to_upgrade;
-        if (cl->tx_done)
-            conn_expect(&cl->conn, cl->response_head_ms);
+        if (head->status == 100 && cl->expects) {
+            cl->expects = false;
+            if (!cl->tx_done) /* the upstream has said its word; the client's body is awaited */
+                conn_expect(&cl->conn, NEVER);
+        }
     }
     cl->stream.events->head(&cl->stream, head);
     reactor_free(cl->conn.reactor, SLAB_HEAD, head);
@@ -355,9 +383,12 @@ static bool client_read(struct h1_client *cl)
     return true;
 }
 
-static enum reason connect_reason(int error)
+enum reason h1_client_connect_reason(int error)
 {
     switch (error) {
+    case UV_EMFILE:
+    case UV_ENFILE:
+        return REASON_NO_DESCRIPTORS;
     case UV_ECONNREFUSED:
         return REASON_CONNECT_REFUSED;
     case UV_ETIMEDOUT:
@@ -371,9 +402,9 @@ static enum reason connect_reason(int error)
 static enum reason client_end_reason(const struct h1_client *cl)
 {
     const struct conn *c = &cl->conn;
-    if (!(c->flags & CONN_CONNECTED) && c->flags & CONN_ERROR && cl->connected_at == 0)
-        return connect_reason(c->error);
-    if (!cl->stream.answered && c->left == cl->mark)
+    if (!(c->flags & CONN_CONNECTED) && c->flags & CONN_ERROR && !cl->connected)
+        return h1_client_connect_reason(c->error);
+    if (!cl->stream.answered && !(c->flags & CONN_TOUCHED))
         return REASON_UPSTREAM_UNSENT;
     if (c->flags & CONN_ERROR)
         return REASON_UPSTREAM_RESET;
@@ -392,6 +423,20 @@ static void client_end_of_input(struct h1_client *cl)
         client_abort(cl, client_end_reason(cl));
 }
 
+/* The upstream takes no more of the request. Its answer may be on the way still, but not for ever;
+ * a tunnel has no answer to wait for. */
+static void client_broken(struct h1_client *cl)
+{
+    struct conn *c = &cl->conn;
+    if (cl->tunnel) {
+        client_abort(cl, REASON_UPSTREAM_RESET);
+    } else if (!cl->broken) {
+        cl->broken = true;
+        if (!cl->rx_head && cl->window > 0)
+            conn_expect(c, cl->response_head_ms);
+    }
+}
+
 static void client_late(struct h1_client *cl)
 {
     struct conn *c = &cl->conn;
@@ -408,9 +453,10 @@ static void client_idle_event(struct h1_client *cl)
 {
     struct conn *c = &cl->conn;
     enum reason reason = REASON_UPSTREAM_UNSOLICITED;
-    if (conn_input(c).len == 0 && !(c->flags & (CONN_EOF | CONN_ERROR | CONN_READ_LATE)))
+    const unsigned ended = CONN_EOF | CONN_ERROR | CONN_BROKEN | CONN_WRITE_LATE;
+    if (conn_input(c).len == 0 && !(c->flags & (ended | CONN_READ_LATE)))
         return;
-    if (conn_input(c).len == 0 && c->flags & (CONN_EOF | CONN_ERROR)) {
+    if (conn_input(c).len == 0 && c->flags & ended) {
         reason = REASON_UPSTREAM_IDLE_CLOSED;
         if (cl->served > 0)
             cl->owner->closes_after(cl->ctx, reactor_now(c->reactor) - cl->idle_since);
@@ -432,19 +478,21 @@ static void client_process(struct conn *c)
     }
     if (cl->state == CLIENT_FLUSH) {
         if (c->queued == c->left || c->flags & (CONN_ERROR | CONN_BROKEN | CONN_WRITE_LATE)) {
-            cl->state = CLIENT_IDLE;
+            client_set_state(cl, CLIENT_IDLE);
             conn_close(c, REASON_DONE, false);
         }
         return;
     }
     if (!cl->connected && c->flags & CONN_CONNECTED) {
         cl->connected = true;
-        cl->connected_at = reactor_us();
-        conn_expect(c, cl->tx_done ? cl->response_head_ms : NEVER);
+        cl->stream.connected_us = reactor_us();
+        conn_expect(c, cl->tx_done || cl->expects ? cl->response_head_ms : NEVER);
     }
     if (!client_read(cl))
         return;
-    if (c->flags & (CONN_EOF | CONN_ERROR))
+    if (c->flags & CONN_BROKEN)
+        client_broken(cl);
+    if (cl->state == CLIENT_BUSY && !conn_closed(c) && c->flags & (CONN_EOF | CONN_ERROR))
         client_end_of_input(cl);
     if (cl->state == CLIENT_BUSY && !conn_closed(c) &&
         c->flags & (CONN_READ_LATE | CONN_WRITE_LATE))
@@ -470,6 +518,7 @@ static void client_moved(struct conn *c, ptrdiff_t delta)
 }
 
 static const struct conn_ops client_conn_ops = {
+    .name = "upstream",
     .process = client_process,
     .flushed = client_flushed,
     .moved = client_moved,

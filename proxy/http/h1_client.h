@@ -31,7 +31,7 @@ struct h1_client_owner {
     /* The upstream says, or showed, that it closes idle conns after ms. */
     void (*closes_after)(void *ctx, uint64_t ms);
     /* The conn is no more: its memory goes after this call. */
-    void (*closed)(void *ctx, struct h1_client *);
+    void (*closed)(void *ctx, struct h1_client *, enum reason reason);
 };
 
 /* Begins to connect. NULL with *err set to a libuv error if that fails at once. */
@@ -60,7 +60,7 @@ void h1_client_keep(struct h1_client *cl, uint64_t ms);
 /* Closes an idle conn. */
 void h1_client_close(struct h1_client *cl, enum reason reason);
 
-/* When a stream's conn came up, by reactor_us; 0: not yet. */
-uint64_t h1_client_connected_at(const struct stream *s);
+/* What a libuv error of connecting means. */
+enum reason h1_client_connect_reason(int error);
 
 #endif

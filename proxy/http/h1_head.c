@@ -170,10 +170,13 @@ static void drop_named(struct http_head *head, struct span name)
             head->fields[i].flags |= FIELD_DROPPED;
 }
 
-/* Reads every Connection field; true if one of them says "upgrade". */
-static bool read_connection(struct http_head *head)
+#define NAMED_MAX 32 /* fields that Connection may name; each is looked for among all */
+
+/* Reads every Connection field. *upgrade: one of them says so. */
+static enum reason read_connection(struct http_head *head, bool *upgrade)
 {
-    bool upgrade = false;
+    unsigned named = 0;
+    *upgrade = false;
     for (unsigned i = 0; i < head->n_fields; i++) {
         if (head->fields[i].id != FIELD_CONNECTION)
             continue;
@@ -184,12 +187,14 @@ static bool read_connection(struct http_head *head)
             else if (span_eq_nocase(option, SPAN_LIT("keep-alive")))
                 head->keep_alive = true;
             else if (span_eq_nocase(option, SPAN_LIT("upgrade")))
-                upgrade = true;
+                *upgrade = true;
+            else if (option.len > 0 && ++named > NAMED_MAX)
+                return REASON_BAD_FIELD;
             else if (option.len > 0)
                 drop_named(head, option);
         }
     }
-    return upgrade;
+    return REASON_NONE;
 }
 
 static void read_keep_alive(struct http_head *head, const struct http_field *f)
@@ -317,9 +322,13 @@ static enum reason check_target(struct http_head *head, const struct field_index
 static bool upgrade_allowed(struct span protocol)
 {
     struct span name;
-    while (span_next_element(&protocol, &name))
+    while (span_next_element(&protocol, &name)) {
+        const char *slash = name.len > 0 ? memchr(name.ptr, '/', name.len) : NULL;
+        if (slash != NULL) /* protocol-name ["/" version] */
+            name.len = (size_t)(slash - name.ptr);
         if (span_eq_nocase(name, SPAN_LIT("h2c")) || span_eq_nocase(name, SPAN_LIT("h2")))
             return false;
+    }
     return true;
 }
 
@@ -336,7 +345,9 @@ enum reason h1_check_request(struct http_head *head)
         return bad;
     if (head->is_connect)
         return REASON_CONNECT_METHOD;
-    bool upgrade = at.n_connection > 0 && read_connection(head);
+    bool upgrade = false;
+    if (at.n_connection > 0 && (bad = read_connection(head, &upgrade)) != REASON_NONE)
+        return bad;
     if (head->minor == 0 && !head->keep_alive)
         head->close = true;
     if (upgrade && head->minor >= 1 && at.upgrade != NULL &&
@@ -353,7 +364,9 @@ enum reason h1_check_response(struct http_head *head, bool to_head, bool to_upgr
 {
     struct field_index at;
     index_fields(head, &at);
-    bool upgrade = at.n_connection > 0 && read_connection(head);
+    bool upgrade = false;
+    if (at.n_connection > 0 && read_connection(head, &upgrade) != REASON_NONE)
+        return REASON_BAD_RESPONSE;
     if (at.keep_alive != NULL)
         read_keep_alive(head, at.keep_alive);
     if (head->minor == 0 && !head->keep_alive)

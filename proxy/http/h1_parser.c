@@ -393,7 +393,8 @@ size_t h1_parse(struct h1_parser *p, struct block *block, const char *data, size
 
 void h1_parser_tunnel(struct h1_parser *p)
 {
-    CHECK(p->head_done);
+    CHECK(p->head_done && p->done);
     p->raw = true;
     p->done = false;
+    p->start = NULL;
 }

@@ -9,14 +9,16 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/http/h1_write.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
-#define PIPELINE_BYTES                                                                        \
-    16384                 /* unparsed bytes behind a request in progress; then reading pauses \
-                           */
-#define LINGER_MS    2000 /* how long a closing conn still reads, so that no RST eats our answer */
-#define LINGER_BYTES (256 * 1024)
+#define PIPELINE_BYTES                                                                            \
+    16384                     /* unparsed bytes behind a request in progress; then reading pauses \
+                               */
+#define LINGER_MS        2000 /* how long a closing conn still reads, so that no RST eats our answer */
+#define LINGER_BYTES     (256 * 1024)
+#define FIRST_REQUEST_MS 1000 /* that a conn without a request has once the worker is closing */
 
 enum server_state {
     SERVER_OPEN,   /* a request is awaited, read or answered */
@@ -61,6 +63,23 @@ struct h1_server {
 
 static const struct stream_ops server_stream_ops;
 static const struct conn_ops server_conn_ops;
+
+/* Which states may follow which; the trace is what `log: debug` shows. */
+static void server_set_state(struct h1_server *srv, enum server_state state)
+{
+    static const char *const names[] = {"open", "drain", "flush", "linger"};
+    static const uint8_t after[] = {
+        [SERVER_OPEN] =
+            1 << SERVER_OPEN | 1 << SERVER_DRAIN | 1 << SERVER_FLUSH | 1 << SERVER_LINGER,
+        [SERVER_DRAIN] = 1 << SERVER_OPEN | 1 << SERVER_FLUSH | 1 << SERVER_LINGER,
+        [SERVER_FLUSH] = 1 << SERVER_FLUSH,
+        [SERVER_LINGER] = 0,
+    };
+    CHECK(after[srv->state] & 1 << state);
+    if (srv->state != state)
+        log_debug("client conn %p: %s -> %s", (void *)&srv->conn, names[srv->state], names[state]);
+    srv->state = (uint8_t)state;
+}
 
 static struct h1_server *server_of(struct conn *c)
 {
@@ -162,29 +181,42 @@ static void server_free(struct conn *c)
     reactor_free(c->reactor, SLAB_H1_SERVER, srv);
 }
 
+/* While an answer is on its way only the write stall may end it: the clocks of what comes after it
+ * begin when it has left. */
+static void server_arm(struct h1_server *srv)
+{
+    struct conn *c = &srv->conn;
+    if (c->queued != c->left || conn_closed(c))
+        conn_expect(c, NEVER);
+    else if (srv->state == SERVER_LINGER)
+        conn_expect(c, LINGER_MS);
+    else if (srv->state == SERVER_OPEN && srv->stream == NULL && !parser_began(srv))
+        conn_expect(c, srv->served ? srv->options->idle_ms : srv->options->head_ms);
+}
+
 /* Everything queued goes out first. reset: the client is to see that something is missing. */
 static void server_close_flushed(struct h1_server *srv, enum reason reason, bool reset)
 {
-    srv->state = SERVER_FLUSH;
+    server_set_state(srv, SERVER_FLUSH);
     srv->reason = (uint16_t)reason;
     srv->reset = reset;
     conn_expect(&srv->conn, NEVER);
     conn_wake(&srv->conn);
 }
 
-/* Sends our end, then reads on for a while from when all is written: closing a socket with unread
- * bytes in it sends an RST, which can take our answer away from the client (RFC 9112 section 9.6).
- */
+/* Sends our end, then reads on for a while: closing a socket with unread bytes in it sends an RST,
+ * which can take our answer away from the client (RFC 9112 section 9.6). */
 static void server_linger(struct h1_server *srv, enum reason reason)
 {
-    srv->state = SERVER_LINGER;
+    server_set_state(srv, SERVER_LINGER);
     srv->reason = (uint16_t)reason;
     srv->discarded = 0;
     conn_send_end(&srv->conn);
     conn_resume(&srv->conn, PAUSE_CREDIT);
     conn_resume(&srv->conn, PAUSE_FULL);
     srv->conn.read_cap = 0;
-    conn_expect(&srv->conn, srv->conn.queued == srv->conn.left ? LINGER_MS : NEVER);
+    server_arm(srv);
+    conn_wake(&srv->conn);
 }
 
 /* ---- streams ---- */
@@ -225,7 +257,12 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     if (head->status < 200 && head->status != 101) {
         if (s->head->minor == 0) /* HTTP/1.0 knows no interim responses */
             return;
-        s->expects &= head->status != 100;
+        if (head->status == 100 && s->expects) {
+            s->expects = false;
+            conn_expect(&srv->conn, srv->options->body_ms);
+        } else if (conn_unsent(&srv->conn) > srv->options->buffer) {
+            return; /* a hint that the client has no time for is none */
+        }
         h1_write_response(&srv->conn, head, &framing);
         return;
     }
@@ -285,7 +322,7 @@ static void op_credit(struct stream *base, size_t n)
     if (!was_out || s->window <= 0)
         return;
     conn_resume(c, PAUSE_CREDIT);
-    if (s->tx != TX_TUNNEL && !s->rx_done)
+    if (!s->srv->parser->raw && !s->rx_done)
         conn_expect(c, s->srv->options->body_ms);
     conn_wake(c);
 }
@@ -306,9 +343,9 @@ static void server_next(struct h1_server *srv, bool keep)
         server_linger(srv, REASON_DONE);
         return;
     }
-    srv->state = SERVER_OPEN;
+    server_set_state(srv, SERVER_OPEN);
     conn_release_input(c);
-    conn_expect(c, srv->options->idle_ms);
+    server_arm(srv);
     if (conn_input(c).len > 0 || c->flags & CONN_EOF)
         conn_wake(c);
 }
@@ -335,7 +372,7 @@ static void op_release(struct stream *base, enum reason reason)
     } else if (rx_dead || expects || !keep) {
         server_linger(srv, REASON_DONE);
     } else {
-        srv->state = SERVER_DRAIN;
+        server_set_state(srv, SERVER_DRAIN);
         srv->discarded = 0;
         conn_resume(&srv->conn, PAUSE_CREDIT);
         srv->conn.read_cap = 0;
@@ -416,7 +453,8 @@ static void server_deliver(struct h1_server *srv)
     if (srv->stream == NULL && p->head_done && srv->state == SERVER_OPEN &&
         p->error == REASON_NONE) {
         struct h1_stream *s = stream_open(srv);
-        conn_expect(&srv->conn, p->done ? NEVER : srv->options->body_ms);
+        /* A client that waits for a 100 is not slow: the upstream is. */
+        conn_expect(&srv->conn, p->done || s->expects ? NEVER : srv->options->body_ms);
         srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->peer,
                                        REASON_NONE);
     }
@@ -474,9 +512,7 @@ static void server_check_drain(struct h1_server *srv)
 static void server_check_pipeline(struct h1_server *srv)
 {
     struct conn *c = &srv->conn;
-    bool waiting = srv->stream != NULL ? parser_done(srv) || srv->stream->rx_dead
-                                       : conn_unsent(c) > srv->options->buffer;
-    if (waiting && conn_input(c).len >= PIPELINE_BYTES)
+    if (!server_may_parse(srv) && conn_input(c).len >= PIPELINE_BYTES)
         conn_pause(c, PAUSE_FULL);
     else
         conn_resume(c, PAUSE_FULL);
@@ -500,7 +536,7 @@ static void server_late(struct h1_server *srv)
 {
     srv->conn.flags &= (uint16_t)~CONN_READ_LATE;
     if (srv->state == SERVER_DRAIN)
-        server_linger(srv, REASON_BODY_TIMEOUT);
+        server_linger(srv, REASON_DONE);
     else if (srv->state != SERVER_OPEN)
         conn_close(&srv->conn, (enum reason)srv->reason, false);
     else if (srv->stream != NULL)
@@ -518,8 +554,12 @@ static void server_discard(struct h1_server *srv)
     srv->discarded += (uint32_t)n;
     if (n > 0)
         conn_consume(c, n, NULL);
-    if (c->queued == c->left && (c->flags & CONN_EOF || srv->discarded > LINGER_BYTES))
+    if (!(c->flags & CONN_EOF) && srv->discarded <= LINGER_BYTES)
+        return;
+    if (c->queued == c->left)
         conn_close(c, (enum reason)srv->reason, false);
+    else
+        conn_pause(c, PAUSE_FULL); /* the answer first */
 }
 
 static void server_process(struct conn *c)
@@ -567,13 +607,10 @@ static void server_flushed(struct conn *c, size_t n)
     (void)n;
     struct h1_server *srv = server_of(c);
     struct h1_stream *s = srv->stream;
-    if (srv->state == SERVER_LINGER && c->queued == c->left) {
-        conn_expect(c, LINGER_MS);
-        conn_wake(c);
-        return;
-    }
-    if (srv->state == SERVER_FLUSH || s == NULL) {
-        if (srv->state == SERVER_FLUSH || conn_input(c).len > 0)
+    if (s == NULL) {
+        if (c->queued == c->left)
+            server_arm(srv);
+        if (srv->state != SERVER_OPEN || conn_input(c).len > 0)
             conn_wake(c);
         return;
     }
@@ -589,6 +626,7 @@ static void server_moved(struct conn *c, ptrdiff_t delta)
 }
 
 static const struct conn_ops server_conn_ops = {
+    .name = "client",
     .process = server_process,
     .flushed = server_flushed,
     .moved = server_moved,
@@ -597,9 +635,13 @@ static const struct conn_ops server_conn_ops = {
 
 void h1_server_close_idle(struct h1_server *srv)
 {
-    if (srv->stream == NULL && !parser_began(srv) && srv->state == SERVER_OPEN &&
-        conn_input(&srv->conn).len == 0)
+    if (srv->stream != NULL || parser_began(srv) || srv->state != SERVER_OPEN ||
+        conn_input(&srv->conn).len > 0)
+        return;
+    if (srv->served)
         server_close_flushed(srv, REASON_DRAINING, false);
+    else /* accepted, and its request may be on the way */
+        conn_expect(&srv->conn, FIRST_REQUEST_MS);
 }
 
 void h1_server_abort(struct h1_server *srv, enum reason reason)

@@ -2,6 +2,7 @@
 /* HTTP/1 serialisation. Owns nothing; writes into blocks of the conn's queue. Conn's thread. */
 #include "proxy/http/h1_write.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "proxy/base/check.h"
@@ -17,13 +18,50 @@ static char *put(char *at, struct span s)
 
 /* Enough for the first line's fixed parts and everything that framing may add. */
 #define HEAD_SLACK 160
+#define SMALL_BODY 512
 
 static size_t fields_size(const struct http_head *head)
 {
     size_t n = 2;
     for (unsigned i = 0; i < head->n_fields; i++)
-        n += head->fields[i].name_len + head->fields[i].value_len + 4u;
+        if (!(head->fields[i].flags & FIELD_DROPPED))
+            n += head->fields[i].name_len + head->fields[i].value_len + 4u;
     return n;
+}
+
+/* Where a head is written to: one block as a rule. What weir adds can make a head longer than the
+ * one that was read (a long Host goes into three fields), so that no block may hold it; such a one
+ * is built apart and copied into several. */
+struct room {
+    struct block *block; /* NULL: apart */
+    char *start;
+    size_t size;
+};
+
+static struct room room_get(struct conn *c, size_t size)
+{
+    struct room room = {.size = size};
+    if (size <= CONN_RESERVE_MAX)
+        room.start = conn_reserve(c, size, &room.block);
+    else
+        room.start = malloc(size);
+    CHECK(room.start != NULL);
+    return room;
+}
+
+static void room_send(struct conn *c, struct room *room, const char *end)
+{
+    size_t n = (size_t)(end - room->start);
+    CHECK(n <= room->size);
+    if (room->block != NULL) {
+        conn_wrote(c, room->block, room->start, n);
+        return;
+    }
+    struct chain chain;
+    chain_init(&chain);
+    chain_copy_in(&chain, &c->reactor->bufs, room->start, n);
+    conn_send(c, &chain);
+    free(room->start);
 }
 
 static char *put_fields(char *at, const struct http_head *head)
@@ -59,10 +97,10 @@ static char *put_framing(char *at, const struct h1_framing *framing)
 void h1_write_request(struct conn *c, const struct http_head *head,
                       const struct h1_framing *framing)
 {
-    struct block *block;
     size_t size = head->method.len + head->path.len + head->query.len + framing->upgrade.len +
                   fields_size(head) + HEAD_SLACK;
-    char *start = conn_reserve(c, size, &block), *at = start;
+    struct room room = room_get(c, size);
+    char *at = room.start;
     at = put(at, head->method);
     *at++ = ' ';
     at = put(at, head->path);
@@ -73,16 +111,15 @@ void h1_write_request(struct conn *c, const struct http_head *head,
     at = PUT_LIT(at, " HTTP/1.1\r\n");
     at = put_fields(at, head);
     at = put_framing(at, framing);
-    CHECK((size_t)(at - start) <= size);
-    conn_wrote(c, block, start, (size_t)(at - start));
+    room_send(c, &room, at);
 }
 
 void h1_write_response(struct conn *c, const struct http_head *head,
                        const struct h1_framing *framing)
 {
-    struct block *block;
     size_t size = head->phrase.len + framing->upgrade.len + fields_size(head) + HEAD_SLACK;
-    char *start = conn_reserve(c, size, &block), *at = start;
+    struct room room = room_get(c, size);
+    char *at = room.start;
     at = PUT_LIT(at, "HTTP/1.1 ");
     *at++ = (char)('0' + head->status / 100);
     *at++ = (char)('0' + head->status / 10 % 10);
@@ -92,8 +129,15 @@ void h1_write_response(struct conn *c, const struct http_head *head,
     at = PUT_LIT(at, "\r\n");
     at = put_fields(at, head);
     at = put_framing(at, framing);
-    CHECK((size_t)(at - start) <= size);
-    conn_wrote(c, block, start, (size_t)(at - start));
+    room_send(c, &room, at);
+}
+
+static void write_bytes(struct conn *c, const char *bytes, size_t n)
+{
+    struct block *block;
+    char *to = conn_reserve(c, n, &block);
+    memcpy(to, bytes, n);
+    conn_wrote(c, block, to, n);
 }
 
 void h1_write_body(struct conn *c, struct chain *body, bool chunked)
@@ -109,25 +153,27 @@ void h1_write_body(struct conn *c, struct chain *body, bool chunked)
     *--at = '\r';
     for (size_t n = body->bytes; n > 0; n >>= 4)
         *--at = digits[n & 15];
-    struct block *block;
-    char *to = conn_reserve(c, (size_t)(end - at), &block);
-    memcpy(to, at, (size_t)(end - at));
-    conn_wrote(c, block, to, (size_t)(end - at));
-    conn_send(c, body);
-    to = conn_reserve(c, 2, &block);
-    memcpy(to, "\r\n", 2);
-    conn_wrote(c, block, to, 2);
+    /* Behind a backlog small bodies are copied, so that a chunk costs its bytes and not a slice or
+     * three: else a peer that sends one byte a chunk would make us hold a hundred times as many. */
+    bool copy = body->bytes <= SMALL_BODY && c->queued != c->left;
+    write_bytes(c, at, (size_t)(end - at));
+    if (copy)
+        for (const struct slice *s = body->head; s != NULL; s = s->next)
+            write_bytes(c, s->ptr, s->len);
+    else
+        conn_send(c, body);
+    write_bytes(c, "\r\n", 2);
+    chain_clear(body);
 }
 
 void h1_write_last_chunk(struct conn *c, const struct http_head *trailers)
 {
-    struct block *block;
     size_t size = 8 + (trailers != NULL ? fields_size(trailers) : 0);
-    char *start = conn_reserve(c, size, &block), *at = start;
+    struct room room = room_get(c, size);
+    char *at = room.start;
     at = PUT_LIT(at, "0\r\n");
     if (trailers != NULL)
         at = put_fields(at, trailers);
     at = PUT_LIT(at, "\r\n");
-    CHECK((size_t)(at - start) <= size);
-    conn_wrote(c, block, start, (size_t)(at - start));
+    room_send(c, &room, at);
 }

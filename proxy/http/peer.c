@@ -12,8 +12,8 @@ void http_peer_init(struct http_peer *peer, const struct net_addr *addr, const v
     char text[NET_ADDR_TEXT];
     *peer = (struct http_peer){.listener = listener, .trusted = trusted};
     /* The path of a Unix client is empty or its own; neither belongs into a field. */
-    struct span full = net_addr_is_unix(addr) ? net_addr_print_host(addr, text)
-                                              : net_addr_print(addr, text);
+    struct span full =
+        net_addr_is_unix(addr) ? net_addr_print_host(addr, text) : net_addr_print(addr, text);
     CHECK(full.len <= sizeof(peer->text));
     memcpy(peer->text, full.ptr, full.len);
     peer->text_len = (uint8_t)full.len;

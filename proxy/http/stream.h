@@ -61,8 +61,9 @@ struct stream {
     const struct stream_events *events; /* set by the owner before it returns from open or before
                                            the first verb */
     void *owner;
-    bool reused;   /* client streams: the conn has served before, so it may be stale */
-    bool answered; /* client streams: a byte of the response was seen */
+    uint64_t connected_us; /* client streams: when their conn came up, by reactor_us; 0: before */
+    bool reused;           /* client streams: the conn has served before, so it may be stale */
+    bool answered;         /* client streams: a byte of the response was seen */
 };
 
 #define STREAM_MAGIC MAGIC('s', 't', 'r', 'm')

@@ -5,9 +5,11 @@
  */
 #include "proxy/net/conn.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/net/tcp.h"
 
 /* Less room than this in the block, and the next read goes to a fresh one. */
@@ -65,6 +67,46 @@ int conn_dial(struct conn *c, const struct net_addr *to)
     c->flags |= CONN_CONNECTING;
     conn_attach(c, t);
     return 0;
+}
+
+/* ---- printing ---- */
+
+struct bit_name {
+    unsigned bit;
+    const char *name;
+};
+
+static const struct bit_name flag_names[] = {
+    {CONN_CONNECTING, "connecting"}, {CONN_CONNECTED, "connected"},   {CONN_EOF, "eof"},
+    {CONN_ERROR, "error"},           {CONN_BROKEN, "broken"},         {CONN_SHUT, "shut"},
+    {CONN_READ_LATE, "read_late"},   {CONN_WRITE_LATE, "write_late"}, {CONN_BULK, "bulk"},
+    {CONN_CLOSED, "closed"},
+};
+static const struct bit_name pause_names[] = {{PAUSE_CREDIT, "credit"}, {PAUSE_FULL, "full"}};
+static const struct bit_name hold_names[] = {{HOLD_TRANSPORT, "transport"},
+                                             {HOLD_SESSION, "session"}};
+
+/* "a|b", or "-" for none. */
+static const char *print_bits(unsigned bits, const struct bit_name *names, size_t n, char out[96])
+{
+    size_t at = 0;
+    snprintf(out, 96, "-");
+    for (size_t i = 0; i < n && at < 96; i++)
+        if (bits & names[i].bit)
+            at += (size_t)snprintf(out + at, 96 - at, "%s%s", at > 0 ? "|" : "", names[i].name);
+    return out;
+}
+
+const char *conn_print(const struct conn *c, char out[CONN_PRINT])
+{
+    char flags[96], pause[96], holds[96];
+    snprintf(out, CONN_PRINT, "flags=%s pause=%s holds=%s in=%zu out=%zu%s%s",
+             print_bits(c->flags, flag_names, ARRAY_LEN(flag_names), flags),
+             print_bits(c->pause, pause_names, ARRAY_LEN(pause_names), pause),
+             print_bits(c->holds, hold_names, ARRAY_LEN(hold_names), holds), conn_input(c).len,
+             c->out.bytes, c->error != 0 ? " error=" : "",
+             c->error != 0 ? uv_err_name(c->error) : "");
+    return out;
 }
 
 /* ---- deadlines ---- */
@@ -142,6 +184,8 @@ static struct span conn_buffer(void *owner)
     if (block_room(c->in) < READ_ROOM_MIN)
         conn_fresh_block(c);
     size_t room = block_room(c->in);
+    if (room == 0) /* the session must take something first; it resumes */
+        conn_pause(c, PAUSE_FULL);
     if (c->read_cap != 0 && room > c->read_cap)
         room = c->read_cap;
     return span_of(c->in->data + c->in->used, room);
@@ -200,30 +244,22 @@ void conn_resume(struct conn *c, enum conn_pause bit)
 
 char *conn_reserve(struct conn *c, size_t n, struct block **block)
 {
-    struct slice *last = c->out.tail;
-    /* The tail block may be appended to only if it is ours: nobody else holds it, and the queue
-     * ends where it is filled to. */
-    if (last != NULL && last->block->refs == 1 && last->block != c->in &&
-        last->ptr + last->len == last->block->data + last->block->used &&
-        block_room(last->block) >= n) {
-        *block = last->block;
-    } else {
-        *block = block_get(&c->reactor->bufs, n > BLOCK_BYTES - sizeof(struct block));
-        CHECK(n <= (*block)->cap);
+    if (c->own == NULL || block_room(c->own) < n) {
+        block_drop(c->own);
+        c->own = block_get(&c->reactor->bufs, n > BLOCK_BYTES - sizeof(struct block));
+        CHECK(n <= c->own->cap);
     }
-    return (*block)->data + (*block)->used;
+    *block = c->own;
+    return c->own->data + c->own->used;
 }
 
 void conn_wrote(struct conn *c, struct block *block, const char *at, size_t n)
 {
-    bool fresh = c->out.tail == NULL || c->out.tail->block != block;
     block->used += (uint32_t)n;
     if (!(c->flags & (CONN_CLOSED | CONN_BROKEN))) {
         chain_append(&c->out, block, at, n);
         c->queued += n;
     }
-    if (fresh)
-        block_drop(block); /* the slice holds it now */
     conn_wake(c);
 }
 
@@ -309,8 +345,14 @@ static size_t conn_flush(struct conn *c)
             conn_broken(c, (int)taken);
             return 0;
         }
+        if (taken > 0)
+            c->flags |= CONN_TOUCHED;
         n = conn_progress(c);
         conn_stall_clock(c, n > 0);
+        if (c->queued == c->left)
+            block_drop(TAKE(c->own));
+        else if (taken > 0 && !chain_empty(&c->out))
+            conn_wake(c); /* if it was an error that stopped it, the transport tells now */
     }
     if ((c->flags & CONN_SHUT) && c->queued == c->left)
         c->transport->ops->shutdown(c->transport);
@@ -365,11 +407,17 @@ void conn_close(struct conn *c, enum reason reason, bool reset)
 {
     if (conn_closed(c))
         return;
+    if (log_enabled(LOG_DEBUG)) {
+        char text[CONN_PRINT];
+        log_debug("%s conn %p closes: %s (%s)", c->ops->name, (void *)c, reason_row(reason)->name,
+                  conn_print(c, text));
+    }
     c->flags |= CONN_CLOSED;
     c->close_reason = (uint16_t)reason;
     c->transport->ops->close(c->transport, reset);
     chain_clear(&c->out);
     block_drop(TAKE(c->in));
+    block_drop(TAKE(c->own));
     wheel_remove(&c->reactor->wheel, &c->timer);
     list_unlink(&c->ready.link);
 }
@@ -398,6 +446,7 @@ static void conn_bury(struct grave *grave)
 {
     struct conn *c = CONTAINER_OF(grave, conn, grave);
     CHECK(c->holds == 0 && conn_closed(c) && !list_linked(&c->ready.link));
+    block_drop(TAKE(c->own)); /* what was written after the end */
     c->magic = 0;
     c->ops->free(c);
 }

@@ -25,6 +25,7 @@
 struct conn;
 
 struct conn_ops {
+    const char *name; /* of the session, for logs */
     /* From the dispatch loop: new bytes, an end, an error, a deadline or new credit may be there.
      * May make up-calls; may close the conn. */
     void (*process)(struct conn *);
@@ -46,6 +47,7 @@ enum conn_flag {
     CONN_CLOSED = 1 << 6,
     CONN_BULK = 1 << 7,      /* the last read filled its buffer: read into big blocks */
     CONN_BROKEN = 1 << 9,    /* writing failed: nothing more is sent, but reading goes on */
+    CONN_TOUCHED = 1 << 10,  /* the transport took a byte since the session cleared this */
     CONN_CONNECTED = 1 << 8, /* a dialled conn came up */
 };
 
@@ -79,6 +81,7 @@ struct conn {
     uint32_t in_pos;                        /* consumed up to here */
     uint32_t in_keep;                       /* bytes from here on move along to a new block */
     size_t read_cap;                        /* most bytes to read at once; 0 = no bound */
+    struct block *own;                      /* that heads and framing are written into, or NULL */
     struct chain out;                       /* queued, not yet taken by the transport */
     uint64_t queued, left;                  /* bytes ever queued; of these, ever gone */
     uint32_t write_stall_ms;
@@ -116,8 +119,9 @@ void conn_consume(struct conn *c, size_t n, const char *keep);
 /* Lets go of the block if nothing in it is unconsumed: an idle conn owns no buffer. */
 void conn_release_input(struct conn *c);
 
-/* Room for n more bytes at the end of the queue, in the conn's own blocks; n at most what a big
- * block holds. conn_wrote says how many of them were used. */
+/* Room for n more bytes, at most CONN_RESERVE_MAX, in the conn's own block. conn_wrote queues those
+ * of them that were used. */
+#define CONN_RESERVE_MAX (BLOCK_BIG_BYTES - sizeof(struct block))
 char *conn_reserve(struct conn *c, size_t n, struct block **block);
 void conn_wrote(struct conn *c, struct block *block, const char *at, size_t n);
 
@@ -155,6 +159,10 @@ static inline bool conn_closed(const struct conn *c)
 {
     return c->flags & CONN_CLOSED;
 }
+
+/* Itself in one line, for logs and debuggers; always NUL-terminated. Returns out. */
+#define CONN_PRINT 256
+const char *conn_print(const struct conn *c, char out[CONN_PRINT]);
 
 /* Sets or clears the session's hold on the memory. */
 void conn_hold(struct conn *c);

@@ -118,7 +118,9 @@ static void listener_pause(struct listener *l, int error)
 {
     uv_poll_stop(&l->poll);
     l->paused = true;
-    l->pausing(l, error);
+    if (!l->starved) /* the looks in between are the same pause */
+        l->pausing(l, error);
+    l->starved = true;
     wheel_set(&l->reactor->wheel, &l->retry, reactor_now(l->reactor) + RETRY_MS);
 }
 
@@ -160,6 +162,7 @@ static bool accept_one(struct listener *l)
         listener_pause(l, err); /* EMFILE, ENFILE, ENOBUFS, ENOMEM and whatever else */
         return false;
     }
+    l->starved = false;
     net_addr_from(&peer, (struct sockaddr *)&ss, len);
     if (!l->accepted(l, fd, &peer, over))
         listener_budget_freed(l->budget);

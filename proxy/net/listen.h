@@ -25,6 +25,7 @@ struct conn_budget {
 struct listener {
     uint32_t magic;
     bool paused, closing;
+    bool starved; /* paused, and nothing was accepted since */
     int fd;
     struct reactor *reactor;
     struct conn_budget *budget;

@@ -222,14 +222,14 @@ static ssize_t tcp_write(struct transport *t, struct chain *out)
         int n = vectors_of(out, bufs, TRY_VECTORS, &bytes);
         int wrote = uv_try_write(&tcp->uv.stream, bufs, (unsigned)n);
         if (wrote < 0 && wrote != UV_EAGAIN)
-            return wrote;
+            return taken > 0 ? taken : wrote; /* what is gone is gone; the error comes again */
         if (wrote > 0) {
             chain_drop(out, (size_t)wrote);
             taken += wrote;
         }
         if (wrote < 0 || (size_t)wrote < bytes) {
             ssize_t later = tcp_send_later(tcp, out);
-            return later < 0 ? later : taken + later;
+            return later < 0 && taken == 0 ? later : taken + (later > 0 ? later : 0);
         }
     }
     return taken;

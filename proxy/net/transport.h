@@ -22,7 +22,8 @@ struct transport_ops {
     /* Arms or disarms reading. Disarming and arming again cost a system call each. */
     void (*read)(struct transport *, bool on);
     /* Takes bytes off the front of out: written now, or held in flight until events->written.
-     * Returns how many were taken (0: one send is still in flight) or a negative libuv error. */
+     * Returns how many were taken (0: one send is still in flight) or a negative libuv error, which
+     * then has taken none. */
     ssize_t (*write)(struct transport *, struct chain *out);
     /* Bytes that are held in flight. */
     size_t (*in_flight)(const struct transport *);

@@ -120,10 +120,13 @@ static void client_left(void *ctx)
     ep->n_idle--;
 }
 
-static void client_closed(void *ctx, struct h1_client *cl)
+static void client_closed(void *ctx, struct h1_client *cl, enum reason reason)
 {
     (void)cl;
     struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
+    struct counter *reasons = ep->view->stats->reasons;
+    if (reasons != NULL && reason_row(reason)->side == SIDE_NONE)
+        counter_inc(&reasons[reason]);
     CHECK(ep->view->conns > 0);
     ep->view->conns--;
     counter_dec(&ep->view->stats->conns);
@@ -156,7 +159,7 @@ static struct h1_client *dial(struct pool_endpoint *ep, enum reason *reason)
         h1_client_dial(view->reactor, &view->spec->options, &view->spec->endpoints[ep->index].addr,
                        &pool_owner, ep, &err);
     if (cl == NULL) {
-        *reason = err == UV_ECONNREFUSED ? REASON_CONNECT_REFUSED : REASON_CONNECT_FAILED;
+        *reason = h1_client_connect_reason(err);
         return NULL;
     }
     view->conns++;
@@ -177,6 +180,21 @@ struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
     else
         cl = dial(ep, reason);
     return cl != NULL ? h1_client_open(cl, events, owner, response_head_ms) : NULL;
+}
+
+bool pool_shed_idle(struct pool_view *view)
+{
+    for (uint32_t i = 0; i < view->spec->n_endpoints; i++) {
+        struct pool_endpoint *ep = &view->endpoints[i];
+        if (list_empty(&ep->idle))
+            continue;
+        struct list_node *oldest = ep->idle.prev;
+        list_unlink(oldest);
+        ep->n_idle--;
+        h1_client_close(h1_client_at(oldest), REASON_DONE);
+        return true;
+    }
+    return false;
 }
 
 void pool_close_idle(struct pool_view *view)

@@ -32,10 +32,11 @@ struct pool_spec {
 
 /* One worker's counters of a pool. */
 struct pool_stats {
-    struct counter opened;  /* conns dialled */
-    struct counter reused;  /* requests on a conn that had served before */
-    struct counter retries; /* further attempts */
-    struct counter conns;   /* gauge: conns that exist, idle or not */
+    struct counter opened;   /* conns dialled */
+    struct counter reused;   /* requests on a conn that had served before */
+    struct counter retries;  /* further attempts */
+    struct counter conns;    /* gauge: conns that exist, idle or not */
+    struct counter *reasons; /* REASON_COUNT of them, or NULL: why idle conns ended */
 };
 
 struct pool_view;
@@ -59,6 +60,9 @@ struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
 
 /* Closes all idle conns, and from now on each that becomes idle. */
 void pool_close_idle(struct pool_view *view);
+
+/* Gives one idle conn's descriptor back, at once. False: there is none. */
+bool pool_shed_idle(struct pool_view *view);
 
 /* How long idle conns to an endpoint are kept at the moment, ms: the configured time, or less
  * where the upstream was seen to close earlier. */

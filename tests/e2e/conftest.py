@@ -28,22 +28,6 @@ pools: { app: { endpoints: [ "$UPSTREAM" ], upstream: { max_idle: 0 } } }
 """
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: left out unless asked for with -m slow or --slow")
-
-
-def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
-
-
-def pytest_collection_modifyitems(config, items):
-    mine = [i for i in items if Path(__file__).parent in Path(str(i.fspath)).parents]
-    if not config.getoption("--slow") and "slow" not in (config.getoption("-m") or ""):
-        for item in mine:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
-
-
 def pytest_sessionstart(session):
     if not harness.WEIR.exists():
         pytest.exit(f"no weir at {harness.WEIR}: build it, or say where it is with WEIR=", 4)

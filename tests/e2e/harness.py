@@ -5,11 +5,14 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 import peers
 import wire
@@ -35,6 +38,17 @@ def sanitizer():
         )
     return _sanitizer["san"]
 
+
+def knows(name):
+    """Whether this machine's resolver knows a host name; without /etc/hosts not even localhost."""
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except OSError:
+        return False
+
+
+needs_v6 = pytest.mark.skipif(not peers.has_v6(), reason="this machine has no ::1")
+needs_localhost = pytest.mark.skipif(not knows("localhost"), reason="localhost does not resolve")
 
 _sanitizer = {}
 if sanitizer() and "WEIR_TEST_SLOW" not in os.environ:

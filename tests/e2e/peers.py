@@ -463,6 +463,16 @@ class AutoUpstream(threading.Thread):
             raise self.errors[0]
 
 
+def has_v6():
+    """Whether this machine has ::1: a container often has not."""
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
 def wait_for(condition, what, within=DEADLINE):
     """Polls until condition() is true (its value is returned); fails at the deadline."""
     until = deadline(within)

@@ -157,7 +157,7 @@ def test_a_large_body_of_unknown_length_arrives_whole(weir, upstream):
         c.expect_closed()
 
 
-@pytest.mark.slow
+@lean
 @pytest.mark.parametrize("start", [start_download, start_upload], ids=["download", "upload"])
 def test_a_gibibyte_with_a_slow_reader_keeps_weir_under_32_mib(weir, upstream, start):
     peak = Peak(weir)

@@ -4,6 +4,7 @@ aborts."""
 import pytest
 
 import wire
+from harness import assert_authored
 
 
 def post(length=None, fields="", path="/"):
@@ -259,3 +260,13 @@ def test_many_clients_at_once_each_get_their_own_answer(auto, start_weir):
         c.close()
     own.wait_metric("weir_client_connections", 0)
     assert own.metric("weir_requests_total", status="2xx") == 300
+
+
+def test_an_upstream_that_never_stops_saying_1xx_is_a_bad_response(weir, upstream):
+    with weir.counts("bad_response"), weir.client() as c:
+        c.send("GET /app HTTP/1.1\r\nHost: a\r\n\r\n")
+        u = upstream.accept()
+        u.request()
+        u.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 33)
+        u.expect_ended()
+        assert_authored(c.response(), 502, "bad_response")

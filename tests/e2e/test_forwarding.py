@@ -5,20 +5,26 @@ import re
 import stat
 import os
 
+import peers
 import wire
+from harness import needs_v6
 
-CONFIG = """
+V6_LISTENERS = """
+  v6: "[::1]:0"
+  trusting_v6: { bind: "[::1]:0", trusted_proxies: [ "::1" ] }
+  opted_v6: { bind: "[::1]:0", forwarded: true }
+"""
+LISTENERS = """
 listeners:
   web: "127.0.0.1:0"
-  v6: "[::1]:0"
   local: "unix:$TMP/plain.sock"
   trusting: { bind: "127.0.0.1:0", trusted_proxies: [ 10.0.0.0/8, 127.0.0.0/8 ] }
   trusting_other: { bind: "127.0.0.1:0", trusted_proxies: [ 10.0.0.0/8, "::1" ] }
-  trusting_v6: { bind: "[::1]:0", trusted_proxies: [ "::1" ] }
   trusting_unix: { bind: "unix:$TMP/trusting.sock", trusted_proxies: [ unix ], mode: "0600" }
   opted: { bind: "127.0.0.1:0", via: true, forwarded: true }
-  opted_v6: { bind: "[::1]:0", forwarded: true }
   opted_trusting: { bind: "127.0.0.1:0", via: true, forwarded: true, trusted_proxies: [ 127.0.0.1 ] }
+"""
+CONFIG = LISTENERS + (V6_LISTENERS if peers.has_v6() else "") + """
 routes: [ { to: app } ]
 pools: { app: { endpoints: [ "$UPSTREAM" ], upstream: { max_idle: 0 } } }
 """
@@ -72,6 +78,7 @@ def test_a_peer_outside_trusted_proxies_is_not_believed(weir, upstream):
     wire.assert_bytes("GET / HTTP/1.1\r\nHost: a\r\n{fwd:a}\r\n\r\n", request.wire)
 
 
+@needs_v6
 def test_trusted_proxies_holds_v6_addresses(weir, upstream):
     assert elements(forwarded(weir, upstream, "trusting_v6", CLAIMS), "X-Forwarded-For") == [
         "1.2.3.4",
@@ -86,6 +93,7 @@ def test_trusted_proxies_unix_believes_the_peers_of_a_unix_listener(weir, upstre
     assert request.get("X-Forwarded-Proto") == "https"
 
 
+@needs_v6
 def test_a_v6_client_is_named_without_brackets_in_x_forwarded_for(weir, upstream):
     assert forwarded(weir, upstream, "v6").get("X-Forwarded-For") == "::1"
 
@@ -115,6 +123,7 @@ def test_forwarded_is_emitted_when_opted_in(weir, upstream):
     assert pairs(request.get("Forwarded")) == {"for": "127.0.0.1", "host": "a", "proto": "http"}
 
 
+@needs_v6
 def test_forwarded_quotes_what_is_no_token(weir, upstream):
     request = forwarded(weir, upstream, "opted_v6", host="Host: a:80\r\n")
     assert 'for="[::1]"' in request.get("Forwarded") and 'host="a:80"' in request.get("Forwarded")

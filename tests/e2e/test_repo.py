@@ -149,8 +149,8 @@ def start_run():
         run.end()
 
 
-def curl(url):
-    done = subprocess.run(["curl", "-sS", "--max-time", "20", url], capture_output=True, text=True)
+def curl(*arguments):
+    done = subprocess.run(["curl", "-sS", "--max-time", "20", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -168,21 +168,53 @@ def test_run_serves_over_all_backends_and_leaves_no_process(start_run, sent):
     assert answers["/world"] == {"Hello, World! (world-1)", "Hello, World! (world-2)"}
     assert {curl(base + "/")[:13] for _ in range(4)} == {"Hello, World!"}
 
+    # README's first screen: one curl is one connection, and so one worker's turns.
+    for _ in range(4):
+        in_turn = curl(base + "/hello", base + "/hello").splitlines()
+        assert sorted(in_turn) == ["Hello, World! (hello-1)", "Hello, World! (hello-2)"]
+
     started = run.programs()
     os.killpg(run.process.pid, sent)
     run.wait()
     assert run.programs() == {}
+    assert "SIGINT: draining" in run.text()     # which weir does not linger over
     assert len(started) == 5 and not any(Path(f"/proc/{pid}").exists() for pid in started)
     assert "run: ending" in run.text()
 
 
-def test_run_ends_the_rest_when_one_dies(start_run):
+def victim(run, name):
+    return next(pid for pid, program in run.programs().items() if program == name)
+
+
+def test_run_ends_the_rest_when_weir_dies(start_run):
     run = start_run()
     run.until("Ctrl-C")
-    victim = next(pid for pid, name in run.programs().items() if name == "world")
-    os.kill(victim, signal.SIGKILL)
+    os.kill(victim(run, "weir"), signal.SIGKILL)
     assert run.wait() != 0
-    assert re.search(r"run: world-[12] ended by itself; ending the rest", run.text())
+    assert "run: weir ended by itself; ending the rest" in run.text()
+    assert run.programs() == {}
+
+
+@pytest.mark.parametrize("name", ["hello", "world"])
+def test_run_goes_on_without_a_backend_and_loses_no_request(start_run, name):
+    run = start_run()
+    run.until("Ctrl-C")
+    base = f"http://127.0.0.1:{run.port()}"
+    paths = ["/", f"/{name}"] * 50
+    for path in paths:              # so that weir has connections that the death makes stale
+        curl("-f", base + path)
+    os.kill(victim(run, name), signal.SIGKILL)
+    for path in paths:
+        assert curl("-f", base + path).startswith("Hello, World!")
+    run.until("weir goes on without it")
+    assert len(re.findall(rf"run: {name}-[12] ended by itself; weir goes on without it",
+                          run.text())) == 1
+    assert "Killed" not in run.text()           # bash's own words, with a line of the script
+    assert curl("-f", base + "/").startswith("Hello, World!")
+
+    os.killpg(run.process.pid, signal.SIGINT)
+    run.wait()
+    assert "run: ending" in run.text()
     assert run.programs() == {}
 
 

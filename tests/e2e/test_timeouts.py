@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every timeout, configured short: what ends, when, and what is said about it."""
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -306,6 +306,7 @@ def test_a_client_that_does_not_read_is_given_up(with_timeouts):
         u = up.accept()
         u.request()
         u.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-        assert u.send_until_blocked(bytes(1 << 20), 100_000_000) < 100_000_000
+        with suppress(ConnectionResetError):  # it may be given up while this still sends
+            assert u.send_until_blocked(bytes(1 << 20), 100_000_000) < 100_000_000
         u.expect_ended()
     weir.wait_metric("weir_client_connections", 0)

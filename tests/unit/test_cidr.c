@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Addresses and blocks: the texts that are taken and refused, and what contains what. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The JSON writer: escaping, numbers, and never a byte past the buffer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

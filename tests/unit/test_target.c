@@ -399,101 +399,104 @@ static void too_little_scratch_is_an_error_only_if_needed(void **state)
     assert_int_equal(target_parse(SPAN_LIT("/%41"), false, false, scratch, 4, &t), TARGET_OK);
 }
 
+static const struct {
+    const char *host;
+    bool valid;
+    const char *name;
+} host_rows[] = {
+    {"h", true, "h"},
+    {"example.com", true, "example.com"},
+    {"EXAMPLE.com:8080", true, "EXAMPLE.com"},
+    {"example.com.", true, "example.com."},
+    {"h:", true, "h"},
+    {"h:0", true, "h"},
+    {"h:65535", true, "h"},
+    {"h:000080", true, "h"},
+    {"123", true, "123"},
+    {"1:2", true, "1"},
+    {"127.0.0.1", true, "127.0.0.1"},
+    {"127.0.0.1:80", true, "127.0.0.1"},
+    {"999.1.1.1", true, "999.1.1.1"}, /* a reg-name by the grammar */
+    {"a_b-c~d!$&'()*+,;=", true, "a_b-c~d!$&'()*+,;="},
+    {"caf%C3%A9.example:1", true, "caf%C3%A9.example"},
+    {"[::1]", true, "[::1]"},
+    {"[::1]:80", true, "[::1]"},
+    {"[::]:", true, "[::]"},
+    {"[2001:DB8::ff:1]:65535", true, "[2001:DB8::ff:1]"},
+    {"[::ffff:10.0.0.1]", true, "[::ffff:10.0.0.1]"},
+    {"[1:2:3:4:5:6:7:8]", true, "[1:2:3:4:5:6:7:8]"},
+    {"h:65536", false, NULL},
+    {"h:99999999999999999999", false, NULL},
+    {"h:4294967376", false, NULL},
+    {"h:+80", false, NULL},
+    {"h:-80", false, NULL},
+    {"h: 80", false, NULL},
+    {"h:80 ", false, NULL},
+    {"h:80:80", false, NULL},
+    {"h:8o", false, NULL},
+    {":80", false, NULL},
+    {":", false, NULL},
+    {" ", false, NULL},
+    {" h", false, NULL},
+    {"h ", false, NULL},
+    {"a b", false, NULL},
+    {"a,b c", false, NULL},
+    {"h/", false, NULL},
+    {"h/x", false, NULL},
+    {"h?x", false, NULL},
+    {"h#x", false, NULL},
+    {"u@h", false, NULL},
+    {"u:p@h", false, NULL},
+    {"http://h", false, NULL},
+    {"h\\x", false, NULL},
+    {"h\t", false, NULL},
+    {"h\x80", false, NULL},
+    {"h\"", false, NULL},
+    {"<h>", false, NULL},
+    {"{h}", false, NULL},
+    {"h%", false, NULL},
+    {"h%4", false, NULL},
+    {"h%zz", false, NULL},
+    {"::1", false, NULL},
+    {"[::1", false, NULL},
+    {"::1]", false, NULL},
+    {"[]", false, NULL},
+    {"[]:80", false, NULL},
+    {"[::1]80", false, NULL},
+    {"[::1]]", false, NULL},
+    {"[[::1]]", false, NULL},
+    {"[::1]:80x", false, NULL},
+    {"[::1]:65536", false, NULL},
+    {"x[::1]", false, NULL},
+    {"[127.0.0.1]", false, NULL},
+    {"[::1::2]", false, NULL},
+    {"[:1]", false, NULL},
+    {"[1:2:3:4:5:6:7]", false, NULL},
+    {"[1:2:3:4:5:6:7:8:9]", false, NULL},
+    {"[12345::]", false, NULL},
+    {"[g::1]", false, NULL},
+    {"[::1%25eth0]", false, NULL},
+    {"[fe80::1%eth0]", false, NULL},
+    {"[::ffff:256.0.0.1]", false, NULL},
+    {"[v1.x]", false, NULL},
+    {"[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]", false, NULL},
+};
+
 static void hosts(void **state)
 {
     (void)state;
-    static const struct {
-        const char *host;
-        bool valid;
-        const char *name;
-    } rows[] = {
-        {"h", true, "h"},
-        {"example.com", true, "example.com"},
-        {"EXAMPLE.com:8080", true, "EXAMPLE.com"},
-        {"example.com.", true, "example.com."},
-        {"h:", true, "h"},
-        {"h:0", true, "h"},
-        {"h:65535", true, "h"},
-        {"h:000080", true, "h"},
-        {"123", true, "123"},
-        {"1:2", true, "1"},
-        {"127.0.0.1", true, "127.0.0.1"},
-        {"127.0.0.1:80", true, "127.0.0.1"},
-        {"999.1.1.1", true, "999.1.1.1"}, /* a reg-name by the grammar */
-        {"a_b-c~d!$&'()*+,;=", true, "a_b-c~d!$&'()*+,;="},
-        {"caf%C3%A9.example:1", true, "caf%C3%A9.example"},
-        {"[::1]", true, "[::1]"},
-        {"[::1]:80", true, "[::1]"},
-        {"[::]:", true, "[::]"},
-        {"[2001:DB8::ff:1]:65535", true, "[2001:DB8::ff:1]"},
-        {"[::ffff:10.0.0.1]", true, "[::ffff:10.0.0.1]"},
-        {"[1:2:3:4:5:6:7:8]", true, "[1:2:3:4:5:6:7:8]"},
-        {"h:65536", false, NULL},
-        {"h:99999999999999999999", false, NULL},
-        {"h:4294967376", false, NULL},
-        {"h:+80", false, NULL},
-        {"h:-80", false, NULL},
-        {"h: 80", false, NULL},
-        {"h:80 ", false, NULL},
-        {"h:80:80", false, NULL},
-        {"h:8o", false, NULL},
-        {":80", false, NULL},
-        {":", false, NULL},
-        {" ", false, NULL},
-        {" h", false, NULL},
-        {"h ", false, NULL},
-        {"a b", false, NULL},
-        {"a,b c", false, NULL},
-        {"h/", false, NULL},
-        {"h/x", false, NULL},
-        {"h?x", false, NULL},
-        {"h#x", false, NULL},
-        {"u@h", false, NULL},
-        {"u:p@h", false, NULL},
-        {"http://h", false, NULL},
-        {"h\\x", false, NULL},
-        {"h\t", false, NULL},
-        {"h\x80", false, NULL},
-        {"h\"", false, NULL},
-        {"<h>", false, NULL},
-        {"{h}", false, NULL},
-        {"h%", false, NULL},
-        {"h%4", false, NULL},
-        {"h%zz", false, NULL},
-        {"::1", false, NULL},
-        {"[::1", false, NULL},
-        {"::1]", false, NULL},
-        {"[]", false, NULL},
-        {"[]:80", false, NULL},
-        {"[::1]80", false, NULL},
-        {"[::1]]", false, NULL},
-        {"[[::1]]", false, NULL},
-        {"[::1]:80x", false, NULL},
-        {"[::1]:65536", false, NULL},
-        {"x[::1]", false, NULL},
-        {"[127.0.0.1]", false, NULL},
-        {"[::1::2]", false, NULL},
-        {"[:1]", false, NULL},
-        {"[1:2:3:4:5:6:7]", false, NULL},
-        {"[1:2:3:4:5:6:7:8:9]", false, NULL},
-        {"[12345::]", false, NULL},
-        {"[g::1]", false, NULL},
-        {"[::1%25eth0]", false, NULL},
-        {"[fe80::1%eth0]", false, NULL},
-        {"[::ffff:256.0.0.1]", false, NULL},
-        {"[v1.x]", false, NULL},
-        {"[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]", false, NULL},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        size_t len = strlen(rows[i].host);
+    for (size_t i = 0; i < ARRAY_LEN(host_rows); i++) {
+        size_t len = strlen(host_rows[i].host);
         char *copy = malloc(len);
         assert_non_null(copy);
-        memcpy(copy, rows[i].host, len);
+        memcpy(copy, host_rows[i].host, len);
         struct span host = span_of(copy, len);
-        if (host_valid(host, false) != rows[i].valid || host_valid(host, true) != rows[i].valid)
-            fail_msg("\"%s\" should be %s", rows[i].host, rows[i].valid ? "valid" : "invalid");
-        if (rows[i].valid)
-            assert_span(host_name(host), rows[i].name, "name", rows[i].host);
+        if (host_valid(host, false) != host_rows[i].valid ||
+            host_valid(host, true) != host_rows[i].valid)
+            fail_msg("\"%s\" should be %s", host_rows[i].host,
+                     host_rows[i].valid ? "valid" : "invalid");
+        if (host_rows[i].valid)
+            assert_span(host_name(host), host_rows[i].name, "name", host_rows[i].host);
         free(copy);
     }
     assert_true(host_valid(SPAN_LIT(""), true));

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Identifiers: their layout, their order within and across milliseconds, and no two alike. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

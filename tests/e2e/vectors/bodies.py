@@ -119,7 +119,11 @@ BAD = [
     bad("A bare LF in a quoted chunk extension is 400", '5;a="\n"\r\nhello\r\n0\r\n\r\n'),
     bad("An unclosed quote in a chunk extension is 400", '5;a="b\r\nhello\r\n0\r\n\r\n'),
     bad("A bare LF after the last chunk is 400", "5\r\nhello\r\n0\n\r\n"),
-    bad("A bare LF as the end of the chunked body is 400", "5\r\nhello\r\n0\r\n\n", "bad_line_ending"),
+    bad(
+        "A bare LF as the end of the chunked body is 400",
+        "5\r\nhello\r\n0\r\n\n",
+        "bad_line_ending",
+    ),
     bad("An invalid trailer field is 400", "5\r\nhello\r\n0\r\nX(: 1\r\n\r\n", "bad_field"),
     bad(
         "A trailer with a space before the colon is 400",
