@@ -13,10 +13,10 @@
 #include "proxy/http/h1_write.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
-#define PIPELINE_BYTES                                                                            \
-    16384                     /* unparsed bytes behind a request in progress; then reading pauses \
-                               */
-#define LINGER_MS        2000 /* how long a closing conn still reads, so that no RST eats our answer */
+/* Unparsed bytes behind a request in progress; then reading pauses. */
+#define PIPELINE_BYTES 16384
+/* How long, and for how many bytes, a closing conn still reads, so that no RST eats our answer. */
+#define LINGER_MS        2000
 #define LINGER_BYTES     (256 * 1024)
 #define FIRST_REQUEST_MS 1000 /* that a conn without a request has once the worker is closing */
 
@@ -536,7 +536,7 @@ static void server_late(struct h1_server *srv)
 {
     srv->conn.flags &= (uint16_t)~CONN_READ_LATE;
     if (srv->state == SERVER_DRAIN)
-        server_linger(srv, REASON_DONE);
+        server_linger(srv, REASON_BODY_TIMEOUT);
     else if (srv->state != SERVER_OPEN)
         conn_close(&srv->conn, (enum reason)srv->reason, false);
     else if (srv->stream != NULL)

@@ -271,10 +271,10 @@ static void a_request_waits_for_the_connection(void **state)
     struct fixture *f = *state;
     ask(f, "GET");
     assert_string_equal(wire_take(&f->w), "");
-    assert_true(f->stream->connected_us == 0);
+    assert_true((f->stream)->connected_us == 0);
     connect_up(f);
     assert_string_equal(wire_take(&f->w), "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_true(f->stream->connected_us > 0);
+    assert_true((f->stream)->connected_us > 0);
     wire_say(&f->w, OK_5);
     assert_string_equal(f->body, "hello");
     assert_string_equal(notes(f), "200|end|idle|");
