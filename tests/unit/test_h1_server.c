@@ -588,6 +588,19 @@ static void an_idle_conn_may_be_closed_by_either_side(void **state)
     assert_string_equal(notes(f), "closed client_closed|");
 }
 
+/* A conn that was just accepted may have its request on the way, but not for long. */
+static void a_new_conn_has_a_moment_for_its_first_request(void **state)
+{
+    struct fixture *f = *state;
+    h1_server_close_idle(f->srv);
+    run(f);
+    wire_pass(&f->w, 900);
+    assert_false(f->w.got_end);
+    wire_pass(&f->w, 200);
+    assert_true(f->w.got_end);
+    assert_null(f->srv);
+}
+
 static void a_busy_conn_is_not_idle(void **state)
 {
     struct fixture *f = *state;
@@ -1038,6 +1051,7 @@ int main(void)
         TEST(a_cut_answer_is_not_forged_into_a_whole_one),
         TEST(a_cut_answer_until_close_is_reset),
         TEST(an_idle_conn_may_be_closed_by_either_side),
+        TEST(a_new_conn_has_a_moment_for_its_first_request),
         TEST(a_busy_conn_is_not_idle),
         TEST(a_bad_request_is_answered_once_and_closed),
         TEST(a_body_that_breaks_a_rule_aborts_the_request),

@@ -153,6 +153,22 @@ static void the_largest_head_fits(void **state)
                             strlen("Transfer-Encoding: chunked\r\n\r\n"));
 }
 
+/* What weir adds can make a head longer than any block. */
+static void a_head_beyond_any_block_is_sent_too(void **state)
+{
+    struct fixture *f = *state;
+    struct http_head *head = request(f);
+    static char value[60 * 1024 + 1];
+    memset(value, 'v', sizeof(value) - 1);
+    for (int i = 0; i < 3; i++)
+        add(head, "Big", value);
+    h1_write_request(&f->conn, head, &(struct h1_framing){0});
+    const char *got = sent(f);
+    assert_int_equal(strlen(got), strlen("GET /p HTTP/1.1\r\nHost: h\r\n\r\n") +
+                                      3 * (strlen("Big: \r\n") + sizeof(value) - 1));
+    assert_string_equal(got + strlen(got) - 6, "vv\r\n\r\n");
+}
+
 static struct chain bytes_of(struct fixture *f, size_t n)
 {
     struct chain body;
@@ -237,6 +253,25 @@ static void small_pieces_share_a_block(void **state)
     assert_int_equal(f->w.r.bufs.blocks, 0);
 }
 
+/* A byte a chunk must not cost a block, or slices, a byte. */
+static void tiny_chunks_behind_a_backlog_share_a_block(void **state)
+{
+    struct fixture *f = *state;
+    static const char head[] = "HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    h1_write_response(&f->conn, response(f, 200), &(struct h1_framing){.chunked = true});
+    for (int i = 0; i < 1000; i++) {
+        struct chain body = bytes_of(f, 1);
+        h1_write_body(&f->conn, &body, true);
+        assert_true(chain_empty(&body));
+    }
+    assert_ptr_equal(f->conn.out.head, f->conn.out.tail);
+    assert_int_equal(f->w.r.bufs.blocks, 1);
+    const char *got = sent(f);
+    assert_int_equal(strlen(got), sizeof(head) - 1 + 6000);
+    for (int i = 0; i < 1000; i++)
+        assert_memory_equal(got + sizeof(head) - 1 + i * 6, "1\r\nx\r\n", 6);
+}
+
 /* Bytes that somebody else may still read are not written over. */
 static void a_shared_block_is_not_written_to(void **state)
 {
@@ -275,11 +310,13 @@ int main(void)
         TEST(framing_fields_exclude_one_another),
         TEST(dropped_fields_are_not_written),
         TEST(the_largest_head_fits),
+        TEST(a_head_beyond_any_block_is_sent_too),
         TEST(a_body_is_sent_as_it_is),
         TEST(chunk_sizes_are_hexadecimal),
         TEST(an_empty_body_is_no_chunk),
         TEST(trailers_follow_the_last_chunk),
         TEST(small_pieces_share_a_block),
+        TEST(tiny_chunks_behind_a_backlog_share_a_block),
         TEST(a_shared_block_is_not_written_to),
         TEST(a_closed_conn_takes_nothing),
     };
