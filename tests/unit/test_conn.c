@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "proxy/http/body_flow.h"
 #include "proxy/base/check.h"
 #include "tests/unit/wire.h"
 
@@ -176,15 +177,35 @@ static void what_leaves_is_counted(void **state)
     send_n(f, 2500);
     assert_int_equal(f->flushed, 1000);
     assert_int_equal(conn_unsent(&f->conn), 1500);
-    size_t body = 2000;
-    assert_int_equal(conn_drained(&f->conn, &body), 500);
-    assert_int_equal(body, 1500);
+    struct body_flow flow = {.queued = 2000};
+    assert_int_equal(body_flow_drained(&flow, &f->conn), 500);
+    assert_int_equal(flow.queued, 1500);
     wire_read(&f->w, true);
     assert_int_equal(f->flushed, 2500);
     assert_int_equal(conn_unsent(&f->conn), 0);
-    assert_int_equal(conn_drained(&f->conn, &body), 1500);
-    assert_int_equal(body, 0);
+    assert_int_equal(body_flow_drained(&flow, &f->conn), 1500);
+    assert_int_equal(flow.queued, 0);
     assert_int_equal(f->w.got_len, 2500);
+}
+
+static void a_window_pauses_reading_and_credit_resumes_it(void **state)
+{
+    struct fixture *f = *state;
+    struct body_flow flow;
+    body_flow_init(&flow, 100);
+    assert_true(body_flow_take(&flow, &f->conn, 60));
+    assert_int_equal(f->conn.read_cap, 40);
+    assert_true(pair_reading(f->w.pair, 0));
+    assert_false(body_flow_take(&flow, &f->conn, 50)); /* one read may overdraw it */
+    assert_false(body_flow_open(&flow));
+    assert_false(pair_reading(f->w.pair, 0));
+    assert_false(body_flow_credit(&flow, &f->conn, 10));
+    assert_false(pair_reading(f->w.pair, 0));
+    assert_true(body_flow_credit(&flow, &f->conn, 1));
+    assert_true(pair_reading(f->w.pair, 0));
+    assert_false(body_flow_credit(&flow, &f->conn, 5)); /* it was open already */
+    body_flow_end(&f->conn);
+    assert_int_equal(f->conn.read_cap, 0);
 }
 
 static void our_end_follows_what_is_queued(void **state)
@@ -339,6 +360,7 @@ int main(void)
         TEST(reading_is_bounded_by_the_cap),
         TEST(reading_goes_on_when_no_pause_is_left),
         TEST(what_leaves_is_counted),
+        TEST(a_window_pauses_reading_and_credit_resumes_it),
         TEST(our_end_follows_what_is_queued),
         TEST(a_read_deadline_is_told_once),
         TEST(an_earlier_deadline_wins),
