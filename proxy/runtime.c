@@ -68,10 +68,11 @@ static bool resolve(struct runtime *rt, const struct config_addr *from, struct n
         return false;
     }
     const struct addrinfo *best = list;
-    while (best != NULL && best->ai_family != AF_INET)
-        best = best->ai_next;
-    if (best == NULL)
-        best = list;
+    CHECK(list != NULL); /* without an error there is at least one */
+    for (const struct addrinfo *ai = list; ai != NULL && best->ai_family != AF_INET;
+         ai = ai->ai_next)
+        if (ai->ai_family == AF_INET)
+            best = ai;
     net_addr_from(to, best->ai_addr, best->ai_addrlen);
     freeaddrinfo(list);
     return true;
