@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A preload that lets the network fail at one exact place: once a write that begins with "POST " has
+ * gone out on a descriptor, the next one on it fails as if the peer had reset the connection. Built
+ * and loaded by test_regressions_load.py; glibc.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static _Atomic int posted = -1; /* the descriptor whose next write fails */
+
+/* Whether the write that comes is the one to fail. */
+static int fails(int fd) {
+    int expected = fd;
+    return fd >= 0 && atomic_compare_exchange_strong(&posted, &expected, -1);
+}
+
+static void note(int fd, const void *data, size_t n, ssize_t wrote) {
+    if (wrote > 0 && n >= 5 && memcmp(data, "POST ", 5) == 0)
+        atomic_store(&posted, fd);
+}
+
+ssize_t writev(int fd, const struct iovec *v, int n) {
+    static ssize_t (*next)(int, const struct iovec *, int);
+    if (next == NULL)
+        next = (ssize_t(*)(int, const struct iovec *, int))dlsym(RTLD_NEXT, "writev");
+    if (fails(fd)) {
+        errno = ECONNRESET;
+        return -1;
+    }
+    ssize_t wrote = next(fd, v, n);
+    if (n > 0)
+        note(fd, v[0].iov_base, v[0].iov_len, wrote);
+    return wrote;
+}
+
+ssize_t write(int fd, const void *data, size_t n) {
+    static ssize_t (*next)(int, const void *, size_t);
+    if (next == NULL)
+        next = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+    if (fails(fd)) {
+        errno = ECONNRESET;
+        return -1;
+    }
+    ssize_t wrote = next(fd, data, n);
+    note(fd, data, n, wrote);
+    return wrote;
+}
