@@ -238,10 +238,10 @@ def test_a_post_is_not_sent_twice_when_its_second_write_fails(
         u.request()
         u.answer()
         c.response()
-        chunk = b"258\r\n" + b"x" * 600 + b"\r\n"
+        chunk = b"64\r\n" + b"x" * 100 + b"\r\n"
         c.send(
             b"POST /pay HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + chunk * 24  # too many pieces for one write
+            + chunk * 100  # too many pieces for one write
             + b"0\r\n\r\n"
         )
         assert u.head().target == "/pay"
@@ -314,7 +314,7 @@ def test_a_request_that_came_before_the_signal_is_answered(start_weir, auto, num
     accepted = [weir.client() for _ in range(8)]
     weir.wait_metric("weir_client_connections", 8)
     weir.signal(signal.SIGSTOP)
-    waiting = [weir.client() for _ in range(8)]
+    waiting = [weir.client() for _ in range(100)]
     for c in accepted + waiting:
         c.send(GET)
     weir.signal(number)
