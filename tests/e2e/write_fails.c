@@ -12,8 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static _Atomic int posted =
-    -1; /* the descriptor whose writes fail, until it is another connection */
+/* The descriptor whose writes fail, until it is another connection. */
+static _Atomic int posted = -1;
 
 static int fails(int fd)
 {
