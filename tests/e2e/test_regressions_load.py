@@ -2,8 +2,8 @@
 """Bugs that were: what a peer that does not read, a full queue, a signal or a lack of descriptors
 once did that it must not do again.
 
-Most sockets here are unix ones: their queues have one size and do not grow, and their sender can see
-what has been read, so that "weir holds the rest" and "weir has read this" are facts.
+Most sockets here are unix ones: their queues have one size and do not grow, and their sender can
+see what has been read, so that "weir holds the rest" and "weir has read this" are facts.
 """
 import fcntl
 import os
@@ -245,7 +245,7 @@ def test_a_post_is_not_sent_twice_when_its_second_write_fails(
         assert u.head().target == "/pay"
         u.reset()
         assert_authored(c.response(), 502, "upstream_reset")
-    assert log[1]["attempts"] == 1 and b"0\r\n\r\n" not in u.received
+    assert log[1]["attempts"] == 1 and b"\r\n0\r\n\r\n" not in u.received
     up.assert_untouched()
 
 
