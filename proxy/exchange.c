@@ -11,6 +11,7 @@
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/exchange_log.h"
+#include "proxy/exchange_state.h"
 #include "proxy/reply.h"
 #include "proxy/retry.h"
 #include "proxy/worker.h"
@@ -205,6 +206,13 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
 
 /* ---- the request comes ---- */
 
+/* Moves the idle deadline of a tunnel. */
+static void exchange_touch(struct exchange *x)
+{
+    struct reactor *r = &x->worker->reactor;
+    wheel_set(&r->wheel, &x->timer, reactor_now(r) + x->snapshot->upgraded_ms);
+}
+
 static unsigned request_field(const void *ctx, struct span name, struct span *value)
 {
     const struct http_head *head = ctx;
@@ -368,12 +376,6 @@ static void exchange_upgrade(struct exchange *x)
     x->tunnel = true;
     x->request_done = false;
     exchange_touch(x);
-}
-
-void exchange_touch(struct exchange *x)
-{
-    struct reactor *r = &x->worker->reactor;
-    wheel_set(&r->wheel, &x->timer, reactor_now(r) + x->snapshot->upgraded_ms);
 }
 
 static void on_upstream_head(struct stream *s, struct http_head *head)

@@ -7,6 +7,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/json.h"
+#include "proxy/http/accept.h"
 
 struct text {
     char bytes[1536]; /* a request id of 128 bytes may grow sixfold in JSON */
@@ -27,47 +28,6 @@ __attribute__((format(printf, 2, 3))) static void text_print(struct text *t, con
     va_end(args);
     CHECK(n >= 0 && (size_t)n < sizeof(t->bytes));
     t->len = (size_t)n;
-}
-
-/* The quality that an Accept value gives a media type, in thousandths; ranges count less than the
- * type itself at equal quality. -1: not named. */
-static int accept_quality(struct span accept, struct span type)
-{
-    struct span item;
-    while (span_next_element(&accept, &item)) {
-        const char *semi = item.len > 0 ? memchr(item.ptr, ';', item.len) : NULL;
-        struct span name =
-            span_trim(semi != NULL ? span_of(item.ptr, (size_t)(semi - item.ptr)) : item);
-        if (!span_eq_nocase(name, type))
-            continue;
-        int q = 1000;
-        for (size_t i = name.len; i + 2 < item.len; i++)
-            if (ascii_lower(item.ptr[i]) == 'q' && item.ptr[i + 1] == '=') {
-                q = item.ptr[i + 2] == '1' ? 1000 : 0;
-                for (size_t j = i + 4, unit = 100; j < item.len && unit > 0; j++, unit /= 10)
-                    if (item.ptr[j] >= '0' && item.ptr[j] <= '9')
-                        q += (int)unit * (item.ptr[j] - '0');
-                break;
-            }
-        return q;
-    }
-    return -1;
-}
-
-/* Does the client prefer JSON to plain text? */
-static bool wants_json(const struct http_head *request)
-{
-    for (unsigned i = 0; i < request->n_fields; i++) {
-        const struct http_field *f = &request->fields[i];
-        if (f->id != FIELD_ACCEPT)
-            continue;
-        int json = accept_quality(field_value(f), SPAN_LIT("application/json"));
-        int text = accept_quality(field_value(f), SPAN_LIT("text/plain"));
-        if (text < 0)
-            text = accept_quality(field_value(f), SPAN_LIT("text/*"));
-        return json > 0 && json > text;
-    }
-    return false;
 }
 
 static void error_body(struct text *t, const struct reason_row *row, struct span phrase,
@@ -113,7 +73,7 @@ size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *
     struct http_head head;
     struct text body, length, status;
     struct chain chain;
-    bool json = wants_json(request);
+    bool json = accept_prefers_json(request);
     CHECK(row->status >= 400);
     error_body(&body, row, http_status_phrase(row->status), id, json);
     begin(&head, row->status,

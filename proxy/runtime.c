@@ -68,10 +68,11 @@ static bool resolve(struct runtime *rt, const struct config_addr *from, struct n
         return false;
     }
     const struct addrinfo *best = list;
-    while (best != NULL && best->ai_family != AF_INET)
-        best = best->ai_next;
-    if (best == NULL)
-        best = list;
+    CHECK(list != NULL); /* without an error there is at least one */
+    for (const struct addrinfo *ai = list; ai != NULL && best->ai_family != AF_INET;
+         ai = ai->ai_next)
+        if (ai->ai_family == AF_INET)
+            best = ai;
     net_addr_from(to, best->ai_addr, best->ai_addrlen);
     freeaddrinfo(list);
     return true;
@@ -392,17 +393,12 @@ static void close_sockets(struct runtime *rt)
 
 /* ---- telling ---- */
 
-static struct span bound_text(const struct net_addr *addr, char text[NET_ADDR_TEXT])
-{
-    return net_addr_print(addr, text);
-}
-
 static void log_summary(const struct runtime *rt)
 {
     char text[NET_ADDR_TEXT];
     log_info("weir " WEIR_VERSION " serves %s", rt->cfg->pos.file);
     for (size_t i = 0; i < rt->snap->n_listeners; i++) {
-        bound_text(&rt->snap->listeners[i].addr, text);
+        net_addr_print(&rt->snap->listeners[i].addr, text);
         log_info("listener %s on %s", rt->snap->listeners[i].name, text);
     }
     for (size_t i = 0; i < rt->snap->n_pools; i++)
@@ -412,7 +408,7 @@ static void log_summary(const struct runtime *rt)
     if (rt->admin_socket >= 0) {
         struct net_addr addr;
         listen_bound(rt->admin_socket, &addr);
-        bound_text(&addr, text);
+        net_addr_print(&addr, text);
         log_info("admin on http://%s", text);
     }
     log_info("%u worker%s (%s)", rt->n_workers, rt->n_workers == 1 ? "" : "s", rt->why);
@@ -432,13 +428,13 @@ static bool write_ready_file(const struct runtime *rt)
         struct net_addr addr;
         listen_bound(rt->admin_socket, &addr);
         json_key(&j, "admin");
-        json_string(&j, bound_text(&addr, text));
+        json_string(&j, net_addr_print(&addr, text));
     }
     json_key(&j, "listeners");
     json_object_begin(&j);
     for (size_t i = 0; i < rt->snap->n_listeners; i++) {
         json_key(&j, rt->snap->listeners[i].name);
-        json_string(&j, bound_text(&rt->snap->listeners[i].addr, text));
+        json_string(&j, net_addr_print(&rt->snap->listeners[i].addr, text));
     }
     json_object_end(&j);
     json_object_end(&j);

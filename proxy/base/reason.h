@@ -89,7 +89,7 @@ enum retry_class {
       "the upstream refused the connection")                                                    \
     X(CONNECT_FAILED, "connect_failed", UPSTREAM, 502, UNSENT, "destination_unavailable",       \
       "the upstream cannot be reached")                                                         \
-    X(NO_DESCRIPTORS, "no_descriptors", UPSTREAM, 503, NEVER, "proxy_internal_error",           \
+    X(NO_DESCRIPTORS, "no_descriptors", WEIR, 503, NEVER, "proxy_internal_error",               \
       "weir has no file descriptor left for the upstream")                                      \
     X(CONNECT_TIMEOUT, "connect_timeout", UPSTREAM, 504, UNSENT, "connection_timeout",          \
       "connecting to the upstream took too long")                                               \

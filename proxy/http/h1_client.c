@@ -10,6 +10,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/http/body_flow.h"
 #include "proxy/http/h1_write.h"
 
 #define H1_CLIENT_MAGIC MAGIC('h', '1', 'c', 'l')
@@ -38,8 +39,7 @@ struct h1_client {
     uint8_t interims; /* 1xx responses to this request */
     uint32_t response_head_ms;
     uint32_t served; /* requests before this one */
-    int64_t window;
-    size_t tx_body;
+    struct body_flow flow;
     uint64_t idle_since; /* ms */
     const struct h1_client_options *options;
     const struct h1_client_owner *owner;
@@ -167,8 +167,7 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
     cl->broken = cl->expects = false;
     cl->tx_done = cl->rx_head = cl->rx_done = cl->tunnel = cl->last = cl->until_close = false;
     cl->response_head_ms = response_head_ms;
-    cl->window = (int64_t)cl->options->buffer;
-    cl->tx_body = 0;
+    body_flow_init(&cl->flow, cl->options->buffer);
     cl->conn.flags &= (uint16_t)~CONN_TOUCHED;
     cl->stream = (struct stream){
         .magic = STREAM_MAGIC,
@@ -202,7 +201,7 @@ static void op_send_body(struct stream *s, struct chain *body)
         cl->expects = false;
         conn_expect(&cl->conn, NEVER);
     }
-    cl->tx_body += body->bytes;
+    cl->flow.queued += body->bytes;
     h1_write_body(&cl->conn, body, cl->chunked && !cl->tunnel);
 }
 
@@ -223,14 +222,8 @@ static void op_send_end(struct stream *s, const struct http_head *trailers)
 static void op_credit(struct stream *s, size_t n)
 {
     struct h1_client *cl = client_of_stream(s);
-    bool was_out = cl->window <= 0;
-    cl->window += (int64_t)n;
-    if (!was_out || cl->window <= 0)
-        return;
-    conn_resume(&cl->conn, PAUSE_CREDIT);
-    if (!cl->tunnel)
+    if (body_flow_credit(&cl->flow, &cl->conn, n) && !cl->tunnel)
         conn_expect(&cl->conn, cl->options->response_idle_ms);
-    conn_wake(&cl->conn);
 }
 
 static bool client_reusable(const struct h1_client *cl)
@@ -262,8 +255,7 @@ static void op_release(struct stream *s, enum reason reason)
     cl->idle_since = reactor_now(c->reactor);
     h1_parser_reset(&cl->parser);
     conn_release_input(c);
-    conn_resume(c, PAUSE_CREDIT);
-    c->read_cap = 0;
+    body_flow_end(c);
     cl->owner->idle(cl->ctx, cl);
 }
 
@@ -323,14 +315,10 @@ static void client_deliver_body(struct h1_client *cl)
     struct chain body;
     chain_init(&body);
     chain_move(&body, &cl->parser.body);
-    cl->window -= (int64_t)body.bytes;
-    if (cl->window <= 0) {
-        conn_pause(&cl->conn, PAUSE_CREDIT);
-        conn_expect(&cl->conn, NEVER);
-    } else if (!cl->tunnel) {
+    if (!body_flow_take(&cl->flow, &cl->conn, body.bytes))
+        conn_expect(&cl->conn, NEVER); /* it is not the upstream who is slow */
+    else if (!cl->tunnel)
         conn_expect(&cl->conn, cl->options->response_idle_ms);
-    }
-    cl->conn.read_cap = cl->window > 0 ? (size_t)cl->window : 0;
     cl->stream.events->body(&cl->stream, &body);
     chain_clear(&body);
 }
@@ -362,7 +350,7 @@ static bool client_read(struct h1_client *cl)
 {
     struct conn *c = &cl->conn;
     struct h1_parser *p = &cl->parser;
-    while (cl->window > 0 && !p->done && p->error == REASON_NONE) {
+    while (body_flow_open(&cl->flow) && !p->done && p->error == REASON_NONE) {
         struct span in = conn_input(c);
         if (in.len == 0)
             break;
@@ -415,7 +403,7 @@ static void client_end_of_input(struct h1_client *cl)
 {
     struct conn *c = &cl->conn;
     bool clean = c->flags & CONN_EOF && !(c->flags & CONN_ERROR);
-    if (cl->window <= 0 || cl->rx_done) /* what was read is to be delivered first */
+    if (!body_flow_open(&cl->flow) || cl->rx_done) /* what was read is to be delivered first */
         return;
     if (clean && (cl->tunnel || cl->until_close) && cl->rx_head)
         client_deliver_end(cl);
@@ -432,7 +420,7 @@ static void client_broken(struct h1_client *cl)
         client_abort(cl, REASON_UPSTREAM_RESET);
     } else if (!cl->broken) {
         cl->broken = true;
-        if (!cl->rx_head && cl->window > 0)
+        if (!cl->rx_head && body_flow_open(&cl->flow))
             conn_expect(c, cl->response_head_ms);
     }
 }
@@ -506,7 +494,7 @@ static void client_flushed(struct conn *c, size_t n)
     if (cl->state == CLIENT_FLUSH) {
         conn_wake(c);
     } else if (cl->state == CLIENT_BUSY) {
-        size_t drained = conn_drained(c, &cl->tx_body);
+        size_t drained = body_flow_drained(&cl->flow, c);
         if (drained > 0)
             cl->stream.events->drained(&cl->stream, drained);
     }

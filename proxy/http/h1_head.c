@@ -46,33 +46,41 @@ static enum reason check_method(struct span method, struct http_head *head)
     return REASON_NONE;
 }
 
-enum reason h1_check_request_line(struct span line, bool complete, size_t target_max,
-                                  struct http_head *head)
+/* What can be said before the line ends, and so is said first when it has ended. */
+static enum reason check_beginning(struct span line, size_t target_max)
 {
-    if (complete) {
-        CHECK(line.len > 0 && line.ptr[line.len - 1] == '\n');
-        line.len--;
-        if (line.len == 0 || line.ptr[line.len - 1] != '\r')
-            return REASON_BAD_LINE_ENDING;
-        line.len--;
-        if (memchr(line.ptr, '\r', line.len) != NULL)
-            return REASON_BAD_LINE_ENDING;
-    }
     size_t window = line.len < H1_METHOD_MAX + 1 ? line.len : H1_METHOD_MAX + 1;
     const char *space = memchr(line.ptr, ' ', window);
     if (space == NULL)
-        return complete || window > H1_METHOD_MAX ? REASON_BAD_REQUEST_LINE : REASON_NONE;
+        return window > H1_METHOD_MAX ? REASON_BAD_REQUEST_LINE : REASON_NONE;
     struct span target = span_of(space + 1, line.len - (size_t)(space + 1 - line.ptr));
-    const char *end = target.len > 0 ? memchr(target.ptr, ' ', target.len) : NULL;
-    if (!complete) /* the verdict on all else waits for the whole line */
-        return end == NULL && target.len > target_max ? REASON_TARGET_TOO_LONG : REASON_NONE;
-    enum reason bad = check_method(span_of(line.ptr, (size_t)(space - line.ptr)), head);
+    const char *end = memchr(target.ptr, ' ', target.len);
+    size_t len = end != NULL ? (size_t)(end - target.ptr) : target.len;
+    return len > target_max ? REASON_TARGET_TOO_LONG : REASON_NONE;
+}
+
+enum reason h1_check_request_line(struct span line, bool complete, size_t target_max,
+                                  struct http_head *head)
+{
+    CHECK(!complete || (line.len > 0 && line.ptr[line.len - 1] == '\n'));
+    if (complete)
+        line.len--;
+    enum reason bad = check_beginning(line, target_max);
+    if (!complete || bad != REASON_NONE)
+        return bad;
+    if (line.len == 0 || memchr(line.ptr, '\r', line.len) != line.ptr + line.len - 1)
+        return REASON_BAD_LINE_ENDING;
+    line.len--;
+    const char *space = memchr(line.ptr, ' ', line.len);
+    if (space == NULL)
+        return REASON_BAD_REQUEST_LINE;
+    struct span target = span_of(space + 1, line.len - (size_t)(space + 1 - line.ptr));
+    const char *end = memchr(target.ptr, ' ', target.len);
+    bad = check_method(span_of(line.ptr, (size_t)(space - line.ptr)), head);
     if (end == NULL)
-        return target.len > target_max ? REASON_TARGET_TOO_LONG : REASON_BAD_REQUEST_LINE;
+        return REASON_BAD_REQUEST_LINE;
     struct span version = span_of(end + 1, target.len - (size_t)(end + 1 - target.ptr));
     target.len = (size_t)(end - target.ptr);
-    if (target.len > target_max)
-        return REASON_TARGET_TOO_LONG;
     head->target = target;
     if (bad != REASON_NONE)
         return bad;

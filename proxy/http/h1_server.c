@@ -10,13 +10,14 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/http/body_flow.h"
 #include "proxy/http/h1_write.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
-#define PIPELINE_BYTES                                                                            \
-    16384                     /* unparsed bytes behind a request in progress; then reading pauses \
-                               */
-#define LINGER_MS        2000 /* how long a closing conn still reads, so that no RST eats our answer */
+/* Unparsed bytes behind a request in progress; then reading pauses. */
+#define PIPELINE_BYTES 16384
+/* How long, and for how many bytes, a closing conn still reads, so that no RST eats our answer. */
+#define LINGER_MS        2000
 #define LINGER_BYTES     (256 * 1024)
 #define FIRST_REQUEST_MS 1000 /* that a conn without a request has once the worker is closing */
 
@@ -34,16 +35,15 @@ struct h1_stream {
     struct h1_server *srv;
     struct http_head *head;
     struct block *block; /* that the head's spans point into */
-    int64_t window;      /* body bytes that may still be delivered */
-    size_t tx_body;      /* body bytes queued and not yet reported as drained */
-    uint8_t tx;          /* enum tx_state */
-    bool rx_done;        /* the request was delivered whole */
-    bool rx_dead;        /* it never will be */
-    bool chunked;        /* the response is */
-    bool no_body;        /* the response has none */
-    bool to_close;       /* the response ends with the conn */
-    bool keep;           /* the conn serves another request afterwards */
-    bool expects;        /* the client waits for a 100 before it sends the body */
+    struct body_flow flow;
+    uint8_t tx;    /* enum tx_state */
+    bool rx_done;  /* the request was delivered whole */
+    bool rx_dead;  /* it never will be */
+    bool chunked;  /* the response is */
+    bool no_body;  /* the response has none */
+    bool to_close; /* the response ends with the conn */
+    bool keep;     /* the conn serves another request afterwards */
+    bool expects;  /* the client waits for a 100 before it sends the body */
 };
 
 struct h1_server {
@@ -212,9 +212,8 @@ static void server_linger(struct h1_server *srv, enum reason reason)
     srv->reason = (uint16_t)reason;
     srv->discarded = 0;
     conn_send_end(&srv->conn);
-    conn_resume(&srv->conn, PAUSE_CREDIT);
+    body_flow_end(&srv->conn);
     conn_resume(&srv->conn, PAUSE_FULL);
-    srv->conn.read_cap = 0;
     server_arm(srv);
     conn_wake(&srv->conn);
 }
@@ -229,7 +228,7 @@ static struct h1_stream *stream_open(struct h1_server *srv)
     s->srv = srv;
     s->head = TAKE(srv->parser->head);
     s->block = srv->conn.in != NULL ? block_ref(srv->conn.in) : NULL;
-    s->window = (int64_t)srv->options->buffer;
+    body_flow_init(&s->flow, srv->options->buffer);
     s->expects = s->head->expect_continue;
     s->keep = !s->head->close;
     srv->stream = s;
@@ -298,7 +297,7 @@ static void op_send_body(struct stream *base, struct chain *body)
         chain_clear(body);
         return;
     }
-    s->tx_body += body->bytes;
+    s->flow.queued += body->bytes;
     h1_write_body(&s->srv->conn, body, s->chunked);
 }
 
@@ -317,14 +316,8 @@ static void op_credit(struct stream *base, size_t n)
 {
     struct h1_stream *s = stream_of(base);
     struct conn *c = &s->srv->conn;
-    bool was_out = s->window <= 0;
-    s->window += (int64_t)n;
-    if (!was_out || s->window <= 0)
-        return;
-    conn_resume(c, PAUSE_CREDIT);
-    if (!s->srv->parser->raw && !s->rx_done)
+    if (body_flow_credit(&s->flow, c, n) && !s->srv->parser->raw && !s->rx_done)
         conn_expect(c, s->srv->options->body_ms);
-    conn_wake(c);
 }
 
 /* The request is answered and read: on to the next, or the end. */
@@ -333,8 +326,7 @@ static void server_next(struct h1_server *srv, bool keep)
     struct conn *c = &srv->conn;
     parser_drop(srv);
     srv->served = true;
-    conn_resume(c, PAUSE_CREDIT);
-    c->read_cap = 0;
+    body_flow_end(c);
     if (!keep && (c->flags & CONN_EOF || conn_input(c).len == 0)) {
         server_close_flushed(srv, REASON_DONE, false);
         return;
@@ -374,8 +366,7 @@ static void op_release(struct stream *base, enum reason reason)
     } else {
         server_set_state(srv, SERVER_DRAIN);
         srv->discarded = 0;
-        conn_resume(&srv->conn, PAUSE_CREDIT);
-        srv->conn.read_cap = 0;
+        body_flow_end(&srv->conn);
         conn_expect(&srv->conn, srv->options->body_ms);
         conn_wake(&srv->conn);
     }
@@ -426,12 +417,8 @@ static void server_deliver_body(struct h1_server *srv, struct h1_stream *s)
     struct chain body;
     chain_init(&body);
     chain_move(&body, &srv->parser->body);
-    s->window -= (int64_t)body.bytes;
-    if (s->window <= 0) {
-        conn_pause(&srv->conn, PAUSE_CREDIT);
-        conn_expect(&srv->conn, NEVER);
-    }
-    srv->conn.read_cap = s->window > 0 ? (size_t)s->window : 0;
+    if (!body_flow_take(&s->flow, &srv->conn, body.bytes))
+        conn_expect(&srv->conn, NEVER); /* it is not the client who is slow */
     s->base.events->body(&s->base, &body);
     chain_clear(&body);
 }
@@ -473,7 +460,7 @@ static bool server_may_parse(const struct h1_server *srv)
     if (s == NULL) /* the next request waits while the client does not read the last answer */
         return srv->state == SERVER_DRAIN ||
                (srv->state == SERVER_OPEN && conn_unsent(&srv->conn) <= srv->options->buffer);
-    return s->window > 0 && !s->rx_dead;
+    return body_flow_open(&s->flow) && !s->rx_dead;
 }
 
 /* Parses and delivers until the bytes, or the permission to take them, run out. */
@@ -525,7 +512,7 @@ static void server_end_of_input(struct h1_server *srv)
         if (srv->state == SERVER_OPEN || srv->state == SERVER_DRAIN)
             server_close_flushed(srv, REASON_CLIENT_CLOSED, false);
     } else if (s->tx == TX_TUNNEL || (s->tx == TX_DONE && srv->parser->raw)) {
-        if (!s->rx_done && s->window > 0)
+        if (!s->rx_done && body_flow_open(&s->flow))
             server_deliver_end(srv, s);
     } else {
         server_gone(srv, REASON_CLIENT_CLOSED);
@@ -536,7 +523,7 @@ static void server_late(struct h1_server *srv)
 {
     srv->conn.flags &= (uint16_t)~CONN_READ_LATE;
     if (srv->state == SERVER_DRAIN)
-        server_linger(srv, REASON_DONE);
+        server_linger(srv, REASON_BODY_TIMEOUT);
     else if (srv->state != SERVER_OPEN)
         conn_close(&srv->conn, (enum reason)srv->reason, false);
     else if (srv->stream != NULL)
@@ -614,7 +601,7 @@ static void server_flushed(struct conn *c, size_t n)
             conn_wake(c);
         return;
     }
-    size_t drained = conn_drained(c, &s->tx_body);
+    size_t drained = body_flow_drained(&s->flow, c);
     if (drained > 0)
         s->base.events->drained(&s->base, drained);
 }

@@ -259,6 +259,8 @@ void conn_wrote(struct conn *c, struct block *block, const char *at, size_t n)
     if (!(c->flags & (CONN_CLOSED | CONN_BROKEN))) {
         chain_append(&c->out, block, at, n);
         c->queued += n;
+    } else {
+        block_drop(TAKE(c->own));
     }
     conn_wake(c);
 }
@@ -296,15 +298,6 @@ static void conn_broken(struct conn *c, int error)
     chain_clear(&c->out);
     c->write_deadline = NEVER;
     conn_wake(c);
-}
-
-size_t conn_drained(const struct conn *c, size_t *body)
-{
-    size_t unsent = conn_unsent(c);
-    size_t before = *body;
-    if (before > unsent)
-        *body = unsent;
-    return before - *body;
 }
 
 /* A peer that takes nothing for write_stall_ms is as good as gone. */
@@ -446,7 +439,6 @@ static void conn_bury(struct grave *grave)
 {
     struct conn *c = CONTAINER_OF(grave, conn, grave);
     CHECK(c->holds == 0 && conn_closed(c) && !list_linked(&c->ready.link));
-    block_drop(TAKE(c->own)); /* what was written after the end */
     c->magic = 0;
     c->ops->free(c);
 }

@@ -134,10 +134,6 @@ void conn_send_end(struct conn *c);
 /* Queued and in flight. */
 size_t conn_unsent(const struct conn *c);
 
-/* How many of *body queued body bytes have certainly left (framing counts as body that is last to
- * leave); *body becomes what is still here. */
-size_t conn_drained(const struct conn *c, size_t *body);
-
 /* Sets or clears pause bits and adjusts the transport. */
 void conn_pause(struct conn *c, enum conn_pause bit);
 void conn_resume(struct conn *c, enum conn_pause bit);

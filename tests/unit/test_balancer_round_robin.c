@@ -237,7 +237,6 @@ static void test_workers_do_not_march_in_step(void **state)
     }
     assert_int_equal(firsts, 0xff);
     /* A pool that nobody may be picked from at first gets its phase when it can. */
-    firsts = 0;
     for (uint64_t seed = 0; seed < 100; seed++) {
         struct lb *lb = pool_lb(&p, &lb_round_robin, seed);
         struct lb *late = pool_lb(&p, &lb_round_robin, seed);

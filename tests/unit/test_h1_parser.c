@@ -300,6 +300,8 @@ static void bad_request_lines_are_refused(void **state)
         {.in = LINE("GETX / HTTP/1.1"), .want = "!unknown_method"},
         {.in = LINE("DESCRIBE / HTTP/1.1"), .want = "!unknown_method"},
         {.in = LINE("CONNECT h:443 HTTP/1.1"), .want = "!connect_method"},
+        /* what is known before the line ends wins */
+        {.in = S("GETGETGETGETGETGETGETGETGETGETGETG / HTTP/1.1\n"), .want = "!bad_request_line"},
         /* endings */
         {.in = S("GET / HTTP/1.1\n" HOST "\r\n"), .want = "!bad_line_ending"},
         {.in = S("GET / HTTP/1.1\r\r\n" HOST "\r\n"), .want = "!bad_line_ending"},

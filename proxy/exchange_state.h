@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An exchange's state. Private to exchange.c, which changes it, and exchange_log.c, which tells it.
+ */
+#ifndef WEIR_EXCHANGE_STATE_H
+#define WEIR_EXCHANGE_STATE_H
+
+#include "proxy/worker.h"
+
+#define TRAIL_BYTES 256
+
+struct exchange {
+    uint32_t magic;
+    uint16_t status;   /* that the client saw, or 499 */
+    bool replayable;   /* replay holds the body from its first byte */
+    bool committed;    /* the client has seen, or will see, a byte of the final response */
+    bool interim;      /* ... or of a 1xx: no other attempt, but an answer of ours may follow */
+    bool request_done; /* the request came whole; in a tunnel: the client has ended its direction */
+    bool response_done;
+    bool tunnel;
+    bool finished;
+    bool reused; /* the attempt that answered ran on a conn that had served before */
+    struct worker *worker;
+    struct snapshot *snapshot;
+    const struct listener_spec *listener;
+    struct stream *client;
+    struct http_head *request;
+    const struct http_peer *peer;
+    const struct route *route;
+    struct pool_view *pool;
+    int32_t pool_index; /* -1: none chosen */
+    /* the attempt */
+    struct stream *upstream;
+    struct lb_lease lease;
+    uint32_t endpoint;
+    uint32_t attempts, retries;
+    uint64_t attempt_us;
+    uint64_t attempt_drained; /* body bytes that left in this attempt */
+    uint64_t credited;        /* the most that left in any */
+    struct lb_tried tried;
+    struct chain replay;
+    struct block *scratch; /* long values of forwarding fields */
+    struct ready ready;
+    struct grave grave;
+    struct wheel_timer timer; /* the whole request; in a tunnel: idle */
+    uint64_t start_us, first_byte_us;
+    uint64_t connected_us; /* when the conn that answered came up */
+    uint64_t bytes_in, bytes_out;
+    struct span id;
+    uint16_t trail_len;
+    char own_id[UUID7_LEN];
+    char trail[TRAIL_BYTES]; /* last: it is not zeroed */
+};
+
+#endif

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker's view of a pool, over real sockets on loopback: which idle conn is taken, how many are
+ * kept, for how long, and what is learnt from an upstream that closes first. The upstream is in the
+ * test, on the same loop; nothing sleeps but in epoll.
+ */
+#include <setjmp.h>
+#include <stdalign.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "balancer/policy.h"
+#include "proxy/base/check.h"
+#include "proxy/net/listen.h"
+#include "proxy/upstream/pool.h"
+
+enum { STREAMS = 4 };
+
+struct fixture {
+    struct reactor r;
+    struct endpoint_spec endpoint;
+    struct pool_spec spec;
+    struct pool_stats stats;
+    struct pool_view *view;
+    int listener;
+    unsigned ended, aborted;
+    enum reason reason;
+};
+
+static void on_head(struct stream *s, struct http_head *head)
+{
+    (void)s;
+    (void)head;
+}
+
+static void on_body(struct stream *s, struct chain *body)
+{
+    (void)s;
+    (void)body;
+}
+
+static void on_end(struct stream *s, struct http_head *trailers)
+{
+    (void)trailers;
+    struct fixture *f = s->owner;
+    f->ended++;
+    s->ops->release(s, REASON_DONE);
+}
+
+static void on_drained(struct stream *s, size_t n)
+{
+    (void)s;
+    (void)n;
+}
+
+static void on_aborted(struct stream *s, enum reason reason)
+{
+    struct fixture *f = s->owner;
+    f->aborted++;
+    f->reason = reason;
+    s->ops->release(s, reason);
+}
+
+static const struct stream_events events = {
+    .head = on_head, .body = on_body, .end = on_end, .drained = on_drained, .aborted = on_aborted};
+
+static int setup(void **state)
+{
+    struct fixture *f = aligned_alloc(alignof(struct fixture), sizeof(*f)); /* atomics have lines */
+    assert_non_null(f);
+    memset(f, 0, sizeof(*f));
+    assert_int_equal(reactor_init(&f->r), 0);
+    struct net_addr any;
+    assert_true(net_addr_ip(&any, "127.0.0.1", 0));
+    f->listener = listen_socket(&any, false, 0);
+    assert_true(f->listener >= 0);
+    listen_bound(f->listener, &f->endpoint.addr);
+    lb_endpoint_init(&f->endpoint.lb, 1, 0, 1);
+    f->spec = (struct pool_spec){
+        .name = "p",
+        .policy = lb_policy_find("round_robin"),
+        .endpoints = &f->endpoint,
+        .n_endpoints = 1,
+        .idle_ms = 55000,
+        .max_idle = 2,
+        .options = {.limits = {.body_bytes = UINT64_MAX,
+                               .header_bytes = 8192,
+                               .target_bytes = 4096,
+                               .headers = 100},
+                    .connect_ms = 1000,
+                    .response_idle_ms = 60000,
+                    .write_stall_ms = 60000,
+                    .buffer = 65536},
+    };
+    f->view = pool_view_new(&f->r, &f->spec, &f->stats, 1);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    pool_close_idle(f->view);
+    reactor_dispatch(&f->r);
+    while (counter_get(&f->stats.conns) > 0)
+        uv_run(&f->r.loop, UV_RUN_ONCE);
+    pool_view_free(f->view);
+    if (f->listener >= 0)
+        close(f->listener);
+    reactor_fini(&f->r);
+    free(f);
+    return 0;
+}
+
+static struct stream *request(struct fixture *f, bool fresh)
+{
+    struct http_head *head = calloc(1, sizeof(*head));
+    assert_non_null(head);
+    head->method = SPAN_LIT("GET");
+    head->path = SPAN_LIT("/");
+    struct stream *s = pool_open(f->view, 0, fresh, &events, f, 60000, &f->reason);
+    assert_non_null(s);
+    s->ops->send_head(s, head);
+    s->ops->send_end(s, NULL);
+    free(head);
+    reactor_dispatch(&f->r);
+    return s;
+}
+
+/* The upstream's end of the next conn; a connect on loopback is in the queue once it is begun. */
+static int upstream(struct fixture *f)
+{
+    int fd = -1;
+    while ((fd = accept(f->listener, NULL, NULL)) < 0)
+        uv_run(&f->r.loop, UV_RUN_ONCE);
+    return fd;
+}
+
+static void reply(struct fixture *f, int fd, const char *text)
+{
+    unsigned before = f->ended + f->aborted;
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+    while (f->ended + f->aborted == before)
+        uv_run(&f->r.loop, UV_RUN_ONCE);
+}
+
+#define OK "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+static void wait_conns(struct fixture *f, uint64_t n)
+{
+    while (counter_get(&f->stats.conns) != n)
+        uv_run(&f->r.loop, UV_RUN_ONCE);
+}
+
+static bool has_request(int fd)
+{
+    char bytes[64];
+    return recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0;
+}
+
+static void an_idle_conn_is_taken_again(void **state)
+{
+    struct fixture *f = *state;
+    request(f, false);
+    int fd = upstream(f);
+    for (int i = 0; i < 3; i++) {
+        reply(f, fd, OK);
+        struct stream *s = request(f, false);
+        assert_true(s->reused);
+    }
+    reply(f, fd, OK);
+    assert_int_equal(counter_get(&f->stats.opened), 1);
+    assert_int_equal(counter_get(&f->stats.reused), 3);
+    assert_int_equal(counter_get(&f->stats.conns), 1);
+    close(fd);
+}
+
+static void a_fresh_conn_is_fresh(void **state)
+{
+    struct fixture *f = *state;
+    request(f, false);
+    int a = upstream(f);
+    reply(f, a, OK);
+    assert_false(request(f, true)->reused);
+    int b = upstream(f);
+    reply(f, b, OK);
+    assert_int_equal(counter_get(&f->stats.opened), 2);
+    assert_int_equal(counter_get(&f->stats.reused), 0);
+    close(a);
+    close(b);
+}
+
+/* The others then get old and go. */
+static void the_conn_used_last_is_taken_first(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2];
+    request(f, false);
+    fds[0] = upstream(f);
+    request(f, false);
+    fds[1] = upstream(f);
+    reply(f, fds[0], OK);
+    reply(f, fds[1], OK);
+    assert_true(has_request(fds[0]) && has_request(fds[1]));
+    request(f, false);
+    assert_true(has_request(fds[1]));
+    assert_false(has_request(fds[0]));
+    request(f, false);
+    assert_true(has_request(fds[0]));
+    reply(f, fds[0], OK);
+    reply(f, fds[1], OK);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void no_more_are_kept_than_max_idle(void **state)
+{
+    struct fixture *f = *state;
+    int fds[STREAMS];
+    for (int i = 0; i < STREAMS; i++) {
+        request(f, false);
+        fds[i] = upstream(f);
+    }
+    assert_int_equal(counter_get(&f->stats.conns), STREAMS);
+    for (int i = 0; i < STREAMS; i++)
+        reply(f, fds[i], OK);
+    wait_conns(f, f->spec.max_idle);
+    for (int i = 0; i < STREAMS; i++)
+        close(fds[i]);
+}
+
+static void none_are_kept_when_none_may_be(void **state)
+{
+    struct fixture *f = *state;
+    f->spec.max_idle = 0;
+    request(f, false);
+    int fd = upstream(f);
+    reply(f, fd, OK);
+    wait_conns(f, 0);
+    close(fd);
+}
+
+static void idle_conns_that_the_upstream_closes_are_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        request(f, false);
+        fds[i] = upstream(f);
+    }
+    reply(f, fds[0], OK);
+    reply(f, fds[1], OK);
+    close(fds[0]); /* the one that is last in the list */
+    wait_conns(f, 1);
+    assert_true(request(f, false)->reused);
+    reply(f, fds[1], OK);
+    close(fds[1]);
+    wait_conns(f, 0);
+    /* a close at once is a restart, not a habit */
+    assert_int_equal(pool_idle_ms(f->view, 0), 55000);
+}
+
+static void keep_alive_timeout_lowers_the_idle_time(void **state)
+{
+    struct fixture *f = *state;
+    request(f, false);
+    int fd = upstream(f);
+    reply(f, fd, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=10\r\nContent-Length: 0\r\n\r\n");
+    assert_int_equal(pool_idle_ms(f->view, 0), 8000);
+    request(f, false);
+    reply(f, fd, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=100\r\nContent-Length: 0\r\n\r\n");
+    assert_int_equal(pool_idle_ms(f->view, 0), 8000); /* a longer one raises nothing */
+    close(fd);
+}
+
+/* A conn reached the time that was learnt, and was still open. */
+static void a_conn_that_outlives_what_was_learnt_raises_it(void **state)
+{
+    struct fixture *f = *state;
+    request(f, false);
+    int fd = upstream(f);
+    reply(f, fd, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=10\r\nContent-Length: 0\r\n\r\n");
+    f->r.loop.time += 8100; /* until the loop looks at the clock again */
+    wheel_advance(&f->r.wheel, reactor_now(&f->r));
+    reactor_dispatch(&f->r);
+    wait_conns(f, 0);
+    assert_int_equal(pool_idle_ms(f->view, 0), 8000 + 8000 / 20 + 1);
+    close(fd);
+}
+
+static void closing_the_idle_ones_leaves_the_busy_ones(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        request(f, false);
+        fds[i] = upstream(f);
+    }
+    reply(f, fds[0], OK);
+    pool_close_idle(f->view);
+    reactor_dispatch(&f->r);
+    wait_conns(f, 1);
+    reply(f, fds[1], OK); /* and this one is not kept any more */
+    wait_conns(f, 0);
+    assert_int_equal(f->ended, 2);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void nobody_listens(void **state)
+{
+    struct fixture *f = *state;
+    close(f->listener);
+    f->listener = -1;
+    request(f, false);
+    while (f->aborted == 0)
+        uv_run(&f->r.loop, UV_RUN_ONCE);
+    assert_int_equal(f->reason, REASON_CONNECT_REFUSED);
+    wait_conns(f, 0);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_idle_conn_is_taken_again),
+        TEST(a_fresh_conn_is_fresh),
+        TEST(the_conn_used_last_is_taken_first),
+        TEST(no_more_are_kept_than_max_idle),
+        TEST(none_are_kept_when_none_may_be),
+        TEST(idle_conns_that_the_upstream_closes_are_forgotten),
+        TEST(keep_alive_timeout_lowers_the_idle_time),
+        TEST(a_conn_that_outlives_what_was_learnt_raises_it),
+        TEST(closing_the_idle_ones_leaves_the_busy_ones),
+        TEST(nobody_listens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
