@@ -2,14 +2,13 @@
 """Bugs that were: what a peer that does not read, a full queue, a signal or a lack of descriptors
 once did that it must not do again.
 
-Most sockets here are unix ones: their queues have one size and do not grow, and their sender is told
-when a byte has been read, so that "weir holds the rest" and "weir has read this" are facts.
+Most sockets here are unix ones: their queues have one size and do not grow, and their sender can
+see what has been read, so that "weir holds the rest" and "weir has read this" are facts.
 """
 import fcntl
 import os
 import resource
 import signal
-import struct
 import subprocess
 import termios
 from contextlib import contextmanager, suppress
@@ -21,7 +20,6 @@ import harness
 from harness import assert_authored
 from peers import Client, wait_for
 
-lean = pytest.mark.skipif(bool(harness.sanitizer()), reason="a sanitizer's memory is not weir's")
 GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 ANSWER = 600_000  # bytes; more than a unix socket's queue takes and less than limits.buffer below
 
@@ -51,7 +49,7 @@ def cpu(weir):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-# ---- peers that do not read -----------------------------------------------------------------------
+# ---- peers that do not read ---------------------------------------------------------------------
 
 
 def test_a_client_that_pipelines_and_never_reads_costs_no_time(start_weir):
@@ -126,7 +124,7 @@ def test_one_byte_chunks_for_a_reader_that_stalls_cost_about_their_bytes(over_un
         assert c.response().body == (BODY if way == "download" else b"ok")
 
 
-# ---- answers that are on their way ----------------------------------------------------------------
+# ---- answers that are on their way --------------------------------------------------------------
 
 
 def finished_but_unread(weir, up, request):
@@ -209,7 +207,7 @@ def test_a_closing_connection_lingers_from_when_its_answer_has_left(over_unix):
     assert not missing, f"bytes that never came: {missing}"
 
 
-# ---- a write that fails half way ------------------------------------------------------------------
+# ---- a write that fails half way ----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -238,20 +236,20 @@ def test_a_post_is_not_sent_twice_when_its_second_write_fails(
         u.request()
         u.answer()
         c.response()
-        chunk = b"258\r\n" + b"x" * 600 + b"\r\n"
+        chunk = b"12c\r\n" + b"x" * 300 + b"\r\n"
         c.send(
             b"POST /pay HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + chunk * 24  # too many pieces for one write
+            + chunk * 45  # too many pieces for one write
             + b"0\r\n\r\n"
         )
         assert u.head().target == "/pay"
         u.reset()
         assert_authored(c.response(), 502, "upstream_reset")
-    assert log[1]["attempts"] == 1 and b"0\r\n\r\n" not in u.received
+    assert log[1]["attempts"] == 1 and b"\r\n0\r\n\r\n" not in u.received
     up.assert_untouched()
 
 
-# ---- descriptors ------------------------------------------------------------------------------
+# ---- descriptors --------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -303,7 +301,7 @@ def test_a_pause_of_accepting_is_counted_once_however_long_it_lasts(start_weir, 
             assert c.get().status == 200
 
 
-# ---- the end --------------------------------------------------------------------------------------
+# ---- the end ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -314,7 +312,7 @@ def test_a_request_that_came_before_the_signal_is_answered(start_weir, auto, num
     accepted = [weir.client() for _ in range(8)]
     weir.wait_metric("weir_client_connections", 8)
     weir.signal(signal.SIGSTOP)
-    waiting = [weir.client() for _ in range(8)]
+    waiting = [weir.client() for _ in range(100)]
     for c in accepted + waiting:
         c.send(GET)
     weir.signal(number)

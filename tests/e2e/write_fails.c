@@ -1,30 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A preload that lets the network fail at one exact place: once a write that begins with "POST " has
- * gone out on a descriptor, the next one on it fails as if the peer had reset the connection. Built
- * and loaded by test_regressions_load.py; glibc.
+ * A preload that lets the network fail at one exact place: once a write that begins with "POST "
+ * has gone out on a connection, all that follow on it fail as if the peer had reset it, while
+ * reading goes on. Built and loaded by test_regressions_load.py; glibc.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-static _Atomic int posted = -1; /* the descriptor whose next write fails */
+/* The descriptor whose writes fail, until it is another connection. */
+static _Atomic int posted = -1;
 
-/* Whether the write that comes is the one to fail. */
-static int fails(int fd) {
-    int expected = fd;
-    return fd >= 0 && atomic_compare_exchange_strong(&posted, &expected, -1);
+static int fails(int fd)
+{
+    return fd >= 0 && atomic_load(&posted) == fd;
 }
 
-static void note(int fd, const void *data, size_t n, ssize_t wrote) {
+static void note(int fd, const void *data, size_t n, ssize_t wrote)
+{
     if (wrote > 0 && n >= 5 && memcmp(data, "POST ", 5) == 0)
         atomic_store(&posted, fd);
 }
 
-ssize_t writev(int fd, const struct iovec *v, int n) {
+int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t n)
+{
+    static int (*next)(int, __CONST_SOCKADDR_ARG, socklen_t);
+    if (next == NULL)
+        next = (int (*)(int, __CONST_SOCKADDR_ARG, socklen_t))dlsym(RTLD_NEXT, "connect");
+    int expected = fd;
+    atomic_compare_exchange_strong(&posted, &expected, -1);
+    return next(fd, to, n);
+}
+
+ssize_t writev(int fd, const struct iovec *v, int n)
+{
     static ssize_t (*next)(int, const struct iovec *, int);
     if (next == NULL)
         next = (ssize_t(*)(int, const struct iovec *, int))dlsym(RTLD_NEXT, "writev");
@@ -38,7 +51,8 @@ ssize_t writev(int fd, const struct iovec *v, int n) {
     return wrote;
 }
 
-ssize_t write(int fd, const void *data, size_t n) {
+ssize_t write(int fd, const void *data, size_t n)
+{
     static ssize_t (*next)(int, const void *, size_t);
     if (next == NULL)
         next = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
