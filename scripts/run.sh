@@ -188,7 +188,7 @@ main() {
 
     cat <<TRY
 run: weir listens on $address. Try:
-       curl http://localhost:${address##*:}/         any of the four
+       curl http://localhost:${address##*:}/         one of the four, in turn
        curl http://localhost:${address##*:}/hello    one of the two hellos
        curl http://localhost:${address##*:}/world    the less busy one of the two worlds
        kill ${pid_of[hello-1]}    one hello less: no request is lost
