@@ -199,7 +199,8 @@ static void op_send_body(struct stream *s, struct chain *body)
     struct h1_client *cl = client_of_stream(s);
     if (cl->expects) { /* it did not wait */
         cl->expects = false;
-        conn_expect(&cl->conn, NEVER);
+        if (cl->connected && !cl->rx_head && !cl->broken)
+            conn_expect(&cl->conn, NEVER);
     }
     cl->flow.queued += body->bytes;
     h1_write_body(&cl->conn, body, cl->chunked && !cl->tunnel);

@@ -258,7 +258,8 @@ static void op_send_head(struct stream *base, const struct http_head *head)
             return;
         if (head->status == 100 && s->expects) {
             s->expects = false;
-            conn_expect(&srv->conn, srv->options->body_ms);
+            if (!s->rx_done && body_flow_open(&s->flow))
+                conn_expect(&srv->conn, srv->options->body_ms);
         } else if (conn_unsent(&srv->conn) > srv->options->buffer) {
             return; /* a hint that the client has no time for is none */
         }
@@ -326,6 +327,8 @@ static void server_next(struct h1_server *srv, bool keep)
     struct conn *c = &srv->conn;
     parser_drop(srv);
     srv->served = true;
+    /* Asked again: the worker may have begun to close since the head promised another request. */
+    keep = keep && srv->options->service->keep_alive(srv->options->ctx, &srv->peer);
     body_flow_end(c);
     if (!keep && (c->flags & CONN_EOF || conn_input(c).len == 0)) {
         server_close_flushed(srv, REASON_DONE, false);
@@ -367,6 +370,7 @@ static void op_release(struct stream *base, enum reason reason)
         server_set_state(srv, SERVER_DRAIN);
         srv->discarded = 0;
         body_flow_end(&srv->conn);
+        conn_resume(&srv->conn, PAUSE_FULL);
         conn_expect(&srv->conn, srv->options->body_ms);
         conn_wake(&srv->conn);
     }

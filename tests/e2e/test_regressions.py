@@ -3,13 +3,14 @@
 
 Those that need a crowd, a full queue or a lack of something are in test_regressions_load.py.
 """
+import signal
 import socket
 from contextlib import suppress
 
 import pytest
 
 from harness import assert_authored, run_weir
-from peers import wait_for
+from peers import SilentEndpoint, wait_for
 
 CONFIG = """
 limits: { header_bytes: 60KiB }
@@ -282,3 +283,89 @@ def test_a_ready_file_that_can_not_be_written_is_an_error_of_the_start(tmp):
     path = tmp / "missing" / "ready.json"
     done = run_weir("run", "-c", config, "--ready-file", path)
     assert done.returncode == 1 and str(path) in done.stderr, done
+
+
+# ---- the clocks around a 100 --------------------------------------------------------------------
+
+EXPECT = "Expect: 100-continue\r\n"
+
+
+def test_a_100_for_a_request_that_is_whole_starts_no_clock(with_timeouts):
+    weir, up = with_timeouts("{ request_body: 300ms }")
+    with weir.client() as c:
+        c.send(post(5, EXPECT) + "hello")
+        u = up.accept()
+        u.request()
+        u.send("HTTP/1.1 100 Continue\r\n\r\n")
+        u.quiet_for(0.7)  # the client owes nothing
+        u.answer()
+        response = c.response()
+        assert (response.status, response.body) == (200, b"ok")
+
+
+def test_a_client_that_expects_and_does_not_wait_leaves_the_connect_timeout_alone(start_weir):
+    silent = SilentEndpoint()
+    weir = start_weir(
+        "routes: [ { to: app } ]\npools: { app: { endpoints: "
+        f'[ "{silent.address}" ], upstream: {{ connect: 300ms }} }} }}\n'
+    )
+    with weir.counts("connect_timeout"), weir.client() as c:
+        c.send(post(5, EXPECT) + "hello")
+        assert_authored(c.response(), 504, "connect_timeout")
+    silent.close()
+
+
+def test_a_body_after_an_early_answer_leaves_the_response_idle_timeout_alone(with_timeouts):
+    weir, up = with_timeouts("{ response_idle: 300ms }")
+    with weir.counts("response_idle_timeout"), weir.client() as c:
+        c.send(post(5, EXPECT))
+        u = up.accept()
+        u.head()
+        u.send("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+        c.recv_until(b"\r\n\r\n")
+        c.send("hello")
+        u.expect_ended()
+        c.expect_ended()
+
+
+# ---- what comes after an answer -----------------------------------------------------------------
+
+
+def test_a_pipelined_body_that_filled_the_block_is_drained_after_an_early_answer(
+    start_weir, new_upstream
+):
+    up = new_upstream()
+    weir = start_weir(
+        "limits: { buffer: 1MiB }\nroutes: [ { match: { path: /app }, to: app } ]\n"
+        f'pools: {{ app: [ "{up.address}" ] }}\n'
+    )
+    with weir.client() as c:
+        c.send("GET /app HTTP/1.1\r\nHost: a\r\n\r\n")
+        u = up.accept()
+        u.request()
+        c.send("POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n" + "x" * 400000)
+        c.send("GET /no HTTP/1.1\r\nHost: a\r\n\r\n")
+        c.quiet_for(0.1)  # as much of it as fits is read meanwhile, and reading pauses
+        u.answer()
+        assert [c.response().status for _ in range(3)] == [200, 404, 404]
+
+
+def test_a_download_that_outlives_the_drain_is_the_last_on_its_connection(
+    start_weir, new_upstream
+):
+    up = new_upstream()
+    weir = start_weir(
+        "shutdown: 20s\nroutes: [ { to: app } ]\n" f'pools: {{ app: [ "{up.address}" ] }}\n'
+    )
+    with weir.client() as c:
+        c.send(get())
+        u = up.accept()
+        u.request()
+        u.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+        c.recv_until(b"abc")
+        weir.signal(signal.SIGINT)
+        wait_for(lambda: "draining" in weir.stderr(), "the drain to begin")
+        c.quiet_for(0.1)
+        u.send("def")
+        c.recv_until(b"def")
+        assert weir.wait(5) == 0
