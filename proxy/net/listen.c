@@ -211,8 +211,9 @@ void listener_close(struct listener *l)
         ;
     l->closing = true;
     wheel_remove(&l->reactor->wheel, &l->retry);
-    uv_poll_stop(&l->poll);
+    /* The handle first: it takes the descriptor out of epoll once more, and once closed the number
+     * may be another thread's socket. */
+    uv_close((uv_handle_t *)&l->poll, on_closed);
     close(l->fd);
     l->fd = -1;
-    uv_close((uv_handle_t *)&l->poll, on_closed);
 }
