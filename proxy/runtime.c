@@ -258,7 +258,6 @@ static void build_server(struct runtime *rt)
     };
     snap->upgraded_ms = clamp_ms(cfg->timeouts.upgraded);
     snap->max_connections = cfg->limits.connections;
-    snap->buffer = (size_t)cfg->limits.buffer;
 }
 
 static bool build_snapshot(struct runtime *rt)

@@ -43,7 +43,6 @@ struct snapshot {
     struct h1_server_options server; /* service and ctx are the worker's */
     uint32_t upgraded_ms;
     uint32_t max_connections;
-    size_t buffer;
 };
 
 void snapshot_unref(struct snapshot *snap);

@@ -137,11 +137,6 @@ struct h1_client *h1_client_at(struct list_node *node)
     return CONTAINER_OF(node, h1_client, link);
 }
 
-void *h1_client_ctx(const struct h1_client *cl)
-{
-    return cl->ctx;
-}
-
 void h1_client_keep(struct h1_client *cl, uint64_t ms)
 {
     CHECK(cl->state == CLIENT_IDLE);

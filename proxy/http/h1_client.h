@@ -52,7 +52,6 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
 /* For the idle list of its owner. */
 struct list_node *h1_client_link(struct h1_client *cl);
 struct h1_client *h1_client_at(struct list_node *node);
-void *h1_client_ctx(const struct h1_client *cl);
 
 /* An idle conn is to be closed after ms. */
 void h1_client_keep(struct h1_client *cl, uint64_t ms);

@@ -356,8 +356,7 @@ static void op_release(struct stream *base, enum reason reason)
         conn_unhold(&srv->conn);
         return;
     }
-    if (!whole) { /* cut: no last chunk is forged, and a body that ends with the conn ends in error
-                   */
+    if (!whole) { /* cut: no last chunk is forged, and a body that ends with the conn is reset */
         if (reason_row(reason)->side == SIDE_GONE)
             conn_close(&srv->conn, reason, false);
         else

@@ -53,11 +53,10 @@ struct http_head {
     uint16_t status;
     struct span phrase;
     /* both */
-    uint8_t minor;   /* HTTP/1.x */
-    uint8_t body;    /* enum body_kind */
-    bool close;      /* the sender will not reuse the connection */
-    bool keep_alive; /* the sender asked for it in words (HTTP/1.0) */
-    bool has_te_trailers;
+    uint8_t minor;       /* HTTP/1.x */
+    uint8_t body;        /* enum body_kind */
+    bool close;          /* the sender will not reuse the connection */
+    bool keep_alive;     /* the sender asked for it in words (HTTP/1.0) */
     struct span upgrade; /* what Upgrade asks for or grants, if Connection names it; else empty */
     uint64_t content_length;
     uint32_t keep_alive_s; /* Keep-Alive: timeout=, or 0 */

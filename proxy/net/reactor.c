@@ -76,11 +76,6 @@ void reactor_run(struct reactor *r)
     uv_run(&r->loop, UV_RUN_DEFAULT);
 }
 
-void reactor_stop(struct reactor *r)
-{
-    uv_stop(&r->loop);
-}
-
 void reactor_ready(struct reactor *r, struct ready *ready)
 {
     if (!list_linked(&ready->link))

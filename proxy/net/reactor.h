@@ -69,9 +69,8 @@ int reactor_init(struct reactor *r);
 /* The loop must have nothing left but the reactor's own handles. Checks that all memory is back. */
 void reactor_fini(struct reactor *r);
 
-/* Runs until reactor_stop, or until nothing is left to wait for. */
+/* Runs until nothing is left to wait for. */
 void reactor_run(struct reactor *r);
-void reactor_stop(struct reactor *r);
 
 /* Puts an object in the queue, once. Call reactor_dispatch at the end of every libuv callback. */
 void reactor_ready(struct reactor *r, struct ready *ready);
