@@ -214,6 +214,22 @@ class Weir:
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def cpu(self):
+        """User and system time of all its threads so far, in seconds."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def wait_quiet(self):
+        """Waits for a stretch of 0.2 s in which it does next to nothing. What is still to be done
+        at first may take its time, on a busy machine; a loop that spins never gets there."""
+
+        def quiet():
+            before = self.cpu()
+            time.sleep(0.2)
+            return self.cpu() - before < 0.01
+
+        wait_for(quiet, "weir to come to rest")
+
     # ---- its end --------------------------------------------------------------------------------
 
     def __enter__(self):
