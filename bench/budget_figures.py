@@ -310,18 +310,25 @@ def count_allocations(name, act, times):
 
 # ---- instructions -------------------------------------------------------------------------------
 
-def count_instructions(name, act, few, many, **options):
-    """Of one act: two runs are subtracted, so that start-up and shutdown cancel."""
-
-    def run_with(times):
-        with tempfile.TemporaryDirectory(prefix="weir-budget-") as folder:
-            with scene(wrap=instructions.valgrind(folder), **options) as s:
-                repeat(act, s, times)
-            return instructions.collect(folder)
+def count_instructions(name, act, times, logged=False, **options):
+    """Of one act, between two orders to the running callgrind, so that neither weir's start nor its
+    end is in it."""
+    warm = WARM_UP if times > WARM_UP else 1
 
     def run():
-        parts = instructions.per_request(run_with(few), run_with(many), many - few)
-        return {name: Figure(sum(parts.values()), dict(parts))}
+        with tempfile.TemporaryDirectory(prefix="weir-budget-") as folder:
+            with scene(wrap=instructions.valgrind(folder), **options) as s:
+                repeat(act, s, warm)
+                if logged:
+                    s.weir.access_log(1 + warm)  # the log's thread has caught up
+                instructions.order(folder, s.weir.pid, "zero")
+                repeat(act, s, times)
+                if logged:
+                    s.weir.access_log(1 + warm + times)
+                instructions.order(folder, s.weir.pid, "dump")
+                costs = instructions.read_costs(Path(folder) / f"callgrind.out.{s.weir.pid}.1")
+        parts = {f: cost / times for f, cost in costs.items() if cost}
+        return {name: Figure(sum(parts.values()), parts)}
 
     return Measurement([name], run)
 
@@ -444,21 +451,20 @@ def routed(hosts, paths):
 
 
 def measurements():
-    ends, few, many = endpoints_config, 200, 1000
-    ins = count_instructions
+    ends, ins = endpoints_config, count_instructions
     return [
-        ins("instructions.keepalive", Scene.get, few, many),
-        ins("instructions.post_1k", Scene.post, few, many),
-        ins("instructions.new_conn", Scene.new_conn, 50, 350),
-        ins("instructions.websocket", Scene.message, few, many, prepare=Scene.upgrade),
-        ins("instructions.body_down", Scene.body_down, 1, 4),
-        ins("instructions.body_up", Scene.body_up, 1, 4),
-        ins("instructions.logged", Scene.get, few, many, config=LOGGED),
-        ins("instructions.route_1", routed(1, 1), few, many, config=routes_config(1, 1)),
-        ins("instructions.route_100", routed(10, 10), few, many, config=routes_config(10, 10)),
-        ins("instructions.route_10k", routed(100, 100), few, many, config=routes_config(100, 100)),
-        ins("instructions.endpoint_2", Scene.new_upstream_conn, 50, 350, config=ends(2)),
-        ins("instructions.endpoint_10k", Scene.new_upstream_conn, 50, 350, config=ends(10000)),
+        ins("instructions.route_10k", routed(100, 100), 500, config=routes_config(100, 100)),
+        ins("instructions.endpoint_10k", Scene.new_upstream_conn, 200, config=ends(10000)),
+        ins("instructions.keepalive", Scene.get, 500),
+        ins("instructions.post_1k", Scene.post, 500),
+        ins("instructions.new_conn", Scene.new_conn, 200),
+        ins("instructions.websocket", Scene.message, 500, prepare=Scene.upgrade),
+        ins("instructions.body_down", Scene.body_down, 3),
+        ins("instructions.body_up", Scene.body_up, 3),
+        ins("instructions.logged", Scene.get, 500, logged=True, config=LOGGED),
+        ins("instructions.route_1", routed(1, 1), 500, config=routes_config(1, 1)),
+        ins("instructions.route_100", routed(10, 10), 500, config=routes_config(10, 10)),
+        ins("instructions.endpoint_2", Scene.new_upstream_conn, 200, config=ends(2)),
         count_calls("keepalive", "reads writes waits", Scene.get, 300),
         count_calls("post_1k", "reads writes waits", Scene.post, 300),
         count_calls("new_conn", CONN, Scene.new_conn, 200),

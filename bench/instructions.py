@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """User-space instructions a request, counted by callgrind: the same on a quiet and a busy machine.
 
-Runs the proxy under valgrind twice, with N1 and with N2 requests, and divides the difference, so
-that start-up and shutdown cancel. The kernel's part is not in it.
+A module for budget.py, and a command: it runs a proxy under valgrind twice, with N1 and with N2
+requests, and divides the difference, so that start-up and shutdown cancel. The kernel's part is
+not in it.
 """
 import argparse
 import collections
 import http.client
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -70,7 +72,17 @@ def read_costs(path):
 def valgrind(folder):
     """What to put before a command so that `collect(folder)` knows its counts when it has ended."""
     return ["valgrind", "--tool=callgrind", "--separate-threads=no", "--trace-children=yes",
-            f"--callgrind-out-file={folder}/callgrind.out.%p"]
+            f"--callgrind-out-file={folder}/callgrind.out.%p", f"--vgdb-prefix={folder}/vgdb"]
+
+
+def order(folder, pid, what):
+    """Tells a program that runs under `valgrind(folder)` to `zero` its counts, or to `dump` those
+    since then into callgrind.out.PID.1, .2 and so on."""
+    done = subprocess.run(["vgdb", f"--vgdb-prefix={folder}/vgdb", f"--pid={pid}", what],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=STOP_SECONDS)
+    if done.returncode != 0:
+        raise ValueError(f"vgdb could not {what}: {done.stderr}")
 
 
 def collect(folder):
