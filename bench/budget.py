@@ -185,7 +185,8 @@ def judge(rows, figures, profile, same_build, wanted, name=ROWS.name):
 def measure(chosen, jobs):
     """-> ({name: Figure}, [what went wrong])"""
     figures, errors = {}, []
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    pool = concurrent.futures.ThreadPoolExecutor(jobs)
+    try:
         running = {pool.submit(m.run): m for m in chosen}
         for done in concurrent.futures.as_completed(running):
             if done.exception():
@@ -193,6 +194,8 @@ def measure(chosen, jobs):
                 errors.append(f"{', '.join(running[done].names)}:\n{text}")
             else:
                 figures.update(done.result())
+    finally:
+        pool.shutdown(cancel_futures=True)  # what runs ends its weir
     return figures, errors
 
 
@@ -294,6 +297,7 @@ def main():
     known = {n for m in every for n in m.names} | {d.name for d in derived}
     old_build, rows = read_rows(ROWS.read_text(), ROWS.name, known)
     chosen, wanted = choose(every, derived, args.names)
+    budget_figures.prepare()
     build = budget_figures.built_with()
     profile = json.loads(PROFILE.read_text()) if PROFILE.exists() else {}
 
@@ -336,7 +340,7 @@ def complete_profile(derived, profile, rows):
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (BudgetError, OSError) as e:
+    except (BudgetError, ValueError, OSError) as e:
         sys.exit(f"budget: {e}")
     except KeyboardInterrupt:
         sys.exit(130)

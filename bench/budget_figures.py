@@ -11,6 +11,7 @@ import dataclasses
 import os
 import re
 import resource
+import shutil
 import socket
 import struct
 import subprocess
@@ -30,7 +31,6 @@ import peers  # noqa: E402
 from counting import READS, WAITS, WRITES, Allocations, Strace, build_preload, threads  # noqa: E402
 from peers import Client, Upstream, wait_for  # noqa: E402
 
-peers.SLOW = 24.0  # stretches every bound: valgrind is slow, and so is a busy machine
 AF_NETLINK, NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST = 16, 4, 20, 1
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -174,14 +174,13 @@ class Scene:
 
     @contextlib.contextmanager
     def _stopped(self):
-        """Each thread is told by itself: a signal to the process would stop one of them, and the
-        others a little later."""
+        """The worker is told by itself: a signal to the process would first stop some thread, and
+        the others a little later."""
         pid = self.weir.pid
-        running = threads(pid)
-        for thread in running:
-            libc.tgkill(pid, thread, SIGSTOP)
+        worker = worker_thread(pid)
+        libc.tgkill(pid, worker, SIGSTOP)
         try:
-            wait_for(lambda: all(is_stopped(pid, t) for t in running), "weir to stop")
+            wait_for(lambda: is_stopped(pid, worker), "weir to stop")
             yield
         finally:
             self.weir.signal(SIGCONT)
@@ -205,9 +204,20 @@ def repeat(act, s, times):
         act(s)
 
 
+def worker_thread(pid):
+    """The one that is neither the first nor has a name of its own."""
+    tasks = Path(f"/proc/{pid}/task")
+    name = (tasks / str(pid) / "comm").read_text()
+    others = [t for t in threads(pid) if t != pid and (tasks / str(t) / "comm").read_text() == name]
+    assert len(others) == 1, f"weir has {len(others)} threads that could be its worker"
+    return others[0]
+
+
 def is_stopped(pid, thread):
-    stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
-    return stat.rsplit(")", 1)[1].split()[0] in "Tt"
+    """Not merely by strace, before or after a system call: the signal is no longer pending."""
+    status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+    pending = int(re.search(r"^SigPnd:\s*(\w+)", status, re.M)[1], 16)
+    return bool(re.search(r"^State:\s*[tT]", status, re.M)) and not pending >> (SIGSTOP - 1) & 1
 
 
 def unread_by_peer(peer):
@@ -381,7 +391,7 @@ def measure_idle():
 # ---- sizes of structures, from the debugging information --------------------------------------
 
 DWARF_ENTRY = re.compile(r" <(\d+)><\w+>: Abbrev Number: \d+ \(DW_TAG_(\w+)\)")
-DWARF_VALUE = re.compile(r"DW_AT_(name|byte_size|data_member_location)\s*:.*?([\w.]+)\s*$")
+DWARF_VALUE = re.compile(r"DW_AT_(name|byte_size|data_member_location|data_bit_offset)\s*:.*?([\w.]+)\s*$")
 
 
 def read_structs(text, wanted):
@@ -405,10 +415,14 @@ def read_structs(text, wanted):
     return {name: struct_figure(entry) for name, entry in found.items()}
 
 
+def offset(member):
+    bits = int(member.get("data_bit_offset", "0"), 0)  # instead, for a bit-field
+    return int(member.get("data_member_location", "0"), 0) + bits // 8
+
+
 def struct_figure(entry):
     size = int(entry["byte_size"], 0)
-    places = [(int(m.get("data_member_location", "0"), 0), m.get("name", "?"))
-              for m in entry["members"]]
+    places = [(offset(member), member.get("name", "?")) for member in entry["members"]]
     ends = [place for place, _ in places[1:]] + [size]
     return Figure(size, {name: end - place for (place, name), end in zip(places, ends)})
 
@@ -421,6 +435,18 @@ def measure_structs(names):
         return {f"bytes.{name}": figure for name, figure in found.items()}
 
     return Measurement(names, run)
+
+
+def prepare():
+    """Before anything is run."""
+    peers.SLOW = 24.0  # stretches every bound: valgrind is slow, and so is a busy machine
+    if not harness.WEIR.exists():
+        raise ValueError(f"{harness.WEIR} does not exist: make")
+    if harness.sanitizer():
+        raise ValueError(f"{harness.WEIR} has a sanitizer in it: budgets are for MODE=release")
+    for tool in ("valgrind", "vgdb", "strace", "readelf"):
+        if not shutil.which(tool):
+            raise ValueError(f"{tool} is not installed: make deps-test")
 
 
 def built_with():
@@ -483,8 +509,7 @@ def measurements():
 
 def derived():
     return [
-        difference("growth.access_log", "instructions.logged", "instructions.keepalive",
-                   "instructions.keepalive"),
+        difference("instructions.access_log", "instructions.logged", "instructions.keepalive"),
         difference("growth.routes_100", "instructions.route_100", "instructions.route_1",
                    "instructions.route_1"),
         difference("growth.routes_10k", "instructions.route_10k", "instructions.route_1",
