@@ -465,8 +465,8 @@ def built_with():
 # ---- all of them --------------------------------------------------------------------------------
 
 WARM_UP = 50
-CONN = "accept4 ioctl epoll_ctl close reads writes waits"
-DIAL = CONN.replace("accept4 ioctl", "socket setsockopt connect getsockopt")
+CONN = "accept4 epoll_ctl close reads writes waits"
+DIAL = CONN.replace("accept4", "socket setsockopt connect getsockopt")
 STRUCTS = ("conn tcp h1_server h1_client h1_stream h1_parser http_head stream exchange block slice "
            "buf_pool wheel_timer lb_endpoint pool_endpoint access_record worker")
 
