@@ -139,9 +139,10 @@ def what_moved(figure, before, least=0.0):
     """The parts that changed the most. before: {part: amount}, as of the last update. Functions
     that were too small to be kept then count as nothing."""
     moved = {p: figure.parts.get(p, 0) - before.get(p, 0) for p in {*figure.parts, *before}}
-    ranked = sorted(((abs(d), p) for p, d in moved.items() if abs(d) > max(least, 1e-9)), reverse=True)
-    lines = [f"  {moved[p]:>+12,.6g}   {show(before.get(p, 0))} -> {show(figure.parts.get(p, 0))}   {p}"
-             for _, p in ranked[:TOP]]
+    ranked = [p for p, d in moved.items() if abs(d) > max(least, 1e-9)]
+    ranked.sort(key=lambda p: (-abs(moved[p]), p))
+    lines = [f"  {moved[p]:>+12,.6g}   {show(before.get(p, 0))} -> {show(figure.parts.get(p, 0))}"
+             f"   {p}" for p in ranked[:TOP]]
     if not lines:
         return "  nothing finer is known about it"
     left = len(ranked) - len(lines)
@@ -169,8 +170,9 @@ def judge(rows, figures, profile, same_build, wanted, name=ROWS.name):
     verdicts = []
     for figure in wanted:
         if figure not in rows:
-            verdicts.append(Verdict(figure, OVER, True, f"{figure} has no row in {name}: give it one, "
-                                    "{ measured: 0, tolerance: 3% }, and make budget-update"))
+            words = (f"{figure} has no row in {name}: give it one, "
+                     "{ measured: 0, tolerance: 3% }, and make budget-update")
+            verdicts.append(Verdict(figure, OVER, True, words))
         elif figure not in figures:
             verdicts.append(Verdict(figure, OVER, True, f"{figure} was not measured "
                                     f"({rows[figure].where})"))
@@ -280,7 +282,7 @@ def update(rows, figures, derived, profile, builds):
     for name, figure in kept.items():
         if short(figure.value) != short(rows[name].measured):
             print(f"budget: {name}: {show(rows[name].measured)} -> {show(figure.value)}")
-    print(f"budget: wrote {ROWS.name} and {PROFILE.name}; look at the difference before you commit it")
+    print(f"budget: wrote {ROWS.name} and {PROFILE.name}; look at the difference before you commit")
 
 
 def main():
@@ -288,7 +290,7 @@ def main():
     p.add_argument("names", nargs="*", metavar="BEGINNING", help="only figures that begin so")
     p.add_argument("--update", action="store_true", help="write what is measured into the rows")
     p.add_argument("--results", type=Path, metavar="FILE", help="write JUnit-like XML there")
-    p.add_argument("--jobs", type=int, default=2, help="measurements at a time (default 2)")
+    p.add_argument("--jobs", type=int, default=4, help="measurements at a time (default 4)")
     args = p.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
@@ -315,8 +317,8 @@ def main():
     verdicts = judge(rows, figures, profile, build == old_build, wanted)
     print(table(rows, figures, verdicts), flush=True)
     if any(v.state == REPORTED for v in verdicts):
-        print(f"budget: {COMPILED}* were measured with {old_build}, this weir was built with {build}: "
-              "other compiler: reported, not judged")
+        print(f"budget: {COMPILED}* were measured with {old_build}, this weir was built with "
+              f"{build}: other compiler: reported, not judged")
     for v in verdicts:
         if v.words:
             print(f"budget: {v.words}")

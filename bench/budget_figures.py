@@ -63,14 +63,16 @@ MARK = b"Hello, World!"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\n" + MARK
 POST = (b"POST /form HTTP/1.1\r\nHost: budget.example\r\nUser-Agent: budget\r\n"
         b"Content-Type: text/plain\r\nContent-Length: 1024\r\n\r\n" + MARK.rjust(1024, b"."))
-UPGRADE = (b"GET /ws HTTP/1.1\r\nHost: budget.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-           b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+UPGRADE = (b"GET /ws HTTP/1.1\r\nHost: budget.example\r\n"
+           b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+           b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 UPGRADED = (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n")
 MESSAGE = b"\x81\x7d" + MARK.rjust(125, b".")  # an unmasked text frame; weir looks at none
 END = b"\r\n\r\n"
 
 MIB = 1 << 20
+UPLOAD = b"POST / HTTP/1.1\r\nHost: budget.example\r\nContent-Length: %d\r\n\r\n" % MIB
 PIECE = 48 << 10  # of a body: fits into the window that a fresh conn has, and is one packet
 
 
@@ -155,7 +157,7 @@ class Scene:
         self._stream(self.conn, self.client)
 
     def body_up(self):
-        self.client.send(b"POST / HTTP/1.1\r\nHost: budget.example\r\nContent-Length: %d\r\n\r\n" % MIB)
+        self.client.send(UPLOAD)
         self.at_upstream(END)
         self._stream(self.client, self.conn)
         self.conn.send(HELLO)
@@ -227,7 +229,8 @@ def unread_by_peer(peer):
     ends = struct.pack(">HH4s12x4s12x", port, far_port, socket.inet_aton(host),
                        socket.inet_aton(far_host))
     cookie = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, any socket
-    request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends + cookie
+    request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF)
+    request += ends + cookie
     head = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
     with socket.socket(AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as s:
         s.settimeout(peers.SLOW)
@@ -242,23 +245,24 @@ def unread_by_peer(peer):
 
 NO_LOG = "# access_log: none\n"
 PLAIN = NO_LOG + 'routes: [ { to: app } ]\npools: { app: [ "127.0.0.1:$PORT" ] }\n'
-LOGGED = 'routes: [ { to: app } ]\npools: { app: [ "127.0.0.1:$PORT" ] }\n'  # the harness adds a log
+# The harness adds a log.
+LOGGED = 'routes: [ { to: app } ]\npools: { app: [ "127.0.0.1:$PORT" ] }\n'
 
 
 def routes_config(hosts, paths):
     """Routes by host and path; a request for the last of them matches it alone."""
     rows = [f"  - {{ match: {{ host: host-{h}.example, path: /path-{p} }}, to: app }}"
             for h in range(10000, 10000 + hosts) for p in range(10000, 10000 + paths)]
-    other = "  - { to: app }"
-    return NO_LOG + 'pools: { app: [ "127.0.0.1:$PORT" ] }\nroutes:\n' + "\n".join([*rows, other]) + "\n"
+    rows.append("  - { to: app }")
+    return NO_LOG + 'pools: { app: [ "127.0.0.1:$PORT" ] }\nroutes:\n' + "\n".join(rows) + "\n"
 
 
 def endpoints_config(count):
     """Endpoints that all are the one upstream, by other addresses of the loopback. What comes next
     differs from pick to pick, so the conn is new each time, with two of them as with many."""
     rows = [f'"127.0.{1 + i // 200}.{1 + i % 200}:$PORT"' for i in range(count)]
-    return (NO_LOG + "routes: [ { to: app } ]\npools: { app: { upstream: { max_idle: 0 }, endpoints: ["
-            + ", ".join(rows) + "] } }\n")
+    return (NO_LOG + "routes: [ { to: app } ]\n"
+            "pools: { app: { upstream: { max_idle: 0 }, endpoints: [" + ", ".join(rows) + "] } }\n")
 
 
 # ---- system calls -------------------------------------------------------------------------------
@@ -391,7 +395,8 @@ def measure_idle():
 # ---- sizes of structures, from the debugging information --------------------------------------
 
 DWARF_ENTRY = re.compile(r" <(\d+)><\w+>: Abbrev Number: \d+ \(DW_TAG_(\w+)\)")
-DWARF_VALUE = re.compile(r"DW_AT_(name|byte_size|data_member_location|data_bit_offset)\s*:.*?([\w.]+)\s*$")
+DWARF_VALUE = re.compile(r"DW_AT_(name|byte_size|data_member_location|data_bit_offset)\s*:"
+                         r".*?([\w.]+)\s*$")
 
 
 def read_structs(text, wanted):
@@ -450,14 +455,15 @@ def prepare():
 
 
 def built_with():
-    """'gcc 12 -O2 x86_64': what instructions depend on, as weir's own debugging information says."""
+    """'gcc 12 -O2 x86_64': what instructions depend on, as weir's debugging information says."""
     done = subprocess.run(["readelf", "-W", "--debug-dump=info", "--dwarf-depth=1",
                            str(harness.WEIR)], check=True, capture_output=True, text=True)
     producers = re.findall(r"DW_AT_producer *:.*?: (.*C\d\d .*|.*clang.*)", done.stdout)
     assert producers, f"{harness.WEIR} has no debugging information: it is built with -g by default"
     producer = producers[-1]
     clang = re.search(r"clang version (\d+)", producer)
-    compiler = f"clang {clang[1]}" if clang else f"gcc {re.search(r'C[0-9]+ ([0-9]+)', producer)[1]}"
+    gcc = re.search(r"C\d+ (\d+)", producer)
+    compiler = f"clang {clang[1]}" if clang else f"gcc {gcc[1]}"
     level = (re.findall(r" (-O\w*)", producer) or [""])[-1]
     return " ".join(filter(None, (compiler, level, os.uname().machine)))
 
@@ -479,27 +485,27 @@ def routed(hosts, paths):
 def measurements():
     ends, ins = endpoints_config, count_instructions
     return [
-        ins("instructions.route_10k", routed(100, 100), 500, config=routes_config(100, 100)),
-        ins("instructions.endpoint_10k", Scene.new_upstream_conn, 200, config=ends(10000)),
-        ins("instructions.keepalive", Scene.get, 500),
-        ins("instructions.post_1k", Scene.post, 500),
-        ins("instructions.new_conn", Scene.new_conn, 200),
-        ins("instructions.websocket", Scene.message, 500, prepare=Scene.upgrade),
+        ins("instructions.route_10k", routed(100, 100), 300, config=routes_config(100, 100)),
+        ins("instructions.endpoint_10k", Scene.new_upstream_conn, 120, config=ends(10000)),
+        ins("instructions.keepalive", Scene.get, 300),
+        ins("instructions.post_1k", Scene.post, 300),
+        ins("instructions.new_conn", Scene.new_conn, 120),
+        ins("instructions.websocket", Scene.message, 300, prepare=Scene.upgrade),
         ins("instructions.body_down", Scene.body_down, 3),
         ins("instructions.body_up", Scene.body_up, 3),
-        ins("instructions.logged", Scene.get, 500, logged=True, config=LOGGED),
-        ins("instructions.route_1", routed(1, 1), 500, config=routes_config(1, 1)),
-        ins("instructions.route_100", routed(10, 10), 500, config=routes_config(10, 10)),
-        ins("instructions.endpoint_2", Scene.new_upstream_conn, 200, config=ends(2)),
-        count_calls("keepalive", "reads writes waits", Scene.get, 300),
-        count_calls("post_1k", "reads writes waits", Scene.post, 300),
+        ins("instructions.logged", Scene.get, 300, logged=True, config=LOGGED),
+        ins("instructions.route_1", routed(1, 1), 300, config=routes_config(1, 1)),
+        ins("instructions.route_100", routed(10, 10), 300, config=routes_config(10, 10)),
+        ins("instructions.endpoint_2", Scene.new_upstream_conn, 120, config=ends(2)),
+        count_calls("keepalive", "reads writes waits", Scene.get, 200),
+        count_calls("post_1k", "reads writes waits", Scene.post, 200),
         count_calls("new_conn", CONN, Scene.new_conn, 200),
         count_calls("new_upstream_conn", DIAL, Scene.new_upstream_conn, 200, config=ends(2)),
-        count_calls("websocket", "reads writes waits", Scene.message, 300, prepare=Scene.upgrade),
+        count_calls("websocket", "reads writes waits", Scene.message, 200, prepare=Scene.upgrade),
         count_calls("body_down", "reads writes", Scene.body_down, 4),
         count_calls("body_up", "reads writes", Scene.body_up, 4),
-        count_allocations("keepalive", Scene.get, 500),
-        count_allocations("post_1k", Scene.post, 500),
+        count_allocations("keepalive", Scene.get, 200),
+        count_allocations("post_1k", Scene.post, 200),
         count_allocations("new_conn", Scene.new_conn, 200),
         count_allocations("body_down", Scene.body_down, 4),
         Measurement(["memory.idle_conn"], measure_idle),
