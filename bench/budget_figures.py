@@ -459,7 +459,8 @@ def built_with():
     done = subprocess.run(["readelf", "-W", "--debug-dump=info", "--dwarf-depth=1",
                            str(harness.WEIR)], check=True, capture_output=True, text=True)
     producers = re.findall(r"DW_AT_producer *:.*?: (.*C\d\d .*|.*clang.*)", done.stdout)
-    assert producers, f"{harness.WEIR} has no debugging information: it is built with -g by default"
+    if not producers:
+        raise ValueError(f"{harness.WEIR} has no debugging information; -g is among our own flags")
     producer = producers[-1]
     clang = re.search(r"clang version (\d+)", producer)
     gcc = re.search(r"C\d+ (\d+)", producer)
