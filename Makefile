@@ -120,6 +120,7 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 
 # bench/load.c and bench/load_*.c are one program.
 $(OUT)/load: $(LOAD_LIB)
+$(OUT)/tests/test_load: $(call objects,$(addprefix bench/load_,answer.c hist.c schedule.c))
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
 	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
