@@ -13,7 +13,8 @@
 #include "bench/load_schedule.h"
 #include "proxy/base/check.h"
 
-/* ---- histogram -------------------------------------------------------------------------------- */
+/* ---- histogram --------------------------------------------------------------------------------
+ */
 
 static uint64_t draw(uint64_t *state)
 {
@@ -99,7 +100,8 @@ static void at_least_counts_only_what_is_sure(void **state)
     }
 }
 
-/* ---- schedule --------------------------------------------------------------------------------- */
+/* ---- schedule ---------------------------------------------------------------------------------
+ */
 
 static void due_times_do_not_drift(void **state)
 {
@@ -150,7 +152,8 @@ static void a_mix_is_exact_and_evenly_spread(void **state)
     assert_int_equal(had[2], 5);
 }
 
-/* ---- answers ---------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------
+ */
 
 struct story {
     const char *text; /* one answer, and then "!" */
