@@ -357,7 +357,7 @@ static size_t conn_flush(struct conn *c)
         if (chain_empty(&c->out))
             block_drop(TAKE(c->own));
     }
-    if ((c->flags & CONN_SHUT) && chain_empty(&c->out))
+    if ((c->flags & (CONN_SHUT | CONN_LAST)) && chain_empty(&c->out))
         c->transport->ops->shutdown(c->transport);
     return (size_t)n;
 }

@@ -193,7 +193,6 @@ static void on_connection(struct watch *watch, uint32_t events)
     struct listener *l = CONTAINER_OF(watch, listener, watch);
     CHECK(l->magic == LISTENER_MAGIC);
     accept_batch(l);
-    reactor_dispatch(l->reactor);
 }
 
 int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_budget *budget)

@@ -56,13 +56,15 @@ struct grave {
 struct watch {
     int fd;         /* -1: closed; what epoll had already said of it is dropped */
     uint32_t armed; /* EPOLLIN, EPOLLOUT; 0 = not in epoll */
-    /* EPOLLHUP and EPOLLERR come unasked. Ends with reactor_dispatch. */
+    /* EPOLLHUP and EPOLLERR come unasked. Only records: reactor_dispatch follows. */
     void (*happened)(struct watch *, uint32_t events);
 };
 
 struct reactor {
     uint32_t magic;
     bool dispatching;
+    bool uv_runs;       /* libuv has something to do in this turn */
+    uint8_t full_turns; /* in a row that had more events than one turn takes */
     int epoll;
     uint64_t now_ms;
     uint64_t us; /* of reactor_us; 0: to be read */
@@ -112,7 +114,7 @@ void watch_close(struct watch *w);
  * the next, when told at the end of a turn. */
 void reactor_later(struct reactor *r, struct ready *task);
 
-/* Puts an object in the queue, once. Call reactor_dispatch at the end of every callback. */
+/* Puts an object in the queue, once. Call reactor_dispatch at the end of every libuv callback. */
 void reactor_ready(struct reactor *r, struct ready *ready);
 void reactor_dispatch(struct reactor *r);
 
@@ -136,8 +138,8 @@ static inline void reactor_free(struct reactor *r, enum reactor_slab kind, void 
     slab_put(&r->slabs[kind], obj);
 }
 
-/* Microseconds of a monotonic clock: one and the same until what happened now has had all of its
- * consequences (one reactor_dispatch), so that it is read once and not for every use. */
+/* Microseconds of a monotonic clock: one and the same while one object of the queue runs, so that
+ * it is read once and not for every use. */
 uint64_t reactor_us(struct reactor *r);
 
 /* The Unix time of a reactor_us, in microseconds; set right once a second. */

@@ -171,15 +171,16 @@ static bool tcp_read_once(struct tcp *tcp)
         tcp_ended(tcp, UV_EOF);
     else if (errno != EAGAIN && errno != EINTR)
         tcp_ended(tcp, last_error());
-    reactor_dispatch(tcp->base.reactor);
     return n > 0 && (size_t)n == room.len;
 }
 
 static void tcp_readable(struct tcp *tcp)
 {
-    for (int i = 0; i < READS_MAX && tcp->wanted & EPOLLIN && !tcp->closing; i++)
+    for (int i = 0; i < READS_MAX && tcp->wanted & EPOLLIN && !tcp->closing; i++) {
         if (!tcp_read_once(tcp))
             break;
+        reactor_dispatch(tcp->base.reactor); /* what is read is taken before more is */
+    }
 }
 
 /* ---- writing ---- */
@@ -252,7 +253,6 @@ static void tcp_happened(struct watch *watch, uint32_t events)
     bool trouble = events & (EPOLLERR | EPOLLHUP);
     if (tcp->connecting) {
         tcp_connected(tcp, connect_status(tcp));
-        reactor_dispatch(tcp->base.reactor);
         return;
     }
     if (tcp->wanted & EPOLLOUT && (events & EPOLLOUT || trouble)) {

@@ -181,6 +181,65 @@ static void a_turn_lasts_no_longer_than_the_next_deadline(void **state)
     assert_true(reactor_now(&f->r) >= begin + 30);
 }
 
+/* ---- a thread that was held up ---- */
+
+struct held_up {
+    struct fixture *f;
+    struct watch *peer;
+    struct wheel_timer late;
+    char order[8]; /* what happened: busy, peer, late */
+};
+
+static struct held_up held_up;
+
+static void note(const char *what)
+{
+    assert_true(strlen(held_up.order) + 1 < sizeof(held_up.order));
+    strcat(held_up.order, what);
+}
+
+/* This takes longer than a deadline is away, and meanwhile the peer's byte comes. */
+static void on_busy(struct watch *w, uint32_t events)
+{
+    (void)w;
+    (void)events;
+    note("b");
+    hear(held_up.f, 0);
+    wheel_set(&held_up.f->r.wheel, &held_up.late, reactor_now(&held_up.f->r) + WHEEL_TICK_MS);
+    while (uv_hrtime() / 1000000 < held_up.late.deadline_ms + 2 * WHEEL_TICK_MS)
+        ;
+    say(held_up.f, 3);
+}
+
+static void on_peer(struct watch *w, uint32_t events)
+{
+    (void)w;
+    (void)events;
+    note("p");
+    hear(held_up.f, 2);
+}
+
+static void on_late(struct wheel_timer *t)
+{
+    (void)t;
+    note("l");
+}
+
+static void what_has_come_is_read_before_a_deadline_passes(void **state)
+{
+    struct fixture *f = *state;
+    held_up = (struct held_up){.f = f};
+    f->ends[0].watch.happened = on_busy;
+    f->ends[2].watch.happened = on_peer;
+    assert_int_equal(watch_arm(&f->r, &f->ends[0].watch, EPOLLIN), 0);
+    assert_int_equal(watch_arm(&f->r, &f->ends[2].watch, EPOLLIN), 0);
+    wheel_timer_init(&held_up.late, on_late);
+    say(f, 1);
+    while (strlen(held_up.order) < 3)
+        reactor_turn(&f->r);
+    assert_string_equal(held_up.order, "bpl");
+}
+
 /* ---- libuv's part ---- */
 
 static void on_async(uv_async_t *async)
@@ -236,6 +295,7 @@ int main(void)
         TEST(what_cannot_be_watched_is_an_error),
         TEST(what_is_put_off_runs_once_a_turn),
         TEST(a_turn_lasts_no_longer_than_the_next_deadline),
+        TEST(what_has_come_is_read_before_a_deadline_passes),
         TEST(libuv_is_run_and_waited_for),
         TEST(who_holds_it_keeps_it_running),
     };
