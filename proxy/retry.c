@@ -7,7 +7,7 @@ enum retry_verdict retry_verdict(const struct retry_facts *f)
     enum retry_class class = (enum retry_class)reason_row(f->reason)->retry;
     if (f->committed || !f->replayable || class == RETRY_NEVER)
         return RETRY_NO;
-    if (class == RETRY_IDEMPOTENT && (!f->idempotent || f->answered))
+    if (class == RETRY_IDEMPOTENT && !f->idempotent)
         return RETRY_NO;
     /* A conn that had served before and now died without a word was closed while it was idle. */
     if (f->reused && !f->answered)

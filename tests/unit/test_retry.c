@@ -29,7 +29,7 @@ static enum retry_verdict expected(const struct retry_facts *f)
     case RETRY_UNSENT:
         break;
     case RETRY_IDEMPOTENT:
-        if (!f->idempotent || f->answered)
+        if (!f->idempotent)
             return RETRY_NO;
         break;
     default:
@@ -93,11 +93,16 @@ static void the_rows_that_matter(void **state)
           .replayable = true,
           .attempts_left = 1},
          RETRY_OTHER},
-        /* half an answer was there */
+        /* half a head was there, of which the client has seen nothing; the conn was not stale */
         {{.reason = REASON_UPSTREAM_RESET,
           .idempotent = true,
           .replayable = true,
           .reused = true,
+          .answered = true,
+          .attempts_left = 1},
+         RETRY_OTHER},
+        {{.reason = REASON_UPSTREAM_RESET,
+          .replayable = true,
           .answered = true,
           .attempts_left = 1},
          RETRY_NO},
