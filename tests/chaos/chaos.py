@@ -81,7 +81,7 @@ pools:
 class Chaos:
     """One run. Use as a context manager; run() returns the story."""
 
-    def __init__(self, weir_of, seed, seconds=None, phases=None, phase_requests=800):
+    def __init__(self, weir_of, seed, seconds=None, phases=None, phase_requests=1500):
         self.seed, self.rng = seed, random.Random(seed)
         self.tmp = Path(harness.new_tmp())
         self.backends = [Backend(f"b{i}", self.tmp) for i in range(BACKENDS)]
@@ -130,6 +130,10 @@ class Chaos:
         return lambda: self.crowd.done >= goal
 
     def phase(self, kind, others):
+        if kind == "stall":  # each that meets it costs its client a timeout
+            yield from self.disturb(others[0], kind)
+            yield self.some(0.1)
+            return
         for b in others:
             yield from self.disturb(b, kind)
         for _ in range(4):
