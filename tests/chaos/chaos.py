@@ -158,7 +158,8 @@ class Chaos:
         self.events[what] += 1
         if what == "stop" and b.process:
             b.stop()
-            yield self.some(0.1)
+            goal = self.crowd.done + CLIENTS // 2  # the others may be waiting for it
+            yield lambda: self.crowd.done >= goal
             b.go_on()
             return
         b.kill()

@@ -12,7 +12,7 @@ import harness  # noqa: E402
 
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1 << 32)))
 PHASES = 4  # usual, usual, usual, a long stop
-REQUESTS = 2500 if not harness.sanitizer() else 600  # a phase
+REQUESTS = 5000 if not harness.sanitizer() else 600  # a phase
 
 
 def test_no_idempotent_request_is_lost_and_every_error_is_explained():
