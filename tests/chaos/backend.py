@@ -15,14 +15,17 @@ class Backend:
     """One port, and the process that listens on it now and then. The port is ours throughout: a
     socket of ours is bound to it, which never listens, so that without the process it refuses."""
 
-    def __init__(self, name, tmp):
+    def __init__(self, name, tmp, ledger=True, own_session=False):
+        """own_session: a Ctrl-C at the terminal is not for it."""
         self.name, self.tmp = name, Path(tmp)
+        self.with_ledger, self.own_session = ledger, own_session
         self.hold = socket.socket()
         self.hold.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.hold.bind(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.hold.getsockname()[1]}"
         self.ledger_path = self.tmp / f"{name}.ledger"
         self.ready_file = self.tmp / f"{name}.ready"
+        self.stderr = open(self.tmp / f"{name}.stderr", "ab")
         self.process = None
         self.stopped = False
 
@@ -32,10 +35,12 @@ class Backend:
         self.ready_file.unlink(missing_ok=True)
         self.process = subprocess.Popen(
             [HELLO, "--listen", self.address, "--name", self.name]
-            + ["--ready-file", self.ready_file, "--ledger", self.ledger_path, *flags],
+            + ["--ready-file", self.ready_file, *flags]
+            + (["--ledger", self.ledger_path] if self.with_ledger else []),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=open(self.tmp / f"{self.name}.stderr", "ab"),
+            stderr=self.stderr,
+            start_new_session=self.own_session,
         )
 
     def up(self):
@@ -77,3 +82,4 @@ class Backend:
     def close(self):
         self.kill()
         self.hold.close()
+        self.stderr.close()

@@ -148,7 +148,8 @@ class Client:
     def renew(self):
         """The next plan, on a new connection."""
         self.todo, self.depth = self.crowd.plans.plan()
-        self.crowd.requests += self.todo
+        if not self.crowd.told:
+            self.crowd.requests += self.todo
         self.crowd.open += len(self.todo)
         self.todo.reverse()  # the next is the last
         self.waiting = []  # sent, the first is answered next
@@ -169,6 +170,8 @@ class Client:
         request.outcome = outcome
         self.crowd.open -= 1
         self.crowd.done += 1
+        if self.crowd.told:
+            self.crowd.told(request)
 
     def finish(self, ended):
         """The connection is over; `ended`: by weir."""
@@ -286,8 +289,9 @@ class Client:
 class Crowd:
     """All clients, and the loop that runs them. Not thread-safe."""
 
-    def __init__(self, address, seed, count, prefix="c"):
-        self.address, self.plans = address, Plans(seed, prefix)
+    def __init__(self, address, seed, count, prefix="c", told=None):
+        """told(request): called with each that has ended, instead of keeping them all."""
+        self.address, self.plans, self.told = address, Plans(seed, prefix), told
         self.requests, self.open, self.done = [], 0, 0
         self.poll, self.by_fd = select.epoll(), {}
         self.idle = []  # clients whose plan is over
