@@ -246,7 +246,10 @@ class Client:
         if request.give_up:
             if len(self.buf) >= request.patience > 0 and not self.over:
                 self.give_up(request)
-            return False
+                return False
+            if not request.patience or self.over or b" 200 " in self.buf[:16]:
+                return False
+            # an error is shorter than what was to be awaited: it is an answer as any other
         if len(self.buf) < self.need and not ended:
             return False
         try:

@@ -38,8 +38,9 @@ from peers import wait_for  # noqa: E402
 LOAD = Path(os.environ.get("LOAD", ROOT / "build" / "load")).resolve()
 SANITIZER = harness.sanitizer()
 MIB = 1 << 20
-# How much the fitted line may rise: what malloc keeps in its arenas, and what a sanitizer does.
-GROWTH = 1 * MIB if not SANITIZER else 24 * MIB
+# How much the fitted line may rise. Slabs and malloc keep what the busiest moment so far took, and a
+# longer run sees a busier one; 8 bytes lost a request would be three times this in ten minutes.
+GROWTH = 2 * MIB if not SANITIZER else 24 * MIB
 GROWTH_SHARE = 0.05
 SAMPLE_S, SAY_S, DISTURB_S = 2, 10, 3
 REST_S = 30  # how long it may take until all is back
@@ -226,7 +227,8 @@ class Soak:
         while not self.crowd.over() and time.monotonic() < until:
             self.crowd.turn(0.05)
         if not self.crowd.over():
-            self.findings.append(f"cycle {number}: requests that do not end")
+            stuck = [r.id for c in self.crowd.by_fd.values() for r in c.waiting]
+            self.findings.append(f"cycle {number}: requests that do not end: {stuck[:10]}")
         self.crowd.close()
         self.crowd = None
         self.end_loads()
@@ -285,7 +287,7 @@ class Soak:
 
     def growth(self, what, points):
         """Fits a line; a finding if it rises by more than the bound. points: [(time, bytes)]"""
-        points = points[max(1, len(points) // 5) :]  # the warm-up
+        points = points[max(1, len(points) // 4) :]  # the warm-up
         if len(points) < 3:
             return f"  {what:<28} too few cycles for a line"
         times, values = zip(*points)
@@ -327,7 +329,7 @@ class Soak:
 
     def run(self):
         end = self.began + 60 * self.minutes
-        cycle_s = min(60, max(10, 60 * self.minutes / 10))
+        cycle_s = min(50, max(10, 60 * self.minutes / 10))
         number = 0
         while number == 0 or time.monotonic() + cycle_s / 2 < end:
             self.cycle(min(cycle_s, max(5, end - time.monotonic())), number)
