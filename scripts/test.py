@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e,chaos] [UNIT...] [-- PYTEST-ARGUMENT...]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,chaos] [UNIT...]
+            [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
 named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. chaos
