@@ -113,3 +113,26 @@ def test_a_silent_endpoint_is_not_asked_again_on_a_fresh_connection(start_weir, 
         u.request()
         assert_authored(c.response(), 504, "response_head_timeout")
     up.assert_untouched()
+
+
+def test_a_cut_answer_takes_none_before_it_away(weir, upstream):
+    """Closing with unread bytes resets, and a reset throws away what the client has not got yet:
+    of the whole answer before, to a client that pipelines."""
+    whole, unread = b"a" * 30_000, b"x" * 400_000
+    with weir.counts("response_incomplete"), weir.client(rcvbuf=4096) as c:
+        c.send("GET /whole HTTP/1.1\r\nHost: a\r\n\r\nGET /cut HTTP/1.1\r\nHost: a\r\n\r\n")
+        c.send(f"PUT /later HTTP/1.1\r\nHost: a\r\nContent-Length: {len(unread)}\r\n\r\n")
+        c.send_some(unread)
+        u = upstream.accept()
+        assert u.request().target == "/whole"
+        u.answer(whole)
+        u = upstream.accept()
+        assert u.request().target == "/cut"
+        with weir.logged() as log:
+            u.send("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHe")
+            u.close()
+        assert log[0]["reason"] == "response_incomplete"
+        weir.wait_quiet()  # all it has to say to the client is with the kernel
+        assert c.response().body == whole
+        assert c.expect_ended().endswith(b"\r\n\r\nHe")
+    upstream.assert_untouched()
