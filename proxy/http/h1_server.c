@@ -370,8 +370,10 @@ static void op_release(struct stream *base, enum reason reason)
     if (!whole) { /* cut: no last chunk is forged, and a body that ends with the conn is reset */
         if (reason_row(reason)->side == SIDE_GONE)
             conn_close(&srv->conn, reason, false);
-        else
-            server_close_flushed(srv, reason, to_close);
+        else if (to_close)
+            server_close_flushed(srv, reason, true);
+        else /* what was answered before is not to be lost by a reset */
+            server_linger(srv, reason);
     } else if (rx_done) {
         server_next(srv, keep);
     } else if (rx_dead || expects || !keep) {

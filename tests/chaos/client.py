@@ -201,6 +201,8 @@ class Client:
         while self.todo and not self.out and len(self.waiting) < self.depth:
             if self.todo[-1].give_up and self.waiting:
                 break  # alone, so that it is clear what it was about
+            if len(self.todo[-1].data) > REPLAY and self.waiting:
+                break  # weir lingers over so many bytes and no more, then what is before it is lost
             self.waiting.append(self.todo.pop())
             self.out += self.waiting[-1].data
         try:
