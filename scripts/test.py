@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e,chaos] [UNIT...]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,chaos,budget] [UNIT...]
             [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
 named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. chaos
-is pytest over tests/chaos: backends that fail under load, and thousands of slow clients. A step
-that is no test (a build, the format) counts only when it fails. A program that crashes, hangs, or
-runs no test has failed, and so has a pytest that ends oddly.
+is pytest over tests/chaos: backends that fail under load, and thousands of slow clients. budget
+is bench/budget.py, on the release build. A step that is no test (a build, the format) counts only
+when it fails. A program that crashes, hangs, or runs no test has failed, and so has a pytest that
+ends oddly.
 """
 import argparse
 import concurrent.futures
@@ -27,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
-STAGES = ("static", "unit", "e2e", "chaos")
+STAGES = ("static", "unit", "e2e", "chaos", "budget")
 UNIT_LIMIT = 120                    # seconds for one program
 E2E_LIMIT = 600                     # seconds for one run of pytest: a hang, not slowness
 BUDGET = 600                        # seconds for all of it; more is said, not failed
@@ -180,7 +181,7 @@ def environment(mode):
         env.setdefault(name, value)
     out = (ROOT / folder(mode)).resolve()
     env.update(WEIR=str(out / "weir"), HELLO=str(out / "hello"), WORLD=str(out / "world"),
-               WEIR_MODE=mode)
+               LOAD=str(out / "load"), WEIR_MODE=mode)
     if mode == "tsan":
         env["WEIR_WORKERS"] = "2"
     return env
@@ -235,7 +236,7 @@ def unit_program(tally, mode, program):
 def e2e(tally, mode, arguments):
     if not (ROOT / "tests" / "e2e").is_dir():
         tally.add(f"{mode} e2e", failures=["no tests"])
-    elif make(tally, mode, "all"):
+    elif make(tally, mode, "all", "bench-tools"):
         workers = max(2, min(4, 2 * (os.cpu_count() or 1)))
         pytest(tally, f"{mode} e2e", mode, ["tests/e2e"], ["-n", workers, *arguments])
 
@@ -254,6 +255,18 @@ def pytest(tally, what, mode, paths, arguments):
                               "-rsfE", "--color=no", "-p", "no:cacheprovider",
                               f"--junitxml={results}", *arguments], E2E_LIMIT, environment(mode), show=True)
     judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
+
+
+def budget(tally):
+    if not make(tally, "release", "all"):
+        return
+    results = ROOT / folder("release") / "results" / "budget.xml"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.unlink(missing_ok=True)
+    say("budget ...")
+    status, output, seconds = run(["/usr/bin/python3", "bench/budget.py", "--results", results],
+                                  E2E_LIMIT, environment("release"))
+    judge(tally, "budget", status, E2E_LIMIT, [results] if results.exists() else [], seconds, output)
 
 
 def chosen(text, all_of):
@@ -293,6 +306,8 @@ def main():
                 e2e(tally, mode, options.pytest)
             if "chaos" in options.only:
                 chaos(tally, mode, options.pytest)
+            if "budget" in options.only and mode == "release":
+                budget(tally)
     except KeyboardInterrupt:
         tally.add("run", failures=["interrupted"])
 
