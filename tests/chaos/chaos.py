@@ -143,10 +143,13 @@ class Chaos:
         if kind == "long stop":  # somebody is to meet the timeout
             failed = "weir_attempts_failed_total"
             seen = self.weir.metric(failed, reason="response_head_timeout")
+            for b in others:  # whatever became of them: they are to accept, and to say nothing
+                b.kill()
+                b.start()
             for b in others:
-                if b.process:
-                    b.stop()
-                    self.events["stopped for good"] += 1
+                yield b.up
+                b.stop()
+                self.events["stopped for good"] += 1
             yield lambda: self.weir.metric(failed, reason="response_head_timeout") > seen
 
     def disturb(self, b, kind):
@@ -193,6 +196,7 @@ class Chaos:
         self.crowd.start()
         script, condition = self.script(), None
         done, moved, said = 0, deadline(PATIENCE), time.monotonic()
+        waits = deadline(2 * PATIENCE)  # until the script has to be a step further
         while True:
             self.crowd.turn()
             assert weir.alive(), f"weir ended:\n{weir.stderr()[-5000:]}"
@@ -202,7 +206,9 @@ class Chaos:
             if say and time.monotonic() - said >= 10:
                 said = time.monotonic()
                 say(f"{said - self.began:6.0f} s  {done} requests  {weir.rss()} KiB")
+            assert time.monotonic() < waits, f"the schedule is stuck after {done} requests"
             if condition is None or condition():
+                waits = deadline(2 * PATIENCE)
                 condition = next(script, None)
                 if condition is None:
                     break
