@@ -185,6 +185,19 @@ unit: ## the unit tests of one MODE; T='span list' picks some
 e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
 
+# ---- torture: chaos, slow clients, soak -------------------------------------------------------
+
+.PHONY: chaos slowloris soak
+chaos: all ## load while backends fail, every request accounted for; SECONDS=60 SEED=1
+	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello exec $(PYTHON) tests/chaos/chaos.py \
+	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+slowloris: all bench-tools ## what 10,000 slow clients do to the latency of the others; ROUNDS=5
+	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) \
+	    tests/chaos/slowloris.py $(if $(ROUNDS),--rounds $(ROUNDS))
+soak: all bench-tools ## load of all kinds, flat memory and open files; MINUTES=10 MODE=asan SEED=1
+	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) tests/chaos/soak.py \
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
 # ---- style -------------------------------------------------------------------------------------
 
 CLANG_FORMAT ?= clang-format

@@ -70,7 +70,7 @@ struct request {
     uint64_t content_length;
     uint64_t body_bytes;
     size_t head_len;
-    struct part target, name, value, content_type, ws_key;
+    struct part target, name, value, content_type, ws_key, id;
     struct knobs *own_knobs;   /* given by this request; owned */
     const struct knobs *knobs; /* those that hold, NULL: none */
 };

@@ -21,6 +21,7 @@ enum {
     OPT_NAME,
     OPT_WORKERS,
     OPT_READY_FILE,
+    OPT_LEDGER,
     OPT_PRINT_PORT,
     OPT_EVERY,
     OPT_ACCEPT,
@@ -36,6 +37,7 @@ static const struct option fixed[] = {
     {"name", required_argument, NULL, OPT_NAME},
     {"workers", required_argument, NULL, OPT_WORKERS},
     {"ready-file", required_argument, NULL, OPT_READY_FILE},
+    {"ledger", required_argument, NULL, OPT_LEDGER},
     {"print-port", no_argument, NULL, OPT_PRINT_PORT},
     {FAULT_PREFIX "every", required_argument, NULL, OPT_EVERY},
     {FAULT_PREFIX "accept", required_argument, NULL, OPT_ACCEPT},
@@ -56,6 +58,8 @@ static void help(const struct options *o)
            "  --workers N         threads, 1..256 (default 1), each with its own listening socket\n"
            "  --ready-file PATH   when listening, write {\"pid\":1,\"listen\":\"127.0.0.1:4321\"}\n"
            "                      there, atomically\n"
+           "  --ledger PATH       append METHOD TARGET ID for every request head, before anything\n"
+           "                      is done about it; ID is its X-Request-Id, or -\n"
            "  --print-port        when listening, print the port (or the Unix path) to stdout\n"
            "  --version, --help\n\n",
            o->program, o->listen);
@@ -167,6 +171,9 @@ static enum options_result take(struct options *o, int opt)
         return take_number(o, "--workers", 256, &o->workers);
     case OPT_READY_FILE:
         o->ready_file = optarg;
+        return OPTIONS_RUN;
+    case OPT_LEDGER:
+        o->ledger = optarg;
         return OPTIONS_RUN;
     case OPT_PRINT_PORT:
         o->print_port = true;

@@ -20,6 +20,7 @@ struct options {
     const char *body;       /* the text of the usual answer */
     const char *name;       /* NULL, or the value of X-Backend */
     const char *ready_file; /* NULL, or where to write the JSON object */
+    const char *ledger;     /* NULL, or the file that every request is written to */
     bool print_port;
     uint32_t workers;     /* 1..256 */
     uint32_t fault_every; /* the flags' knobs hold for every so-manieth request, from 1 */

@@ -8,11 +8,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "backends/respond.h"
 
 #define FAULT_FIELD "x-fault-"
 #define FAULT_PARAM "fault-"
+#define LEDGER_LINE 4096
 
 static struct conn *parser_conn(llhttp_t *parser)
 {
@@ -72,6 +74,8 @@ static void take_field(struct conn *c, struct span name, struct span value)
     case 12:
         if (span_eq_nocase(name, SPAN_LIT("content-type")))
             req->content_type = req->value;
+        else if (span_eq_nocase(name, SPAN_LIT("x-request-id")))
+            req->id = req->value;
         break;
     case 17:
         if (span_eq_nocase(name, SPAN_LIT("sec-websocket-key")))
@@ -325,9 +329,24 @@ static enum handler pick_handler(struct conn *c, struct span path)
     return HANDLER_BYTES;
 }
 
+/* One write a line, so that lines of several threads and processes don't mix, and what was read
+ * before a SIGKILL is there. */
+static void ledger_write(struct conn *c)
+{
+    const struct request *req = &c->req;
+    struct span target = conn_part(c, req->target), id = conn_part(c, req->id);
+    char line[LEDGER_LINE];
+    int n = snprintf(line, sizeof(line), "%s %.*s %.*s\n", llhttp_method_name(req->method),
+                     (int)target.len, target.ptr, id.len ? (int)id.len : 1, id.len ? id.ptr : "-");
+    CHECK(n > 0 && (size_t)n < sizeof(line)); /* a tool of tests: they keep it short */
+    CHECK(write(c->worker->service->ledger, line, (size_t)n) == n);
+}
+
 void request_settle(struct conn *c)
 {
     struct request *req = &c->req;
+    if (c->worker->service->ledger >= 0)
+        ledger_write(c);
     struct span target = conn_part(c, req->target);
     struct span path = request_path(c);
     const char *query = target.len ? memchr(target.ptr, '?', target.len) : NULL;

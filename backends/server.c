@@ -6,6 +6,7 @@
 #include "backends/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,10 +117,19 @@ static bool announce(const struct server *s)
     return !s->opt.ready_file || write_ready_file(s);
 }
 
+static bool open_ledger(struct server *s)
+{
+    const char *path = s->opt.ledger;
+    s->service.ledger = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640) : -1;
+    return !path || s->service.ledger >= 0 || fail(s, path, strerror(errno));
+}
+
 static bool serve(struct server *s, const sigset_t *signals)
 {
     int fds[256], sig;
     CHECK(s->opt.workers <= ARRAY_LEN(fds));
+    if (!open_ledger(s))
+        return false;
     if (!listen_open(s->opt.listen, fds, s->opt.workers, &s->listening)) {
         fprintf(stderr, "%s: %s\n", s->opt.program, s->listening.error);
         return false;
@@ -145,6 +155,8 @@ static void server_fini(struct server *s)
         if (s->service.shards)
             free(s->service.shards[i]);
     }
+    if (s->service.ledger >= 0)
+        close(s->service.ledger);
     free(s->workers);
     free(s->service.shards);
 }
@@ -168,6 +180,7 @@ int server_main(int argc, char **argv, const char *program, unsigned port)
     signal(SIGPIPE, SIG_IGN);
 
     s.service.opt = &s.opt;
+    s.service.ledger = -1;
     s.service.workers = s.opt.workers;
     s.service.shards = calloc(s.opt.workers, sizeof(struct stats *));
     s.workers = calloc(s.opt.workers, sizeof(struct worker *));

@@ -28,6 +28,7 @@ struct service {
     const struct options *opt;
     struct stats **shards;
     size_t workers;
+    int ledger;                  /* -1: none */
     _Atomic uint32_t fault_turn; /* counts requests for --fault-every */
 };
 

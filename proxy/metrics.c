@@ -182,6 +182,34 @@ static void errors(struct text *t, const struct admin_view *v)
                  reason_row((enum reason)i)->name, SUM(v, attempts[i]));
 }
 
+#define SUM_USED(view, member)                                                                   \
+    __extension__({                                                                              \
+        uint64_t sum_ = 0;                                                                       \
+        for (unsigned w_ = 0; w_ < (view)->n_workers; w_++)                                      \
+            sum_ +=                                                                              \
+                atomic_load_explicit(&(view)->workers[w_].reactor.member, memory_order_relaxed); \
+        sum_;                                                                                    \
+    })
+
+static void objects(struct text *t, const struct admin_view *v)
+{
+    static const char *const kinds[SLAB_COUNT] = {
+        [SLAB_TCP] = "tcp",
+        [SLAB_H1_SERVER] = "h1_server",
+        [SLAB_H1_STREAM] = "h1_stream",
+        [SLAB_H1_PARSER] = "h1_parser",
+        [SLAB_H1_CLIENT] = "h1_client",
+        [SLAB_HEAD] = "head",
+        [SLAB_EXCHANGE] = "exchange",
+    };
+    _Static_assert(SLAB_COUNT == 7, "a new kind wants a name above");
+    head(t, "weir_objects", "gauge", "Objects of the workers that are in use, by kind.");
+    for (int i = 0; i < SLAB_COUNT; i++)
+        line(t, "weir_objects{kind=\"%s\"} %" PRIu64 "\n", kinds[i], SUM_USED(v, slabs[i].in_use));
+    line(t, "weir_objects{kind=\"block\"} %" PRIu64 "\n", SUM_USED(v, bufs.blocks));
+    line(t, "weir_objects{kind=\"slice\"} %" PRIu64 "\n", SUM_USED(v, bufs.slices.in_use));
+}
+
 void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct chain *out)
 {
     struct text t = {.pool = pool, .out = out};
@@ -196,6 +224,7 @@ void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct cha
            SUM(v, conns_total));
     pools(&t, v);
     errors(&t, v);
+    objects(&t, v);
     single(&t, "weir_access_log_dropped_total", "counter", "Access log lines that were lost.",
            v->log != NULL ? access_log_dropped(v->log) : 0);
     single(&t, "weir_accept_paused_total", "counter",

@@ -7,10 +7,10 @@ enum retry_verdict retry_verdict(const struct retry_facts *f)
     enum retry_class class = (enum retry_class)reason_row(f->reason)->retry;
     if (f->committed || !f->replayable || class == RETRY_NEVER)
         return RETRY_NO;
-    if (class == RETRY_IDEMPOTENT && (!f->idempotent || f->answered))
+    if (class != RETRY_UNSENT && !f->idempotent)
         return RETRY_NO;
     /* A conn that had served before and now died without a word was closed while it was idle. */
-    if (f->reused && !f->answered)
+    if (f->reused && !f->answered && class != RETRY_ELSEWHERE)
         return RETRY_SAME;
     return f->attempts_left > 0 ? RETRY_OTHER : RETRY_NO;
 }

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e,budget] [UNIT...]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,chaos,budget] [UNIT...]
             [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
-named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. budget
+named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. chaos
+is pytest over tests/chaos: backends that fail under load, and thousands of slow clients. budget
 is bench/budget.py, on the release build. A step that is no test (a build, the format) counts only
 when it fails. A program that crashes, hangs, or runs no test has failed, and so has a pytest that
 ends oddly.
@@ -27,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
-STAGES = ("static", "unit", "e2e", "budget")
+STAGES = ("static", "unit", "e2e", "chaos", "budget")
 UNIT_LIMIT = 120                    # seconds for one program
 E2E_LIMIT = 600                     # seconds for one run of pytest: a hang, not slowness
 BUDGET = 600                        # seconds for all of it; more is said, not failed
@@ -240,6 +241,11 @@ def e2e(tally, mode, arguments):
         pytest(tally, f"{mode} e2e", mode, ["tests/e2e"], ["-n", workers, *arguments])
 
 
+def chaos(tally, mode, arguments):
+    if make(tally, mode, "all"):
+        pytest(tally, f"{mode} chaos", mode, ["tests/chaos"], ["-n", 2, *arguments])
+
+
 def pytest(tally, what, mode, paths, arguments):
     results = ROOT / folder(mode) / "results" / f"{re.sub('[^a-z0-9]+', '-', what)}.xml"
     results.parent.mkdir(parents=True, exist_ok=True)
@@ -298,6 +304,8 @@ def main():
                 unit(tally, mode, options.names)
             if "e2e" in options.only:
                 e2e(tally, mode, options.pytest)
+            if "chaos" in options.only:
+                chaos(tally, mode, options.pytest)
             if "budget" in options.only and mode == "release":
                 budget(tally)
     except KeyboardInterrupt:

@@ -49,7 +49,7 @@ struct block *block_get(struct buf_pool *pool, bool big)
     }
     block->refs = 1;
     block->used = 0;
-    pool->blocks++;
+    slab_used_add(&pool->blocks, 1);
     return block;
 }
 
@@ -57,7 +57,7 @@ void block_recycle(struct block *block)
 {
     struct buf_pool *pool = block->pool;
     CHECK(pool->blocks > 0);
-    pool->blocks--;
+    slab_used_add(&pool->blocks, UINT32_MAX);
 #ifndef __SANITIZE_ADDRESS__
     if (block->cap < BLOCK_BYTES) {
         if (pool->n_free_small < BLOCK_KEEP) {

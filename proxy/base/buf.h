@@ -52,7 +52,7 @@ struct buf_pool {
     struct slab slices;
     struct block *free_small, *free_big;
     uint32_t n_free_small, n_free_big;
-    uint32_t blocks; /* handed out */
+    _Atomic uint32_t blocks; /* handed out; any thread may read it */
 };
 
 void buf_pool_init(struct buf_pool *pool);

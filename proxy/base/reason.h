@@ -24,6 +24,7 @@ enum retry_class {
     RETRY_NEVER,
     RETRY_UNSENT,     /* no byte of the request can have been processed */
     RETRY_IDEMPOTENT, /* the request may have been processed: only if doing it twice is harmless */
+    RETRY_ELSEWHERE,  /* the same, and it is the endpoint that fails, whatever the conn */
 };
 
 /*
@@ -101,7 +102,7 @@ enum retry_class {
       "the upstream closed the connection without an answer")                                   \
     X(UPSTREAM_WRITE_STALL, "upstream_write_stall", UPSTREAM, 504, NEVER,                       \
       "connection_write_timeout", "the upstream did not read the request")                      \
-    X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, NEVER,                     \
+    X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, ELSEWHERE,                 \
       "http_response_timeout", "the upstream did not answer in time")                           \
     X(RESPONSE_IDLE_TIMEOUT, "response_idle_timeout", UPSTREAM, 504, NEVER,                     \
       "connection_read_timeout", "the upstream's response stalled")                             \

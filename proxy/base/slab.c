@@ -20,7 +20,10 @@
 void slab_init(struct slab *slab, size_t size, uint32_t per_chunk)
 {
     CHECK(size > 0 && per_chunk > 0);
-    *slab = (struct slab){.size = (size + 15) & ~(size_t)15, .per_chunk = per_chunk};
+    slab->free = slab->chunks = NULL;
+    slab->size = (size + 15) & ~(size_t)15;
+    slab->per_chunk = per_chunk;
+    atomic_store_explicit(&slab->in_use, 0, memory_order_relaxed); /* it may be read already */
 }
 
 void slab_fini(struct slab *slab)
@@ -40,7 +43,7 @@ void *slab_get(struct slab *slab)
 {
     void *obj = malloc(slab->size);
     if (obj != NULL) {
-        slab->in_use++;
+        slab_used_add(&slab->in_use, 1);
         memset(obj, 0xa5, slab->size);
     }
     return obj;
@@ -51,7 +54,7 @@ void slab_put(struct slab *slab, void *obj)
     if (obj == NULL)
         return;
     CHECK(slab->in_use > 0);
-    slab->in_use--;
+    slab_used_add(&slab->in_use, UINT32_MAX);
     free(obj);
 }
 
@@ -79,7 +82,7 @@ void *slab_get(struct slab *slab)
     void *obj = slab->free;
     CHECK(obj != NULL); /* a chunk has at least one */
     slab->free = *(void **)obj;
-    slab->in_use++;
+    slab_used_add(&slab->in_use, 1);
     return obj;
 }
 
@@ -88,7 +91,7 @@ void slab_put(struct slab *slab, void *obj)
     if (obj == NULL)
         return;
     CHECK(slab->in_use > 0);
-    slab->in_use--;
+    slab_used_add(&slab->in_use, UINT32_MAX);
     *(void **)obj = slab->free;
     slab->free = obj;
 }

@@ -7,6 +7,7 @@
 #ifndef WEIR_BASE_SLAB_H
 #define WEIR_BASE_SLAB_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,8 +17,15 @@ struct slab {
     void *chunks; /* all chunks, linked through the first word */
     size_t size;  /* of one object, bytes, rounded up to 16 */
     uint32_t per_chunk;
-    uint32_t in_use;
+    _Atomic uint32_t in_use; /* changed by slab_used_add alone; any thread may read it */
 };
+
+/* For a number that only one thread changes: no locked instruction. */
+static inline void slab_used_add(_Atomic uint32_t *used, uint32_t n)
+{
+    uint32_t was = atomic_load_explicit(used, memory_order_relaxed);
+    atomic_store_explicit(used, was + n, memory_order_relaxed);
+}
 
 /* size: bytes of one object. per_chunk: how many are carved from one malloc, at least 1. */
 void slab_init(struct slab *slab, size_t size, uint32_t per_chunk);

@@ -249,6 +249,14 @@ static void stream_free(struct h1_stream *s)
     reactor_free(r, SLAB_H1_STREAM, s);
 }
 
+/* More of the request's body is to come than server_check_drain would read. */
+static bool stream_too_long_to_drain(const struct h1_stream *s)
+{
+    const struct h1_server *srv = s->srv;
+    return !s->rx_done && s->head->body == BODY_LENGTH &&
+           s->head->content_length - srv->parser->body_bytes > srv->options->buffer;
+}
+
 static void op_send_head(struct stream *base, const struct http_head *head)
 {
     struct h1_stream *s = stream_of(base);
@@ -285,6 +293,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     s->to_close = unbounded && !s->chunked;
     /* A client that waits for a 100 in vain may send its body or not: only a new conn is clear. */
     s->keep = s->keep && !s->to_close && !(s->expects && !s->rx_done) && !s->rx_dead &&
+              !(head->status >= 400 && stream_too_long_to_drain(s)) &&
               srv->options->service->keep_alive(srv->options->ctx, &srv->peer);
     framing.chunked = s->chunked;
     framing.close = !s->keep;
@@ -361,8 +370,10 @@ static void op_release(struct stream *base, enum reason reason)
     if (!whole) { /* cut: no last chunk is forged, and a body that ends with the conn is reset */
         if (reason_row(reason)->side == SIDE_GONE)
             conn_close(&srv->conn, reason, false);
-        else
-            server_close_flushed(srv, reason, to_close);
+        else if (to_close)
+            server_close_flushed(srv, reason, true);
+        else /* what was answered before is not to be lost by a reset */
+            server_linger(srv, reason);
     } else if (rx_done) {
         server_next(srv, keep);
     } else if (rx_dead || expects || !keep) {

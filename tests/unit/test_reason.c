@@ -122,7 +122,7 @@ static void only_a_failed_attempt_may_be_retried(void **state)
     for_each_reason(i)
     {
         const struct reason_row *row = reason_row(i);
-        assert_in_range(row->retry, RETRY_NEVER, RETRY_IDEMPOTENT);
+        assert_in_range(row->retry, RETRY_NEVER, RETRY_ELSEWHERE);
         if (row->retry != RETRY_NEVER)
             assert_int_equal(row->side, SIDE_UPSTREAM);
     }

@@ -29,7 +29,8 @@ static enum retry_verdict expected(const struct retry_facts *f)
     case RETRY_UNSENT:
         break;
     case RETRY_IDEMPOTENT:
-        if (!f->idempotent || f->answered)
+    case RETRY_ELSEWHERE:
+        if (!f->idempotent)
             return RETRY_NO;
         break;
     default:
@@ -37,7 +38,7 @@ static enum retry_verdict expected(const struct retry_facts *f)
     }
     if (f->committed || !f->replayable)
         return RETRY_NO;
-    bool stale = f->reused && !f->answered;
+    bool stale = f->reused && !f->answered && reason_row(f->reason)->retry != RETRY_ELSEWHERE;
     return stale ? RETRY_SAME : f->attempts_left > 0 ? RETRY_OTHER : RETRY_NO;
 }
 
@@ -93,21 +94,34 @@ static void the_rows_that_matter(void **state)
           .replayable = true,
           .attempts_left = 1},
          RETRY_OTHER},
-        /* half an answer was there */
+        /* half a head was there, of which the client has seen nothing; the conn was not stale */
         {{.reason = REASON_UPSTREAM_RESET,
           .idempotent = true,
           .replayable = true,
           .reused = true,
           .answered = true,
           .attempts_left = 1},
+         RETRY_OTHER},
+        {{.reason = REASON_UPSTREAM_RESET,
+          .replayable = true,
+          .answered = true,
+          .attempts_left = 1},
          RETRY_NO},
         /* a body that is gone cannot be sent again */
         {{.reason = REASON_CONNECT_REFUSED, .idempotent = true, .attempts_left = 1}, RETRY_NO},
-        /* slow is not dead */
+        /* a stopped process accepts and says nothing: elsewhere, never there on a fresh conn */
         {{.reason = REASON_RESPONSE_HEAD_TIMEOUT,
           .idempotent = true,
           .replayable = true,
+          .reused = true,
           .attempts_left = 1},
+         RETRY_OTHER},
+        {{.reason = REASON_RESPONSE_HEAD_TIMEOUT,
+          .idempotent = true,
+          .replayable = true,
+          .reused = true},
+         RETRY_NO},
+        {{.reason = REASON_RESPONSE_HEAD_TIMEOUT, .replayable = true, .attempts_left = 1},
          RETRY_NO},
         {{.reason = REASON_BAD_RESPONSE,
           .idempotent = true,

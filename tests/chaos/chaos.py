@@ -1,0 +1,300 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Load while backends fail, and an account of every single request: chaos.py [--seconds N] [--seed N]
+
+Four backends. In each phase one of them is left alone and things happen to the others, drawn from
+the seed: killed, stopped, started again, or started with a fault. Then all are well again, requests
+that met a fault end, and another one is left alone. So at every moment of its life a request had an
+endpoint that would have answered it, and no request that may be sent again is lost.
+
+The schedule counts requests and waits for events; no verdict depends on how long something took.
+"""
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
+
+import harness  # noqa: E402
+import peers  # noqa: E402
+from backend import Backend  # noqa: E402
+from client import Crowd  # noqa: E402
+from peers import deadline, wait_for  # noqa: E402
+from verdict import Story  # noqa: E402
+
+BACKENDS = 4
+CLIENTS = 24
+TRY_S = 3 if not harness.sanitizer() else 6
+PATIENCE = 60  # seconds for anything at all to happen
+
+# How a backend is started when something is to be wrong with it.
+FAULTS = [
+    "--fault-reset before-head --fault-every 3",
+    "--fault-close before-head --fault-every 2",
+    "--fault-reset before-head",
+    "--fault-reset in-head --fault-every 2",
+    "--fault-close in-head --fault-every 3",
+    "--fault-reset 5 --fault-every 5",
+    "--fault-close 2 --fault-every 4",
+    "--fault-reset 9000 --fault-every 2",
+    "--fault-chunk-size 100 --fault-reset 150 --fault-every 3",
+    "--fault-chunk-size 1000 --fault-close 1500 --fault-every 3",
+    "--fault-accept reset",
+    "--fault-accept close",
+    "--fault-close-after 1",
+    "--fault-close-after 3",
+    "--fault-idle 1",
+    "--fault-connection-close --fault-every 2",
+    "--fault-http10",
+    "--fault-no-length --fault-every 2",
+    "--fault-delay 5 --fault-reset before-head --fault-every 4",
+    "--fault-early --fault-reset 0 --fault-every 6",
+]
+# The same, that cost a timeout each: seldom.
+SLOW_FAULTS = [
+    "--fault-stall before-head --fault-every 40",
+    "--fault-stall in-head --fault-every 40",
+    "--fault-stall 7 --fault-every 40",
+    "--fault-accept stall",
+]
+
+
+def config(backends, seed, tmp):
+    policy = random.Random(seed).choice(["p2c", "round_robin", "least_conn", "random"])
+    return policy, f"""
+timeouts: {{ response_head: {TRY_S}s, response_idle: {TRY_S}s }}
+routes: [ {{ to: app, retry: {{ attempts: 10 }} }} ]
+pools:
+  app:
+    balance: {policy}
+    endpoints: [ {', '.join(f'"{b.address}"' for b in backends)} ]
+    upstream: {{ connect: 10s, max_idle: 16 }}
+"""
+
+
+class Chaos:
+    """One run. Use as a context manager; run() returns the story."""
+
+    def __init__(self, weir_of, seed, seconds=None, phases=None, phase_requests=1500):
+        self.seed, self.rng = seed, random.Random(seed)
+        self.tmp = Path(harness.new_tmp())
+        self.backends = [Backend(f"b{i}", self.tmp) for i in range(BACKENDS)]
+        self.events = Counter()
+        self.crowd = None
+        self.phases, self.until = phases, time.monotonic() + seconds if seconds else None
+        self.phase_requests = phase_requests
+        self.began = time.monotonic()
+        for b in self.backends:
+            b.start()
+        for b in self.backends:
+            wait_for(b.up, f"{b.name} to listen", 20)
+        self.policy, text = config(self.backends, seed, self.tmp)
+        self.weir = weir_of(text, self.tmp)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.crowd:
+            self.crowd.close()
+        for b in self.backends:
+            b.close()
+        self.weir.kill()
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+    # ---- the schedule: generators that yield what they wait for -------------------------------
+
+    def script(self):
+        """All of it. Everything that it yields is waited for while the load goes on."""
+        safe, number = None, 0
+        while self.phases is None or number < self.phases:
+            if self.until and time.monotonic() > self.until:
+                break
+            safe = self.rng.choice([b for b in self.backends if b is not safe])
+            others = [b for b in self.backends if b is not safe]
+            kind = "long stop" if number % 8 == 3 else "stall" if number % 8 == 6 else "usual"
+            yield from self.phase(kind, others)
+            yield from self.recover(others)
+            number += 1
+        self.number = number
+
+    def some(self, share=1.0):
+        """Until so many more requests are done."""
+        goal = self.crowd.done + max(1, int(self.phase_requests * share))
+        return lambda: self.crowd.done >= goal
+
+    def phase(self, kind, others):
+        if kind == "stall":  # each that meets it costs its client a timeout
+            yield from self.disturb(others[0], kind)
+            yield self.some(0.1)
+            return
+        for b in others:
+            yield from self.disturb(b, kind)
+        for _ in range(4):
+            yield self.some(0.25)
+            if kind == "usual":
+                yield from self.disturb(self.rng.choice(others), kind)
+        if kind == "long stop":  # somebody is to meet the timeout
+            failed = "weir_attempts_failed_total"
+            seen = self.weir.metric(failed, reason="response_head_timeout")
+            for b in others:  # whatever became of them: they are to accept, and to say nothing
+                b.kill()
+                b.start()
+            for b in others:
+                yield b.up
+                b.stop()
+                self.events["stopped for good"] += 1
+            yield lambda: self.weir.metric(failed, reason="response_head_timeout") > seen
+
+    def disturb(self, b, kind):
+        """One thing happens to one backend."""
+        r = self.rng
+        what = r.choice(("kill", "down", "fault", "fault", "fault", "stop", "well"))
+        if kind == "stall":
+            what = "fault"
+        self.events[what] += 1
+        if what == "stop" and b.process:
+            b.stop()
+            goal = self.crowd.done + CLIENTS // 2  # the others may be waiting for it
+            yield lambda: self.crowd.done >= goal
+            b.go_on()
+            return
+        b.kill()
+        if what == "down":
+            return
+        if what == "kill":  # and up again when it was missed
+            yield self.some(0.05)
+        flags = ""
+        if what == "fault":
+            flags = r.choice(SLOW_FAULTS if kind == "stall" else FAULTS)
+            self.events[flags] += 1
+        b.start(*flags.split())
+        yield b.up
+
+    def recover(self, others):
+        """Everybody is well, and nobody is left who has met what was before."""
+        for b in others:
+            b.kill()
+            b.start()
+        for b in others:
+            yield b.up
+        met = [r for c in self.crowd.by_fd.values() for r in c.waiting]
+        yield lambda: all(r.outcome for r in met)
+
+    # ---- the run ------------------------------------------------------------------------------
+
+    def run(self, say=None):
+        weir = self.weir
+        fds, before = self.quiet_fds(), weir.metrics()
+        self.crowd = Crowd(weir.listeners["web"], self.seed, CLIENTS)
+        self.crowd.start()
+        script, condition = self.script(), None
+        done, moved, said = 0, deadline(PATIENCE), time.monotonic()
+        waits = deadline(2 * PATIENCE)  # until the script has to be a step further
+        while True:
+            self.crowd.turn()
+            assert weir.alive(), f"weir ended:\n{weir.stderr()[-5000:]}"
+            if self.crowd.done != done:
+                done, moved = self.crowd.done, deadline(PATIENCE)
+            assert time.monotonic() < moved, f"stuck after {done} requests"
+            if say and time.monotonic() - said >= 10:
+                said = time.monotonic()
+                say(f"{said - self.began:6.0f} s  {done} requests  {weir.rss()} KiB")
+            assert time.monotonic() < waits, f"the schedule is stuck after {done} requests"
+            if condition is None or condition():
+                waits = deadline(2 * PATIENCE)
+                condition = next(script, None)
+                if condition is None:
+                    break
+        self.crowd.taking = False
+        until = deadline(PATIENCE)
+        while not self.crowd.over():
+            self.crowd.turn(0.05)
+            assert time.monotonic() < until, "the last requests do not end"
+        return self.close_up(fds, before)
+
+    def quiet_fds(self):
+        self.weir.admin_get("/livez")
+        return self.steady(self.fds)
+
+    def fds(self):
+        """Open files, but for the spare one that libuv opens with a loop's first stream."""
+        count = 0
+        for name in os.listdir(f"/proc/{self.weir.pid}/fd"):
+            try:
+                count += os.readlink(f"/proc/{self.weir.pid}/fd/{name}") != "/dev/null"
+            except FileNotFoundError:
+                pass  # closed since
+        return count
+
+    @staticmethod
+    def steady(value):
+        """The value once it is the same three times (the scrape's own conn comes and goes)."""
+        seen = [object()]
+
+        def same():
+            seen.append(value())
+            return len(seen) > 3 and seen[-1] == seen[-2] == seen[-3]
+
+        wait_for(same, "a steady value", 20)
+        return seen[-1]
+
+    def close_up(self, fds, before):
+        """At rest everything is as it was."""
+        weir = self.weir
+        weir.wait_metric("weir_requests_in_flight", 0)
+        for name in ("weir_client_connections", "weir_upstream_connections"):
+            if name == "weir_upstream_connections":
+                for b in self.backends:
+                    b.kill()
+            try:
+                wait_for(lambda: weir.metric(name) == 0, f"{name} to be 0", 20)
+            except AssertionError:
+                raise AssertionError(f"{name} is {weir.metric(name)}") from None
+        wait_for(lambda: self.fds() == fds, f"{fds} open files again, not {self.fds()}", 20)
+        weir.settle_log()
+        after = weir.metrics()
+        log = [json.loads(line) for line in weir._log_lines()]
+        return Story(self.crowd.requests, log, before, after, self.backends)
+
+
+def judge(chaos, story):
+    """Prints what happened; the findings."""
+    findings = story.judge()
+    print(f"seed {chaos.seed}, balance {chaos.policy}, {chaos.number} phases")
+    print("  happened: " + ", ".join(f"{k} {n}" for k, n in chaos.events.most_common(8)))
+    print(story.table())
+    for text in findings[:20]:
+        print("FINDING", text)
+    if len(findings) > 20:
+        print(f"... and {len(findings) - 20} more")
+    return findings
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=None)
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
+    print(f"chaos: seed {seed}", flush=True)
+
+    def weir_of(text, tmp):
+        return harness.Weir(text, tmp, workers=int(os.environ.get("WEIR_WORKERS", "2")))
+
+    with Chaos(weir_of, seed, seconds=options.seconds) as chaos:
+        story = chaos.run(say=lambda text: print("chaos:", text, flush=True))
+        findings = judge(chaos, story)
+        chaos.weir.stop()
+    print(f"chaos: {'FAILED, ' + str(len(findings)) + ' findings' if findings else 'ok'}")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

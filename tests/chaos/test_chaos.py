@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A short run of the chaos load. A failure prints its seed: chaos.py --seed N runs it again."""
+import os
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import chaos  # noqa: E402
+import harness  # noqa: E402
+
+SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1 << 32)))
+PHASES = 4  # usual, usual, usual, a long stop
+REQUESTS = 5000 if not harness.sanitizer() else 600  # a phase
+
+
+def test_no_idempotent_request_is_lost_and_every_error_is_explained():
+    print(f"seed {SEED}")
+
+    def weir_of(text, tmp):
+        return harness.Weir(text, tmp, workers=2)
+
+    with chaos.Chaos(weir_of, SEED, phases=PHASES, phase_requests=REQUESTS) as run:
+        story = run.run()
+        findings = chaos.judge(run, story)
+        run.weir.stop()
+    assert not findings, f"seed {SEED}: {len(findings)} findings, the first: {findings[0]}"
+    # It was no idle run: requests met faults, and were saved.
+    assert sum(1 for e in story.log if e["trail"] and e["status"] == 200) > 0
+    assert story.metric("weir_attempts_failed_total", reason="response_head_timeout") > 0
+
+
+def test_a_ledger_has_what_was_read(tmp_path):
+    """The witness itself: hello's --ledger, across a SIGKILL."""
+    from backend import Backend
+    from peers import Client, wait_for
+
+    b = Backend("b0", tmp_path)
+    try:
+        for turn in range(2):
+            b.start("--fault-reset", "before-head")
+            wait_for(b.up, "hello to listen")
+            with Client(b.address) as c:
+                c.send(f"POST /sink?{turn} HTTP/1.1\r\nHost: a\r\nX-Request-Id: r{turn}\r\n")
+                c.send("Content-Length: 3\r\n\r\nabc")
+                c.expect_ended()
+            b.kill()
+        assert b.ledger() == [("POST", "/sink?0", "r0"), ("POST", "/sink?1", "r1")]
+    finally:
+        b.close()
