@@ -200,8 +200,8 @@ static void server_close_flushed(struct h1_server *srv, enum reason reason, bool
     server_set_state(srv, SERVER_FLUSH);
     srv->reason = (uint16_t)reason;
     srv->reset = reset;
-    if (!reset)
-        srv->conn.flags |= CONN_LAST;
+    if (!reset && conn_unsent(&srv->conn) > 0)
+        conn_send_end(&srv->conn); /* with the last bytes: what is closed with input loses them */
     conn_expect(&srv->conn, NEVER);
     conn_wake(&srv->conn);
 }
@@ -332,8 +332,9 @@ static void op_credit(struct stream *base, size_t n)
         conn_expect(c, s->srv->options->body_ms);
 }
 
-/* The request is answered and read: on to the next, or the end. */
-static void server_next(struct h1_server *srv, bool keep)
+/* The request is answered and read: on to the next, or the end. asked: it was the client who wanted
+ * the end, so that nothing more of its is on the way. */
+static void server_next(struct h1_server *srv, bool keep, bool asked)
 {
     struct conn *c = &srv->conn;
     parser_drop(srv);
@@ -341,7 +342,7 @@ static void server_next(struct h1_server *srv, bool keep)
     /* Asked again: the worker may have begun to close since the head promised another request. */
     keep = keep && srv->options->service->keep_alive(srv->options->ctx, &srv->peer);
     body_flow_end(c);
-    if (!keep && (c->flags & CONN_EOF || conn_input(c).len == 0)) {
+    if (!keep && (c->flags & CONN_EOF || (asked && conn_input(c).len == 0))) {
         server_close_flushed(srv, REASON_DONE, false);
         return;
     }
@@ -361,7 +362,7 @@ static void op_release(struct stream *base, enum reason reason)
     struct h1_stream *s = stream_of(base);
     struct h1_server *srv = s->srv;
     bool rx_done = s->rx_done, rx_dead = s->rx_dead, keep = s->keep, to_close = s->to_close;
-    bool whole = s->tx == TX_DONE, expects = s->expects;
+    bool whole = s->tx == TX_DONE, expects = s->expects, asked = s->head->close;
     stream_free(s);
     if (conn_closed(&srv->conn)) {
         conn_unhold(&srv->conn);
@@ -375,7 +376,7 @@ static void op_release(struct stream *base, enum reason reason)
         else /* what was answered before is not to be lost by a reset */
             server_linger(srv, reason);
     } else if (rx_done) {
-        server_next(srv, keep);
+        server_next(srv, keep, asked);
     } else if (rx_dead || expects || !keep) {
         server_linger(srv, REASON_DONE);
     } else {
@@ -506,7 +507,7 @@ static void server_read(struct h1_server *srv)
 static void server_check_drain(struct h1_server *srv)
 {
     if (parser_done(srv))
-        server_next(srv, srv->options->service->keep_alive(srv->options->ctx, &srv->peer));
+        server_next(srv, true, false);
     else if (parser_error(srv) != REASON_NONE || srv->discarded > srv->options->buffer)
         server_linger(srv, REASON_DONE);
 }

@@ -79,17 +79,10 @@ struct bit_name {
 };
 
 static const struct bit_name flag_names[] = {
-    {CONN_CONNECTING, "connecting"},
-    {CONN_CONNECTED, "connected"},
-    {CONN_EOF, "eof"},
-    {CONN_ERROR, "error"},
-    {CONN_BROKEN, "broken"},
-    {CONN_SHUT, "shut"},
-    {CONN_READ_LATE, "read_late"},
-    {CONN_WRITE_LATE, "write_late"},
-    {CONN_BULK, "bulk"},
+    {CONN_CONNECTING, "connecting"}, {CONN_CONNECTED, "connected"},   {CONN_EOF, "eof"},
+    {CONN_ERROR, "error"},           {CONN_BROKEN, "broken"},         {CONN_SHUT, "shut"},
+    {CONN_READ_LATE, "read_late"},   {CONN_WRITE_LATE, "write_late"}, {CONN_BULK, "bulk"},
     {CONN_CLOSED, "closed"},
-    {CONN_LAST, "last"},
 };
 static const struct bit_name pause_names[] = {{PAUSE_CREDIT, "credit"}, {PAUSE_FULL, "full"}};
 static const struct bit_name hold_names[] = {{HOLD_TRANSPORT, "transport"},
@@ -346,7 +339,7 @@ static size_t conn_flush(struct conn *c)
     if (c->flags & (CONN_CONNECTING | CONN_ERROR | CONN_BROKEN))
         return 0;
     if (!chain_empty(&c->out)) {
-        n = c->transport->ops->write(c->transport, &c->out, c->flags & (CONN_SHUT | CONN_LAST));
+        n = c->transport->ops->write(c->transport, &c->out, c->flags & CONN_SHUT);
         if (n < 0) {
             conn_broken(c, (int)n);
             return 0;
@@ -357,7 +350,7 @@ static size_t conn_flush(struct conn *c)
         if (chain_empty(&c->out))
             block_drop(TAKE(c->own));
     }
-    if ((c->flags & (CONN_SHUT | CONN_LAST)) && chain_empty(&c->out))
+    if ((c->flags & CONN_SHUT) && chain_empty(&c->out))
         c->transport->ops->shutdown(c->transport);
     return (size_t)n;
 }

@@ -47,7 +47,6 @@ enum conn_flag {
     CONN_CLOSED = 1 << 6,
     CONN_BULK = 1 << 7,      /* the last read filled its buffer: read into big blocks */
     CONN_BROKEN = 1 << 9,    /* writing failed: nothing more is sent, but reading goes on */
-    CONN_LAST = 1 << 11,     /* as CONN_SHUT; and the conn closes at once after it */
     CONN_TOUCHED = 1 << 10,  /* the transport took a byte since the session cleared this */
     CONN_CONNECTED = 1 << 8, /* a dialled conn came up */
 };

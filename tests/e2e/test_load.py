@@ -163,9 +163,11 @@ def test_the_warm_up_is_sent_and_not_counted(hello, load):
 # ---- closed loop --------------------------------------------------------------------------------
 
 
-def counts_agree(result, stats):
+def counts_agree(result, stats, opening=0):
+    """opening: conns that may have been coming up when the time was over."""
     assert result["total"]["sent"] == result["total"]["answered"] == stats["requests"]
-    assert result["total"]["opened"] == stats["connections"] - 1  # /stats came on its own
+    # /stats came on its own
+    assert 0 <= stats["connections"] - 1 - result["total"]["opened"] <= opening
     assert result["requests"] == result["latency_count"] > 0
     assert result["errors"] == NO_ERRORS
 
@@ -195,7 +197,7 @@ def test_a_new_connection_for_every_request(hello, load):
     result = load("closed", server.address, "--connections", 3, "--seconds", 0.3, "--close",
                   "--drain", LIMIT).finish()
     stats = server.stats()
-    counts_agree(result, stats)
+    counts_agree(result, stats, opening=3)
     assert stats["reused"] == 0
 
 
