@@ -79,12 +79,13 @@ class Peer:
         self.sock.shutdown(socket.SHUT_WR)
 
     def send(self, data, within=DEADLINE):
-        """All of it, as one write where the socket takes it."""
+        """All of it, as one write where the socket takes it. The deadline is that of each step."""
         data = memoryview(wire.expand(data))
         until = deadline(within)
         while data:
             try:
                 data = data[self.sock.send(data) :]
+                until = deadline(within)
             except BlockingIOError:
                 left = until - time.monotonic()
                 if left <= 0 or not ready(self.sock, select.POLLOUT, left):
@@ -146,13 +147,13 @@ class Peer:
         return self._take(at + len(mark) - self.used)
 
     def recv_exact(self, count, within=DEADLINE):
-        until = deadline(within)
+        """The next bytes, so many. The deadline is that of each step."""
         while len(self.received) - self.used < count:
             if self.eof:
                 raise AssertionError(
                     f"{self.name}: closed {count} bytes short: {self.unread[:2000]!r}"
                 )
-            self._fill(until, f"{count} bytes")
+            self._fill(deadline(within), f"{count} bytes")
         return self._take(count)
 
     def _take(self, count):
