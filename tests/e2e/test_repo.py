@@ -152,7 +152,7 @@ def start_run():
 
 
 def curl(*arguments):
-    done = subprocess.run(["curl", "-sS", "--max-time", "20", *arguments], capture_output=True, text=True)
+    done = subprocess.run(["curl", "-sS", "--max-time", str(LIMIT), *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
