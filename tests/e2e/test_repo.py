@@ -17,7 +17,7 @@ from peers import hold
 ROOT = Path(__file__).resolve().parents[2]
 MODE = os.environ.get("WEIR_MODE", "release")
 ANY_PORTS = "0 0 0 0 0 0"
-LIMIT = 60                          # seconds for anything here, under a sanitizer too
+LIMIT = 120                         # seconds for anything here, under a sanitizer too
 
 INSTALLED = """\
 bin/weir
