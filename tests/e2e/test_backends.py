@@ -604,7 +604,7 @@ def test_a_wrong_knob_is_400_and_named(conn):
 def test_delay_comes_before_the_head(conn):
     began = time.monotonic()
     assert conn.ask(knob(b"Delay", b"80")) == ok()
-    assert time.monotonic() - began >= 0.08
+    assert time.monotonic() - began >= 0.078  # its clock has whole milliseconds
 
 
 def test_status(conn):
@@ -967,7 +967,7 @@ def test_upgrade_delay_and_fields(conn):
     began = time.monotonic()
     got = conn.ask(ECHO[:-2] + b"X-Fault-Delay: 30\r\nX-Fault-Fields: A: b\r\n\r\n")
     assert got == ECHO_HEAD.replace(b"Connection:", b"A: b\r\nConnection:")
-    assert time.monotonic() - began >= 0.03
+    assert time.monotonic() - began >= 0.028
 
 
 def test_websocket_without_key_is_not_upgraded(conn):
