@@ -12,18 +12,42 @@
 
 #define REACTOR_MAGIC MAGIC('r', 'e', 'a', 'c')
 
+static void on_hurry(uv_idle_t *hurry)
+{
+    (void)hurry;
+}
+
+/* Just after the loop has looked. */
+static void on_look(uv_check_t *look)
+{
+    struct reactor *r = CAST_OBJ(reactor, look->data, REACTOR_MAGIC);
+    r->due = false;
+    uv_idle_stop(&r->hurry);
+    uv_check_stop(&r->look);
+    wheel_advance(&r->wheel, reactor_now(r));
+    reactor_dispatch(r);
+}
+
+/*
+ * The wheel turns when the loop has looked at the sockets once more. libuv before 1.45 looks at its
+ * timers first, and a thread that was held up, by a long turn or for lack of a processor, would
+ * hold that against peers whose bytes have been there all the time.
+ */
 static void on_tick(uv_timer_t *tick)
 {
     struct reactor *r = CAST_OBJ(reactor, tick->data, REACTOR_MAGIC);
     r->tick_at = NEVER;
-    wheel_advance(&r->wheel, reactor_now(r));
-    reactor_dispatch(r);
+    r->due = true;
+    uv_idle_start(&r->hurry, on_hurry);
+    uv_check_start(&r->look, on_look);
 }
 
 /* Just before the loop sleeps: the tick stands where the wheel next has something to do. */
 static void on_prepare(uv_prepare_t *prep)
 {
     struct reactor *r = CAST_OBJ(reactor, prep->data, REACTOR_MAGIC);
+    if (r->due)
+        return;
     uint64_t next = wheel_next_ms(&r->wheel);
     if (next == r->tick_at)
         return;
@@ -48,11 +72,15 @@ int reactor_init(struct reactor *r)
     list_init(&r->graves);
     uv_timer_init(&r->loop, &r->tick);
     uv_prepare_init(&r->loop, &r->prep);
-    r->tick.data = r->prep.data = r;
+    uv_idle_init(&r->loop, &r->hurry);
+    uv_check_init(&r->loop, &r->look);
+    r->tick.data = r->prep.data = r->look.data = r;
     uv_prepare_start(&r->prep, on_prepare);
-    /* Neither keeps the loop alive: the conns and listeners do. */
+    /* None keeps the loop alive: the conns and listeners do. */
     uv_unref((uv_handle_t *)&r->tick);
     uv_unref((uv_handle_t *)&r->prep);
+    uv_unref((uv_handle_t *)&r->hurry);
+    uv_unref((uv_handle_t *)&r->look);
     return 0;
 }
 
@@ -60,6 +88,8 @@ void reactor_fini(struct reactor *r)
 {
     uv_close((uv_handle_t *)&r->tick, NULL);
     uv_close((uv_handle_t *)&r->prep, NULL);
+    uv_close((uv_handle_t *)&r->hurry, NULL);
+    uv_close((uv_handle_t *)&r->look, NULL);
     uv_run(&r->loop, UV_RUN_DEFAULT);
     reactor_dispatch(r);
     CHECK(list_empty(&r->ready) && list_empty(&r->graves));

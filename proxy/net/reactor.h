@@ -55,6 +55,9 @@ struct reactor {
     struct wheel wheel;
     uv_timer_t tick;   /* the one timer; fires for the wheel */
     uv_prepare_t prep; /* arms it before the loop sleeps */
+    uv_idle_t hurry;   /* active while the wheel is due: the loop looks and does not sleep */
+    uv_check_t look;   /* turns the wheel once the loop has looked */
+    bool due;
     uint64_t tick_at;
     struct list_node ready, graves;
     struct slab slabs[SLAB_COUNT];

@@ -300,7 +300,7 @@ def test_a_pause_of_accepting_is_counted_once_however_long_it_lasts(start_weir, 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_request_that_came_before_the_signal_is_answered(start_weir, auto, number):
     weir = start_weir(
-        f"shutdown: 12s\nroutes: [ {{ to: app }} ]\npools: {{ app: [ '{auto().address}' ] }}\n"
+        f"shutdown: 60s\nroutes: [ {{ to: app }} ]\npools: {{ app: [ '{auto().address}' ] }}\n"
     )
     accepted = [weir.client() for _ in range(8)]
     weir.wait_metric("weir_client_connections", 8)
