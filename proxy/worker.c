@@ -71,8 +71,8 @@ static void worker_check_done(struct worker *w)
 
 void worker_conn_closed(struct worker *w)
 {
-    counter_dec(&w->stats.conns);
     listener_budget_freed(w->shared->budget);
+    counter_dec(&w->stats.conns); /* who sees it in the metrics may count on the room */
     worker_check_done(w);
 }
 

@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
 STAGES = ("static", "unit", "e2e", "chaos", "budget")
-UNIT_LIMIT = 120                    # seconds for one program
-E2E_LIMIT = 600                     # seconds for one run of pytest: a hang, not slowness
+UNIT_LIMIT = 600                    # seconds for one program: a hang, not slowness
+E2E_LIMIT = 1800                    # seconds for one run of pytest: the same
 BUDGET = 600                        # seconds for all of it; more is said, not failed
 
 SANITIZERS = {

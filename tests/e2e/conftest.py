@@ -75,6 +75,7 @@ def weir(_shared):
     _shared.upstream.forget()
     if running.alive():
         running.settle()
+        _shared.upstream.forget()  # what came while weir was still at it
     if not running.alive():
         _shared.drop()  # fails here, in the test that ended it
         pytest.fail("weir ended during the test")

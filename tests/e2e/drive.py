@@ -142,7 +142,10 @@ class Drive:
                     self._answer(side)
                 until = deadline()
             self._pump(0 if self.waiting else 0.05)
-            open_jobs = [j for j in open_jobs if not j.satisfied()]
+            still_open = [j for j in open_jobs if not j.satisfied()]
+            if len(still_open) < len(open_jobs):
+                until = deadline()
+            open_jobs = still_open
         self._barrier()
         self._pump(0)
 

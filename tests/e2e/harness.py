@@ -51,8 +51,6 @@ needs_v6 = pytest.mark.skipif(not peers.has_v6(), reason="this machine has no ::
 needs_localhost = pytest.mark.skipif(not knows("localhost"), reason="localhost does not resolve")
 
 _sanitizer = {}
-if sanitizer() and "WEIR_TEST_SLOW" not in os.environ:
-    peers.SLOW = 4.0
 
 
 class Weir:
@@ -115,7 +113,7 @@ class Weir:
         return "\n".join(head) + "\n" + config
 
     def _wait_ready(self):
-        until = deadline(10)
+        until = deadline()
         while not self.ready_file.exists():
             code = self.proc.poll()
             assert code is None, f"weir ended with {code} instead of starting:\n{self.stderr()}"
@@ -154,7 +152,7 @@ class Weir:
             return last[0] == value
 
         try:
-            wait_for(there, f"{name}{labels} to be {value}", 2)
+            wait_for(there, f"{name}{labels} to be {value}")
         except AssertionError:
             raise AssertionError(f"{name}{labels} is {last[0]}, expected {value}") from None
 
@@ -187,11 +185,14 @@ class Weir:
         wait_for(lambda: len(self._log_lines()) >= ended, f"{ended} access-log lines")
 
     def settle(self):
-        """Closes the clients of the test that is over, and waits until weir is done with them."""
+        """Closes the clients of the test that is over, and waits until every worker is done with
+        them and with the connections that the upstream has closed: what they still did would fall
+        into the next test."""
         for client in self.clients:
             client.close()
         self.clients.clear()
-        self.wait_metric("weir_requests_in_flight", 0)
+        for what in ("requests_in_flight", "client_connections", "upstream_connections"):
+            self.wait_metric(f"weir_{what}", 0)
 
     def _log_lines(self):
         text = self.log_path.read_text() if self.log_path.exists() else ""
@@ -280,7 +281,7 @@ class Weir:
             self.proc.wait()
 
 
-def run_weir(*args, env=None, cwd=None, stdin=None, within=10):
+def run_weir(*args, env=None, cwd=None, stdin=None, within=DEADLINE):
     """A run of weir that ends by itself: its CompletedProcess, text."""
     return subprocess.run(
         [str(WEIR), *map(str, args)],

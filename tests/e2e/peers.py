@@ -16,8 +16,11 @@ import time
 
 import wire
 
-SLOW = float(os.environ.get("WEIR_TEST_SLOW", "1"))  # stretches every bound; more for sanitizers
-DEADLINE = 5.0
+SLOW = float(os.environ.get("WEIR_TEST_SLOW", "1"))  # stretches every bound
+# Of a wait for what has to happen. Longer than a busy machine holds anybody up, and shorter than
+# weir's own clocks where a test leaves them alone (30 s for a drain, 60 s and more for bodies,
+# answers and idle connections), so that what they do is not taken for what is waited for.
+DEADLINE = 25.0
 
 
 def deadline(seconds=DEADLINE):
@@ -76,12 +79,13 @@ class Peer:
         self.sock.shutdown(socket.SHUT_WR)
 
     def send(self, data, within=DEADLINE):
-        """All of it, as one write where the socket takes it."""
+        """All of it, as one write where the socket takes it. The deadline is that of each step."""
         data = memoryview(wire.expand(data))
         until = deadline(within)
         while data:
             try:
                 data = data[self.sock.send(data) :]
+                until = deadline(within)
             except BlockingIOError:
                 left = until - time.monotonic()
                 if left <= 0 or not ready(self.sock, select.POLLOUT, left):
@@ -92,7 +96,7 @@ class Peer:
     def send_until_blocked(self, data, limit):
         """Sends copies of data until the socket takes no more for a while: the bytes sent."""
         sent = 0
-        while sent < limit and ready(self.sock, select.POLLOUT, 0.25 * SLOW):
+        while sent < limit and ready(self.sock, select.POLLOUT, 0.5 * SLOW):
             sent += self.send_some(data[: limit - sent])
         return sent
 
@@ -143,13 +147,13 @@ class Peer:
         return self._take(at + len(mark) - self.used)
 
     def recv_exact(self, count, within=DEADLINE):
-        until = deadline(within)
+        """The next bytes, so many. The deadline is that of each step."""
         while len(self.received) - self.used < count:
             if self.eof:
                 raise AssertionError(
                     f"{self.name}: closed {count} bytes short: {self.unread[:2000]!r}"
                 )
-            self._fill(until, f"{count} bytes")
+            self._fill(deadline(within), f"{count} bytes")
         return self._take(count)
 
     def _take(self, count):
@@ -201,6 +205,11 @@ class Peer:
         except ConnectionResetError:
             self.eof = True
         return self._take(len(self.received) - self.used)
+
+    def wait_readable(self):
+        """Waits until there is something to read, and does not read it."""
+        left = deadline() - time.monotonic()
+        assert ready(self.sock, select.POLLIN, left), f"{self.name}: nothing came to read"
 
     def quiet_for(self, seconds):
         """Nothing comes, and it is not closed, for this long."""
@@ -302,14 +311,17 @@ class Upstream:
     """A listening socket whose connections the test takes one by one."""
 
     def __init__(self, path=None, family=socket.AF_INET):
+        self.guard = None
         if path:
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.bind(path)
             self.address = f"unix:{path}"
         else:
             self.sock = socket.socket(family)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.sock.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
             self.port = self.sock.getsockname()[1]
+            self.guard = hold(self.sock.getsockname(), family)
             self.address = (
                 f"[::1]:{self.port}" if family == socket.AF_INET6 else f"127.0.0.1:{self.port}"
             )
@@ -342,8 +354,24 @@ class Upstream:
         self.conns.clear()
 
     def close(self):
-        self.forget()
-        self.sock.close()
+        self.hang_up()
+        if self.guard:
+            self.guard.close()
+
+    def hang_up(self):
+        """Nobody listens any more. The port stays ours: no other test's upstream may get it while
+        weir still knows it."""
+        if self.sock.fileno() >= 0:
+            self.forget()
+            self.sock.close()
+
+
+def hold(where, family=socket.AF_INET):
+    """A socket that is bound there beside the one that listens, or listened."""
+    guard = socket.socket(family)
+    guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    guard.bind(where)
+    return guard
 
 
 class RefusedEndpoint:
@@ -451,13 +479,19 @@ class AutoUpstream(threading.Thread):
                 or b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.body), self.body)
             )
 
-    def close(self):
+    def die(self):
+        """As a server that was killed: its connections close, and new ones are refused."""
         if not self.is_alive():
             return
         os.write(self.wake_w, b"x")
-        self.join(5)
+        self.join(DEADLINE * SLOW)
+        assert not self.is_alive(), "the upstream's thread did not end"
         os.close(self.wake_r)
         os.close(self.wake_w)
+        self.upstream.hang_up()
+
+    def close(self):
+        self.die()
         self.upstream.close()
         if self.errors:
             raise self.errors[0]

@@ -2,6 +2,7 @@
 """The access log: one line a request, in each format, true to what happened."""
 import json
 import re
+import time
 
 import pytest
 
@@ -33,6 +34,7 @@ FIELDS = [
 
 
 def test_a_json_entry_has_all_its_fields_in_order(weir, upstream):
+    before = time.monotonic()
     with weir.client() as c:
         with weir.logged() as log:
             c.send(
@@ -67,7 +69,8 @@ def test_a_json_entry_has_all_its_fields_in_order(weir, upstream):
         )
         assert (entry["reason"], entry["trail"]) == ("", [])
         assert 0 <= entry["queue_ms"] and 0 <= entry["connect_ms"] <= entry["total_ms"]
-        assert 0 < entry["first_byte_ms"] <= entry["total_ms"] < 5000
+        assert 0 < entry["first_byte_ms"] <= entry["total_ms"]
+        assert entry["total_ms"] <= (time.monotonic() - before) * 1000
 
 
 def test_times_tell_where_the_time_went(weir, upstream):
@@ -82,7 +85,7 @@ def test_times_tell_where_the_time_went(weir, upstream):
         u.send("ok")
         c.expect("ok")
     assert 90 <= log[0]["first_byte_ms"] <= log[0]["total_ms"] - 90
-    assert log[0]["connect_ms"] < 90
+    assert log[0]["connect_ms"] <= log[0]["first_byte_ms"] - 90
 
 
 def test_bytes_are_those_of_bodies_without_chunk_framing(weir, upstream):

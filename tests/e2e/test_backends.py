@@ -23,7 +23,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELLO = os.environ.get("HELLO", str(ROOT / "build/hello"))
 WORLD = os.environ.get("WORLD", str(ROOT / "build/world"))
-PATIENCE = 10  # seconds until a test that waits for the server gives up
+PATIENCE = 30  # seconds until a test that waits for the server gives up
 MIB = 1 << 20
 PATTERN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678"
 DATE = re.compile(rb"Date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n")
@@ -604,7 +604,7 @@ def test_a_wrong_knob_is_400_and_named(conn):
 def test_delay_comes_before_the_head(conn):
     began = time.monotonic()
     assert conn.ask(knob(b"Delay", b"80")) == ok()
-    assert 0.08 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 0.078  # its clock has whole milliseconds
 
 
 def test_status(conn):
@@ -643,26 +643,38 @@ def test_chunks_over_the_piece_size(conn):
 
 
 def test_slow_body_comes_byte_by_byte(conn):
-    began = time.monotonic()
+    pace = Pace(0.02)
     conn.send(get(b"/bytes/5", b"X-Fault-Slow: 20"))
     assert undated(conn.until(b"A")) == ok(b"AAAAA")[:-4]
     for byte in b"BCDE":
-        before = time.monotonic()
         assert conn.exactly(1) == bytes([byte])
-        assert conn.silent(0.001) or byte == ord("E")
-    assert time.monotonic() - began >= 0.08 and before > began
+        pace.step()
     assert conn.ask(get()) == ok()
 
 
+class Pace:
+    """What comes in steps does not come before its time. It may come late, and be read later: that
+    nothing was there a moment after a step is nothing that a test can know."""
+
+    def __init__(self, seconds):
+        self.seconds, self.began, self.steps = seconds, time.monotonic(), 0
+
+    def step(self):
+        self.steps += 1
+        assert time.monotonic() - self.began >= self.steps * self.seconds * 0.9
+
+
 def test_slow_body_in_pieces_and_chunks(conn):
-    conn.send(get(b"/bytes/5", b"X-Fault-Slow: 15", b"X-Fault-Slow-Bytes: 3"))
+    pace = Pace(0.05)
+    conn.send(get(b"/bytes/5", b"X-Fault-Slow: 50", b"X-Fault-Slow-Bytes: 3"))
     assert undated(conn.until(b"ABC")).endswith(b"\r\n\r\nABC")
-    assert conn.silent(0.005)
     assert conn.exactly(2) == b"DE"
-    conn.send(get(b"/bytes/5", b"X-Fault-Slow: 15", b"X-Fault-Chunk-Size: 4"))
+    pace.step()
+    pace = Pace(0.05)
+    conn.send(get(b"/bytes/5", b"X-Fault-Slow: 50", b"X-Fault-Chunk-Size: 4"))
     assert undated(conn.until(b"ABCD\r\n")) == chunked(b"4\r\nABCD\r\n")
-    assert conn.silent(0.005)
     assert conn.exactly(11) == b"1\r\nE\r\n0\r\n\r\n"
+    pace.step()
 
 
 WHERE = {
@@ -752,20 +764,21 @@ def test_close_after_a_response_without_more_input_is_a_plain_close(conn):
     """As servers do: a proxy's next request on that conn meets an RST."""
     conn.send(get(b"/", b"X-Fault-Close-After: 1"))
     assert undated(conn.to_eof()) == ok()
+    deadline = time.monotonic() + PATIENCE
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
-        for _ in range(100):
+        while time.monotonic() < deadline:
             conn.send(get())
             if conn.sock.recv(1) == b"":
                 select.select([], [], [], 0.001)
 
 
 def test_idle_conn_is_closed(conn):
-    assert conn.ask(get(b"/", b"X-Fault-Idle: 60")) == ok()
-    assert conn.silent(0.03)
-    assert conn.ask(get()) == ok()  # it counts from the last request
+    assert conn.ask(get(b"/", b"X-Fault-Idle: 2000")) == ok()
+    assert conn.silent(0.5)
     began = time.monotonic()
+    assert conn.ask(get()) == ok()  # it counts from the last request
     assert conn.to_eof() == b""
-    assert time.monotonic() - began >= 0.05
+    assert time.monotonic() - began >= 1.8
 
 
 def test_idle_flag_counts_from_accept(start):
@@ -954,7 +967,7 @@ def test_upgrade_delay_and_fields(conn):
     began = time.monotonic()
     got = conn.ask(ECHO[:-2] + b"X-Fault-Delay: 30\r\nX-Fault-Fields: A: b\r\n\r\n")
     assert got == ECHO_HEAD.replace(b"Connection:", b"A: b\r\nConnection:")
-    assert time.monotonic() - began >= 0.03
+    assert time.monotonic() - began >= 0.028
 
 
 def test_websocket_without_key_is_not_upgraded(conn):

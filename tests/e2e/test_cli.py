@@ -11,7 +11,7 @@ import yaml
 
 import harness
 from harness import run_weir
-from peers import Client, wait_for
+from peers import DEADLINE, Client, wait_for
 
 GOOD = """version: 1
 listeners: { web: "127.0.0.1:0" }
@@ -198,7 +198,7 @@ def test_proxy_serves_without_a_file(auto, tmp):
             got = {c.get().body for _ in range(40)}
         assert got == {b"a", b"b"}
         proc.send_signal(signal.SIGTERM)
-        assert proc.wait(5) == 0
+        assert proc.wait(DEADLINE) == 0
     finally:
         if proc.poll() is None:
             proc.kill()

@@ -248,7 +248,7 @@ def test_killing_a_backend_loses_no_idempotent_request(start_weir, auto):
     weir = start_weir(config(a.address, b.address))
     with weir.client() as c:
         before = {c.get().body for _ in range(10)}
-        a.close()
+        a.die()
         after = [c.get() for _ in range(20)]
     assert before == {b"a", b"b"}
     assert [r.status for r in after] == [200] * 20 and {r.body for r in after} == {b"b"}

@@ -3,19 +3,23 @@
 import json
 import os
 import resource
+import select
 import signal
 import time
 from contextlib import contextmanager
 
 import pytest
 
-import peers
 from harness import assert_authored
-from peers import connect, wait_for
+from peers import connect, ready, wait_for
 
 
 def routes(address, extra=""):
     return f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{address}' ] }}\n{extra}"
+
+
+# Time to do things in while it drains; it goes on as before for a sixth of it.
+DRAIN = "shutdown: 12s\n"
 
 
 def refuses(address):
@@ -58,16 +62,17 @@ def test_the_start_is_summed_up_on_stderr(start_weir, auto):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_weir_ends_soon_and_with_0(start_weir, auto, number):
-    weir = start_weir(routes(auto().address, "shutdown: 1s\n"))
+def test_an_idle_weir_ends_before_shutdown_and_with_0(start_weir, auto, number):
+    weir = start_weir(routes(auto().address, "shutdown: 12s\n"))
     weir.signal(number)
-    assert weir.wait(3) == 0
+    assert weir.wait() == 0
+    assert "the deadline has passed" not in weir.stderr()
     weir.assert_clean()
 
 
 def test_on_sigterm_what_is_in_flight_finishes_and_the_rest_is_closed(start_weir, new_upstream):
     up = new_upstream()
-    weir = start_weir(routes(up.address, "shutdown: 3s\n"), workers=1)
+    weir = start_weir(routes(up.address, DRAIN), workers=1)
     idle, busy = weir.client(), weir.client()
     idle.send("GET /warm HTTP/1.1\r\nHost: a\r\n\r\n")
     u = up.accept()
@@ -91,7 +96,7 @@ def test_on_sigterm_what_is_in_flight_finishes_and_the_rest_is_closed(start_weir
 
 def test_on_sigterm_a_body_that_is_flowing_goes_on_to_its_end(start_weir, new_upstream):
     up = new_upstream()
-    weir = start_weir(routes(up.address, "shutdown: 3s\n"))
+    weir = start_weir(routes(up.address, DRAIN))
     with weir.client() as c:
         c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
         u = up.accept()
@@ -117,9 +122,10 @@ def test_shutdown_bounds_the_drain(start_weir, new_upstream):
         up.accept().request()
         start = time.monotonic()
         weir.signal(signal.SIGTERM)
-        assert weir.wait(4) == 0
-        assert 0.4 <= time.monotonic() - start <= 0.5 + 1.5 * peers.SLOW
+        assert weir.wait() == 0  # nothing else would end it
+        assert time.monotonic() - start >= 0.4
         c.expect_ended()
+    assert "the deadline has passed" in weir.stderr()
     weir.assert_clean()
 
 
@@ -132,14 +138,15 @@ def test_a_second_sigterm_exits_now(start_weir, new_upstream):
         weir.signal(signal.SIGTERM)
         wait_for(lambda: weir.admin_get("/readyz").status == 503, "/readyz to turn 503")
         weir.signal(signal.SIGTERM)
-        assert weir.wait(2) == 0
+        assert weir.wait() == 0
+    assert "the deadline has passed" not in weir.stderr()
     weir.assert_clean()
 
 
 def test_requests_on_a_keep_alive_connection_during_the_drain_are_served_or_refused_cleanly(
     start_weir, auto
 ):
-    weir = start_weir(routes(auto().address, "shutdown: 3s\n"))
+    weir = start_weir(routes(auto().address, DRAIN))
     with weir.client() as c:
         assert c.get().status == 200
         weir.signal(signal.SIGTERM)
@@ -161,18 +168,20 @@ def test_requests_on_a_keep_alive_connection_during_the_drain_are_served_or_refu
 
 def test_an_open_tunnel_lasts_until_shutdown(start_weir, new_upstream):
     up = new_upstream()
-    weir = start_weir(routes(up.address, "shutdown: 1s\n"))
+    weir = start_weir(routes(up.address, "shutdown: 4s\n"))
     with weir.client() as c:
         c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
         u = up.accept()
         u.request()
         u.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
         c.response()
+        start = time.monotonic()
         weir.signal(signal.SIGTERM)
         wait_for(lambda: weir.admin_get("/readyz").status == 503, "/readyz to turn 503")
         u.send("still here")
         c.expect("still here")
-        assert weir.wait(4) == 0
+        assert weir.wait() == 0
+        assert time.monotonic() - start >= 3.5
         c.expect_ended()
 
 
@@ -181,8 +190,15 @@ def test_more_clients_than_the_limit_of_open_files_allows_are_shed(start_weir, a
     with crowded(weir, weir.client()) as crowd:
         for s in crowd:
             s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        statuses = {s.recv(4096)[9:12] for s in crowd[:30]}
-        assert statuses == {b"200", b"503"}, "some fit, some do not"
+        statuses = set()
+
+        def some_of_both():  # which of them, only the workers know
+            answered = [s for s in crowd if ready(s, select.POLLIN, 0)]
+            statuses.update(s.recv(4096)[9:12] for s in answered)
+            return {b"200", b"503"} <= statuses
+
+        wait_for(some_of_both, "some to fit and some not to")
+        assert statuses - {b""} == {b"200", b"503"}  # who was refused is closed at last
     assert weir.metric("weir_errors_total", reason="connection_limit") > 0
 
 

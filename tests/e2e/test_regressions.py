@@ -194,16 +194,18 @@ def test_interim_responses_do_not_extend_the_time_for_the_response(with_timeouts
         u.request()
         hints = 0
         while u.quiet_for(0.05):  # until weir gives this upstream up
+            u.send("HTTP/1.1 103 Early Hints\r\n\r\n")
+            c.wait_readable()  # so that weir had a turn, in which it saw what time it is
+            c.poll()
             hints += 1
             assert hints < 30, "the hints kept it alive"  # 32 of them are a bad response
-            u.send("HTTP/1.1 103 Early Hints\r\n\r\n")
         response = c.response()
         assert_authored(response, 504, "response_head_timeout")
-        assert {i.status for i in response.interim} == {103}
+        assert {i.status for i in response.interim} <= {103}
 
 
 def test_a_timeout_behind_a_100_is_still_answered(with_timeouts):
-    weir, up = with_timeouts("{ response_head: 300ms }")
+    weir, up = with_timeouts("{ response_head: 2s }")
     with weir.counts("response_head_timeout"), weir.logged() as log, weir.client() as c:
         c.send(post(5, "Expect: 100-continue\r\n"))
         u = up.accept()
@@ -246,15 +248,17 @@ def test_idle_upstream_connections_are_counted_by_how_they_ended(start_weir, new
     up = new_upstream()
     weir = start_weir(
         f"""
-routes: [ {{ to: app }} ]
-pools: {{ app: {{ endpoints: [ "{up.address}" ], upstream: {{ idle: 300ms }} }} }}
+routes: [ {{ match: {{ path: /soon }}, to: soon }}, {{ to: app }} ]
+pools:
+  soon: {{ endpoints: [ "{up.address}" ], upstream: {{ idle: 300ms }} }}
+  app: [ "{up.address}" ]
 """
     )
 
-    def idle():
+    def idle(path="/"):
         """An upstream connection that has served and waits."""
         with weir.client() as c:
-            c.send(get())
+            c.send(get().replace("/", path, 1))
             u = up.accept()
             u.request()
             u.answer()
@@ -264,8 +268,8 @@ pools: {{ app: {{ endpoints: [ "{up.address}" ], upstream: {{ idle: 300ms }} }} 
     def ended(reason):
         weir.wait_metric("weir_upstream_idle_ended_total", 1, reason=reason)
 
-    idle()
-    ended("upstream_idle_timeout")  # first: an upstream that closes early is soon given less time
+    idle("/soon")
+    ended("upstream_idle_timeout")
     idle().send("nobody asked")
     ended("upstream_unsolicited")
     idle().close()
@@ -316,7 +320,7 @@ def test_a_client_that_expects_and_does_not_wait_leaves_the_connect_timeout_alon
 
 
 def test_a_body_after_an_early_answer_leaves_the_response_idle_timeout_alone(with_timeouts):
-    weir, up = with_timeouts("{ response_idle: 300ms }")
+    weir, up = with_timeouts("{ response_idle: 2s }")
     with weir.counts("response_idle_timeout"), weir.client() as c:
         c.send(post(5, EXPECT))
         u = up.accept()
@@ -368,4 +372,4 @@ def test_a_download_that_outlives_the_drain_is_the_last_on_its_connection(
         c.quiet_for(0.1)
         u.send("def")
         c.recv_until(b"def")
-        assert weir.wait(5) == 0
+        assert weir.wait() == 0

@@ -275,10 +275,10 @@ def test_max_idle_0_keeps_none(own):
 
 def test_an_idle_connection_is_closed_after_its_time(own):
     weir, up = own("{ idle: 300ms }")
-    _, u = warm(weir, up)
     start = time.monotonic()
-    u.expect_closed()
-    assert 0.2 <= time.monotonic() - start <= 2
+    _, u = warm(weir, up)
+    u.expect_closed()  # the default is 55 s
+    assert time.monotonic() - start >= 0.27
     weir.wait_metric("weir_upstream_connections", 0)
 
 
@@ -290,9 +290,8 @@ def test_keep_alive_timeout_of_the_upstream_lowers_the_idle_time(own):
         u.request()
         u.answer(extra="Keep-Alive: timeout=1, max=100\r\n")
         assert c.response().get("Keep-Alive") is None
-        start = time.monotonic()
-        u.expect_closed()
-        assert time.monotonic() - start <= 1.0, "before the upstream would close it"
+        u.expect_closed()  # how much before the upstream would is test_pool.c's
+    weir.wait_metric("weir_upstream_idle_ended_total", 1, reason="upstream_idle_timeout")
 
 
 def test_a_request_that_was_aborted_leaves_no_idle_connection(own):

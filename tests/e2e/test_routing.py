@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which pool a request goes to: Gateway API's precedence, end to end."""
 import re
+import tempfile
 
 import pytest
 
@@ -37,9 +38,9 @@ def routed():
     pool."""
     ups = [peers.AutoUpstream(body=f"p{i}".encode()) for i in range(1, 6)]
     pools = "".join(f"  p{i}: [ '{up.address}' ]\n" for i, up in enumerate(ups, 1))
-    tmp = harness.new_tmp()
-    with harness.Weir(ROUTES + pools, tmp) as weir:
-        yield weir
+    with tempfile.TemporaryDirectory(prefix="weir-") as tmp:
+        with harness.Weir(ROUTES + pools, tmp) as weir:
+            yield weir
     for up in ups:
         up.close()
 

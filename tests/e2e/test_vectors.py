@@ -9,7 +9,9 @@ import drive
 import wire
 from vectors import bad_heads, bodies, ident, paths, requests, responses
 
+# Thousands of messages, byte by byte: no clock of weir's runs in here.
 CONFIG = """
+timeouts: { request_head: 1h, client_idle: 1h, request_body: 1h }
 limits: { header_bytes: 2KiB, headers: 24, target_bytes: 256B }
 routes: [ { to: app } ]
 pools: { app: [ "$UPSTREAM" ] }

@@ -64,10 +64,10 @@ def send_until_stuck(sender):
         sender.step()
 
 
-def run(senders, receivers, each=None, within=30, most=1 << 20):
-    """Runs all flows to their ends; receivers read at most `most` bytes at a time. `each` is called
-    now and then."""
-    until, turn = deadline(within), 0
+def run(senders, receivers, each=None, most=1 << 20):
+    """Runs all flows to their ends, however long that takes while they move; receivers read at most
+    `most` bytes at a time. `each` is called now and then."""
+    until, turn = deadline(), 0
     while not all(r.done for r in receivers):
         assert (
             time.monotonic() < until
@@ -79,6 +79,8 @@ def run(senders, receivers, each=None, within=30, most=1 << 20):
             reads[sock].step(most)
         for sock in writable:
             writes[sock].step()
+        if readable or writable:
+            until = deadline()
         turn += 1
         if each and turn % 50 == 0:
             each()
