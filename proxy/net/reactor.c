@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "proxy/base/check.h"
+#include "proxy/net/tcp.h"
 
 #define REACTOR_MAGIC MAGIC('r', 'e', 'a', 'c')
 
@@ -38,7 +39,8 @@ static void on_prepare(uv_prepare_t *prep)
 
 int reactor_init(struct reactor *r)
 {
-    *r = (struct reactor){.magic = REACTOR_MAGIC, .tick_at = NEVER};
+    *r = (struct reactor){
+        .magic = REACTOR_MAGIC, .tick_at = NEVER, .hrtime = uv_hrtime, .dial = tcp_dial};
     int err = uv_loop_init(&r->loop);
     if (err != 0)
         return err;
@@ -133,7 +135,7 @@ static void refresh_clock(struct reactor *r)
     gmtime_r(&now.tv_sec, &tm);
     strftime(r->date, sizeof(r->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     r->wall_offset_us =
-        (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - reactor_us();
+        (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - reactor_us(r);
     r->date_second = second;
 }
 

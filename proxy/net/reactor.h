@@ -47,9 +47,18 @@ struct grave {
     void (*bury)(struct grave *);
 };
 
+struct net_addr;
+struct transport;
+struct transport_events;
+
 struct reactor {
     uint32_t magic;
     bool dispatching;
+    /* The world: the kernel's clock (ns, monotonic) and its sockets. A test puts its own here, and
+     * its own time into loop.time, right after reactor_init. dial: see tcp_dial. */
+    uint64_t (*hrtime)(void);
+    struct transport *(*dial)(struct reactor *, const struct net_addr *to,
+                              const struct transport_events *, void *owner, int *err);
     uv_loop_t loop;
     struct buf_pool bufs;
     struct wheel wheel;
@@ -97,9 +106,9 @@ static inline void reactor_free(struct reactor *r, enum reactor_slab kind, void 
 }
 
 /* Microseconds of a monotonic clock, now; not cached. */
-static inline uint64_t reactor_us(void)
+static inline uint64_t reactor_us(const struct reactor *r)
 {
-    return uv_hrtime() / 1000;
+    return r->hrtime() / 1000;
 }
 
 /* The Unix time of a reactor_us, in microseconds; set right once a second. */
