@@ -1,6 +1,6 @@
 # weir: build, run, test, install. `make help` lists the targets.
 #
-# MODE=release|debug|asan|tsan picks the variant; release builds into build/, the others into
+# MODE=release|debug|asan|tsan|fuzz picks the variant; release builds into build/, the others into
 # build/<mode>/. CC, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are yours: they come after our own.
 # Warnings are errors only when CI is set.
 
@@ -13,7 +13,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 PYTHON  ?= /usr/bin/python3
 
-MODES := release debug asan tsan
+MODES := release debug asan tsan fuzz
 ifeq ($(filter $(MODE),$(MODES)),)
 $(error MODE is '$(MODE)', expected one of: $(MODES))
 endif
@@ -32,6 +32,11 @@ FLAGS_release := -O2 -g -fno-plt -fstack-protector-strong -U_FORTIFY_SOURCE -D_F
 FLAGS_debug   := -O0 -g3 -DWEIR_DEBUG
 FLAGS_asan    := $(SANITIZED) -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_tsan    := $(SANITIZED) -fsanitize=thread
+FLAGS_fuzz    := $(SANITIZED) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_CC       ?= clang
+ifeq ($(MODE),fuzz)
+CC := $(FUZZ_CC)
+endif
 LD_release    := -Wl,-z,relro,-z,now
 
 # llhttp is named outright: not every distribution's package has a .pc file for it.
@@ -55,6 +60,8 @@ BACKEND_SRC := $(wildcard backends/*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
 TEST_SRC    := $(wildcard tests/unit/*.c)
 UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
+FUZZ_SRC    := $(wildcard tests/fuzz/*.c)
+FUZZ_MAIN   := $(filter tests/fuzz/fuzz_%,$(FUZZ_SRC))
 
 objects      = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 WEIR_MAIN   := $(call objects,proxy/main.c)
@@ -62,8 +69,13 @@ LIB_OBJ     := $(filter-out $(WEIR_MAIN),$(call objects,$(WEIR_SRC)))
 BACKEND_LIB := $(call objects,$(filter-out backends/hello.c backends/world.c,$(BACKEND_SRC)))
 UNIT_LIB    := $(call objects,$(filter-out $(UNIT_SRC),$(TEST_SRC)))
 UNIT_BIN    := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
+FUZZ_LIB    := $(call objects,$(filter-out $(FUZZ_MAIN) %/replay.c %/property.c,$(FUZZ_SRC)) \
+                              tests/unit/h1_feed.c)
+FUZZERS     := $(FUZZ_MAIN:tests/fuzz/%.c=$(OUT)/%)
+REPLAYS     := $(FUZZ_MAIN:tests/fuzz/fuzz_%.c=$(OUT)/tests/replay_%)
+PROPERTY    := $(OUT)/tests/property
 BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(OUT)/%)
-ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(BENCH_SRC) $(TEST_SRC)
+ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(BENCH_SRC) $(TEST_SRC) $(FUZZ_SRC)
 PROGRAMS    := $(OUT)/weir $(OUT)/hello $(OUT)/world
 
 .PHONY: all
@@ -87,7 +99,7 @@ $(OUT)/flags: FORCE
 
 # The members of the archive: a deleted source must leave it.
 $(OUT)/members: FORCE
-	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB))
+	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB) | $(FUZZ_LIB))
 
 # Compiles and links a few lines against every library, so that a missing one is named at once.
 $(OUT)/libraries: scripts/check-libs.sh $(OUT)/flags
@@ -116,6 +128,23 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS) -lcmocka
 
+# A fuzz target is a libFuzzer program (MODE=fuzz), or runs files given to it (any other). What
+# judges is not what is to be covered.
+ifeq ($(MODE),fuzz)
+$(call objects,$(FUZZ_SRC)): W_CFLAGS += -fno-sanitize=fuzzer-no-link
+endif
+$(FUZZERS): $(OUT)/fuzz_%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIB) $(OUT)/libweir.a $(OUT)/members
+	$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(REPLAYS): $(OUT)/tests/replay_%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(OUT)/obj/tests/fuzz/replay.o \
+            $(FUZZ_LIB) $(OUT)/libweir.a $(OUT)/members
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(PROPERTY): $(OUT)/obj/tests/fuzz/property.o $(FUZZ_LIB) $(OUT)/libweir.a $(OUT)/members
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a
 	$(LINK) -o $@ $^ $(LIBS)
 
@@ -128,8 +157,10 @@ $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a
 release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), build/tsan
 	@$(MAKE) --no-print-directory MODE=$@ all
 
-.PHONY: tests bench-tools
+.PHONY: tests fuzz-tests fuzzers bench-tools
 tests: $(UNIT_BIN) # the unit test programs, not run
+fuzz-tests: $(REPLAYS) $(PROPERTY) # the fuzz targets as programs that run files, and the property
+fuzzers: $(FUZZERS) # with MODE=fuzz
 bench-tools: $(BENCH_BIN) ## the helper programs of bench/
 
 # ---- dependencies, run, test -------------------------------------------------------------------
@@ -160,6 +191,14 @@ unit: ## the unit tests of one MODE; T='span list' picks some
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only unit $(T)
 e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
+
+SECONDS ?= 60
+SEEDS   ?= 100000
+.PHONY: fuzz property
+fuzz: ## fuzz every target for SECONDS=60 (clang); T='conn h1' picks some
+	@BUILD=$(BUILD) exec $(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) $(T)
+property: fuzz-tests ## random lives of connections, SEEDS=100000 of them
+	@$(PROPERTY) --seeds $(SEEDS)
 
 # ---- style -------------------------------------------------------------------------------------
 

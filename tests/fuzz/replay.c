@@ -5,6 +5,7 @@
  * with a crash if there is one. One thread.
  */
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -100,10 +100,14 @@ static struct transport *fake_dial(struct reactor *r, const struct net_addr *to,
 static bool rig_step(struct rig *rig)
 {
     bool any = false;
-    for (unsigned i = 0; i < rig->n_clients; i++)
-        any |= pair_step(rig->clients[i]->pair);
-    for (unsigned i = 0; i < rig->n_upstreams; i++)
-        any |= pair_step(rig->upstreams[i]->pair);
+    for (unsigned i = 0; i < rig->n_clients + rig->n_upstreams; i++) {
+        struct rig_peer *p =
+            i < rig->n_clients ? rig->clients[i] : rig->upstreams[i - rig->n_clients];
+        if (pair_step(p->pair))
+            any = true;
+        if (peer_go_on(p))
+            any = true;
+    }
     return any;
 }
 
@@ -375,7 +379,7 @@ static void do_fail(struct rig *rig, unsigned n)
         pair_fail_write(p->pair, 0, errors[n >> 2 & 3]);
 }
 
-static const char *const requests[] = {
+const char *const rig_requests[] = {
     "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
     "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
     "POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
@@ -396,9 +400,10 @@ static const char *const requests[] = {
     "GET /b HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n",
     "GET /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     "x",
+    NULL,
 };
 
-static const char *const answers[] = {
+const char *const rig_answers[] = {
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\n\r\nuntil the end",
@@ -418,7 +423,16 @@ static const char *const answers[] = {
     "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n1",
     "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n1",
     "x",
+    NULL,
 };
+
+static void say_from(struct rig_peer *p, const char *const *shelf, unsigned n)
+{
+    unsigned count = 0;
+    while (shelf[count] != NULL)
+        count++;
+    peer_say(p, shelf[n % count], strlen(shelf[n % count]));
+}
 
 static void do_bulk(struct rig *rig, unsigned n)
 {
@@ -462,12 +476,10 @@ static void do_peer(struct rig *rig, uint8_t op, unsigned n)
         do_bulk(rig, n);
         break;
     case RIG_REQUEST:
-        n %= ARRAY_LEN(requests);
-        peer_say(p, requests[n], strlen(requests[n]));
+        say_from(p, rig_requests, n);
         break;
     default:
-        n %= ARRAY_LEN(answers);
-        peer_say(p, answers[n], strlen(answers[n]));
+        say_from(p, rig_answers, n);
         break;
     }
 }

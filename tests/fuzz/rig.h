@@ -50,7 +50,8 @@ struct rig_peer {
     struct rig *rig;
     struct pair *pair;
     struct transport *t;
-    struct chain saying;
+    struct bytes saying; /* of it, spoken bytes are with the transport */
+    size_t spoken;
     struct bytes said, got; /* what its transport took; what it read */
     bool client;
     bool dialled, up; /* an upstream: the dial has an outcome; it is up */
@@ -59,6 +60,7 @@ struct rig_peer {
     bool got_end;
     int got_error;
     unsigned checked; /* requests that were seen here */
+    bool cut_head;    /* the last of them has no whole head */
 };
 
 enum { RIG_ID = 129 };
@@ -115,6 +117,9 @@ void rig_run(const uint8_t *script, size_t size, FILE *trace);
 /* The length of the event at the front of a script, at least 1. */
 size_t rig_op_size(const uint8_t *at, size_t size);
 
+/* The shelf that RIG_REQUEST and RIG_ANSWER take from; each ends with NULL. */
+extern const char *const rig_requests[], *const rig_answers[];
+
 /* ---- shared by the rig's files ---- */
 
 void rig_fail(const struct rig *rig, const char *format, ...)
@@ -128,6 +133,8 @@ void bytes_add_chain(struct bytes *b, const struct chain *chain);
 struct rig_peer *peer_new(struct rig *rig, bool client);
 void peer_free(struct rig_peer *p);
 void peer_say(struct rig_peer *p, const void *bytes, size_t n);
+/* As far as there is room now. False: nothing was left to do. */
+bool peer_go_on(struct rig_peer *p);
 void peer_end(struct rig_peer *p);
 void peer_close(struct rig_peer *p, bool reset);
 void peer_read(struct rig_peer *p, bool on);

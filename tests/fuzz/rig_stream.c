@@ -231,6 +231,9 @@ static bool on_keep_alive(void *ctx, const struct http_peer *peer)
 
 static void on_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
+    struct rig *rig = CONTAINER_OF((struct worker *)ctx, rig, w);
+    if (reason == REASON_CLIENT_WRITE_STALL) /* time went by without a step */
+        client_of(rig, peer)->harmed = true;
     exchange_service.closed(ctx, peer, reason);
 }
 
