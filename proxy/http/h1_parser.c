@@ -228,7 +228,7 @@ void h1_parser_reset(struct h1_parser *p)
 
 void h1_parser_moved(struct h1_parser *p, ptrdiff_t delta)
 {
-    if (p->start == NULL)
+    if (h1_parser_keep(p) == NULL) /* after an error the head may be taken already */
         return;
     p->start += delta;
     struct http_head *head = filling(p);
