@@ -14,6 +14,7 @@
 
 #define START_MS 1000000
 #define NO_END   200000 /* steps or clocks after which something goes round in circles */
+#define BULK_MAX 300000 /* bytes that one peer says */
 
 enum dial {
     DIAL_UP,
@@ -437,7 +438,8 @@ static void say_from(struct rig_peer *p, const char *const *shelf, unsigned n)
 static void do_bulk(struct rig *rig, unsigned n)
 {
     char piece[512];
-    for (unsigned i = 0; i <= n; i++) {
+    pair_limit(rig->selected->pair, 0, 0);
+    for (unsigned i = 0; i <= n && rig->selected->saying.len < BULK_MAX; i++) {
         memset(piece, 'A' + (int)(i % 26), sizeof(piece));
         peer_say(rig->selected, piece, sizeof(piece));
     }
@@ -466,7 +468,7 @@ static void do_peer(struct rig *rig, uint8_t op, unsigned n)
         peer_read(p, n & 1);
         break;
     case RIG_LIMIT:
-        if (!p->closed)
+        if (p->saying.len - p->spoken < BULK_MAX / 100) /* else it takes all day */
             pair_limit(p->pair, 0, n);
         break;
     case RIG_FAIL:

@@ -95,8 +95,8 @@ static void compare_response(const struct rig_x *x, const struct strict_msg *m, 
     if (!begins(x->tx.at, sent, m->body, m->body_len))
         rig_fail(rig, "%s: the client got another body", x->id);
     if (whole && !x->tunnel && (!x->tx_end || m->body_len != sent))
-        rig_fail(rig, "%s: a response that was cut looks whole: \"%.*s\", kind %u, %zu of %zu", x->id,
-                 (int)x->client->got.len, x->client->got.at, m->kind, m->body_len, sent);
+        rig_fail(rig, "%s: a response that was cut looks whole: \"%.*s\", kind %u, %zu of %zu",
+                 x->id, (int)x->client->got.len, x->client->got.at, m->kind, m->body_len, sent);
 }
 
 /* Returns how many bytes the response takes, or 0 if there is no whole one. */
@@ -278,7 +278,8 @@ static bool lost(const struct rig *rig)
 {
     for (unsigned i = 0; i < rig->n_upstreams; i++) {
         const struct rig_peer *p = rig->upstreams[i];
-        if (p->said.len > 0 && (p->harmed || p->got_error != 0 || !p->reading || p->cut_head || p->got.len == 0))
+        if (p->said.len > 0 &&
+            (p->harmed || p->got_error != 0 || !p->reading || p->cut_head || p->got.len == 0))
             return true;
     }
     return false;
