@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e] [UNIT...] [-- PYTEST-ARGUMENT...]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,fuzz] [UNIT...] [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
-named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. A step
+named ones; and the fuzz targets over their corpora and the property of tests/fuzz) and e2e is
+pytest over tests/e2e, under each mode; in tsan weir has two workers. fuzz is every fuzz target for
+a while, once; it is skipped without libFuzzer. A step
 that is no test (a build, the format) counts only when it fails. A program that crashes, hangs, or
 runs no test has failed, and so has a pytest that ends oddly.
 """
@@ -25,7 +27,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
-STAGES = ("static", "unit", "e2e")
+STAGES = ("static", "unit", "e2e", "fuzz")
+FUZZ_SECONDS = 20                   # for each target
+FUZZ_LIMIT = 1200                   # for the build and all of them
+PROPERTY_SEEDS = {"release": 6000, "asan": 1500, "debug": 1500}  # one thread: nothing for tsan
 UNIT_LIMIT = 120                    # seconds for one program
 E2E_LIMIT = 600                     # seconds for one run of pytest: a hang, not slowness
 BUDGET = 600                        # seconds for all of it; more is said, not failed
@@ -217,6 +222,8 @@ def unit(tally, mode, names):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for done in [pool.submit(unit_program, tally, mode, t) for t in targets]:
             done.result()
+    if not names and mode in PROPERTY_SEEDS:
+        corpora(tally, mode)
 
 
 def unit_program(tally, mode, program):
@@ -228,6 +235,42 @@ def unit_program(tally, mode, program):
     status, output, seconds = run([*wrapper(mode), program], UNIT_LIMIT, env)
     judge(tally, f"{mode} unit {program.name.removeprefix('test_')}", status, UNIT_LIMIT,
           sorted(results.iterdir()), seconds, output)
+
+
+def corpora(tally, mode):
+    """Each fuzz target over its corpus and what was found, and the property for a range of seeds."""
+    fuzz = ROOT / "tests" / "fuzz"
+    names = sorted(p.stem.removeprefix("fuzz_") for p in fuzz.glob("fuzz_*.c"))
+    if not make(tally, mode, "fuzz-tests"):
+        return
+    runs = {"property": ["property", "--seeds", PROPERTY_SEEDS[mode]]}
+    for name in names:
+        found = sorted((fuzz / "findings").glob(f"{name}-*"))
+        runs[f"corpus {name}"] = [f"replay_{name}", fuzz / "corpus" / name, *found]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done in [pool.submit(program, tally, f"{mode} {what}", folder(mode) / "tests" / argv[0],
+                                 argv[1:], environment(mode)) for what, argv in runs.items()]:
+            done.result()
+
+
+def program(tally, what, path, arguments, env):
+    """A test that is one program without results of its own."""
+    status, output, seconds = run([path, *arguments], UNIT_LIMIT, env)
+    failures = [] if status == 0 else [ending(status, UNIT_LIMIT)]
+    tally.add(what, 0 if failures else 1, failures, seconds=seconds, output=output)
+
+
+def fuzz(tally):
+    say("fuzz ...")
+    status, output, seconds = run([sys.executable, "tests/fuzz/run.py", "--seconds", FUZZ_SECONDS,
+                                   "--jobs", 2], FUZZ_LIMIT, environment("release"))
+    if status == 2:
+        say(output.strip())
+        tally.add("fuzz", skipped=1, seconds=seconds)
+        return
+    failures = [] if status == 0 else [ending(status, FUZZ_LIMIT)]
+    tally.add("fuzz", output.count(" inputs, ") - output.count(" FAILED with "), failures,
+              seconds=seconds, output=output)
 
 
 def e2e(tally, mode, arguments):
@@ -284,6 +327,8 @@ def main():
                 unit(tally, mode, options.names)
             if "e2e" in options.only:
                 e2e(tally, mode, options.pytest)
+        if "fuzz" in options.only:
+            fuzz(tally)
     except KeyboardInterrupt:
         tally.add("run", failures=["interrupted"])
 

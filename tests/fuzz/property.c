@@ -30,6 +30,7 @@ struct script {
 
 static unsigned below(struct script *s, unsigned n)
 {
+    CHECK(n > 0);
     return (unsigned)(lb_rng_next(&s->rng) >> 33) % n;
 }
 

@@ -39,7 +39,7 @@ static void compare_fields(const struct http_head *head, const struct strict_fie
 
 static void compare_head(const struct http_head *head, const struct strict_msg *m, bool response)
 {
-    CHECK(m->head);
+    CHECK(head != NULL && m->head);
     CHECK(m->minor == head->minor);
     if (response) {
         CHECK(m->status == head->status);

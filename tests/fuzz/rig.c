@@ -12,7 +12,7 @@
 #include "balancer/policy.h"
 #include "proxy/base/check.h"
 
-#define START_MS 1000000
+#define START_MS UINT64_C(1000000)
 #define NO_END   200000 /* steps or clocks after which something goes round in circles */
 #define BULK_MAX 300000 /* bytes that one peer says */
 
@@ -246,7 +246,7 @@ static void rig_init(struct rig *rig, const uint8_t *set)
     w->server.service = &rig_service;
     w->reactor.hrtime = fake_hrtime;
     w->reactor.dial = fake_dial;
-    clock_us = (uint64_t)START_MS * 1000;
+    clock_us = START_MS * 1000;
     w->reactor.loop.time = START_MS;
     wheel_init(&w->reactor.wheel, START_MS);
     /* What chance there is, is the same every time. */

@@ -124,7 +124,7 @@ def main():
     if unknown:
         sys.exit(f"fuzz: '{unknown[0]}': expected some of {' '.join(targets())}")
     if not has_libfuzzer():
-        say(f"{compiler()} with libFuzzer is missing: run scripts/deps.sh fuzz")
+        say(f"{compiler()} with libFuzzer is missing: run scripts/deps.sh test")
         return 2
     if not build(names):
         say("the build failed")
