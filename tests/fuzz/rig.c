@@ -267,11 +267,15 @@ static void rig_order(struct rig *rig, enum worker_order order)
     worker_obey(&rig->w);
 }
 
+static unsigned upstream_conns(const struct rig *rig)
+{
+    const struct pool_stats *pools = rig->w.stats.pools;
+    return (unsigned)(counter_get(&pools[0].conns) + counter_get(&pools[1].conns));
+}
+
 static bool rig_empty(const struct rig *rig)
 {
-    const struct worker_stats *stats = &rig->w.stats;
-    return counter_get(&stats->conns) == 0 && counter_get(&stats->pools[0].conns) == 0 &&
-           counter_get(&stats->pools[1].conns) == 0;
+    return counter_get(&rig->w.stats.conns) == 0 && upstream_conns(rig) == 0;
 }
 
 /* Nobody says anything any more. Its own clocks must make the worker end everything. */
@@ -288,10 +292,8 @@ static void rig_wind_down(struct rig *rig, const uint8_t *set)
     for (unsigned n = 0; !rig_empty(rig); n++) {
         uint64_t next = wheel_next_ms(&rig->w.reactor.wheel);
         if (next == WHEEL_NEVER || n > NO_END)
-            rig_fail(rig, "%llu client conns and %llu upstream conns are left, and %s",
-                     (unsigned long long)counter_get(&rig->w.stats.conns),
-                     (unsigned long long)(counter_get(&rig->w.stats.pools[0].conns) +
-                                          counter_get(&rig->w.stats.pools[1].conns)),
+            rig_fail(rig, "%u client conns and %u upstream conns are left, and %s",
+                     (unsigned)counter_get(&rig->w.stats.conns), upstream_conns(rig),
                      next == WHEEL_NEVER ? "no clock will end them" : "time does not end them");
         set_clock(rig, next * 1000 > clock_us ? next * 1000 : clock_us + 1000);
         rig_settle(rig);
