@@ -103,8 +103,7 @@ static void finish_fields(struct http_head *head)
 static enum reason check_status(struct h1_parser *p)
 {
     const char *end = memchr(p->start, '\r', (size_t)(p->end - p->start));
-    if (end == NULL || end + 1 == p->end ||
-        end[1] != '\n') /* llhttp takes two CRs for a line's end */
+    if (end == NULL || end + 1 == p->end || end[1] != '\n') /* for llhttp two CRs end a line */
         return REASON_BAD_RESPONSE;
     return h1_check_status_line(span_of(p->start, (size_t)(end - p->start)), p->head);
 }
