@@ -81,9 +81,11 @@ static size_t check_taken(const struct rig_x *x, size_t at)
 
 /* ---- what a client got is what was sent ---- */
 
+/* Its whole answer has to reach it. A client that ended its direction with another request open is
+ * given up, and what was queued for it goes with it. */
 static bool healthy(const struct rig_peer *p)
 {
-    return !p->harmed && p->got_error == 0 && p->reading && !p->rig->aborted;
+    return !p->harmed && !p->end_wanted && p->got_error == 0 && p->reading && !p->rig->aborted;
 }
 
 static void compare_response(const struct rig_x *x, const struct strict_msg *m, bool whole)
