@@ -1,6 +1,6 @@
 # weir: build, run, test, install. `make help` lists the targets.
 #
-# MODE=release|debug|asan|tsan picks the variant; release builds into build/, the others into
+# MODE=release|debug|asan|tsan|fuzz picks the variant; release builds into build/, the others into
 # build/<mode>/. CC, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are yours: they come after our own.
 # Warnings are errors only when CI is set.
 
@@ -13,7 +13,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 PYTHON  ?= /usr/bin/python3
 
-MODES := release debug asan tsan
+MODES := release debug asan tsan fuzz
 ifeq ($(filter $(MODE),$(MODES)),)
 $(error MODE is '$(MODE)', expected one of: $(MODES))
 endif
@@ -32,6 +32,11 @@ FLAGS_release := -O2 -g -fno-plt -fstack-protector-strong -U_FORTIFY_SOURCE -D_F
 FLAGS_debug   := -O0 -g3 -DWEIR_DEBUG
 FLAGS_asan    := $(SANITIZED) -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_tsan    := $(SANITIZED) -fsanitize=thread
+FLAGS_fuzz    := $(SANITIZED) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_CC       ?= clang
+ifeq ($(MODE),fuzz)
+CC := $(FUZZ_CC)
+endif
 LD_release    := -Wl,-z,relro,-z,now
 
 # llhttp is named outright: not every distribution's package has a .pc file for it.
@@ -56,6 +61,8 @@ BENCH_SRC   := $(wildcard bench/*.c)
 LOAD_SRC    := $(wildcard bench/load_*.c)
 TEST_SRC    := $(wildcard tests/unit/*.c)
 UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
+FUZZ_SRC    := $(wildcard tests/fuzz/*.c)
+FUZZ_MAIN   := $(filter tests/fuzz/fuzz_%,$(FUZZ_SRC))
 
 objects      = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 WEIR_MAIN   := $(call objects,proxy/main.c)
@@ -68,7 +75,12 @@ URING_SRC   := $(wildcard bench/floor_uring.c)
 HAS_URING   := $(shell pkg-config --exists 'liburing >= 2.3' 2>/dev/null && echo yes)
 BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC) $(URING_SRC),$(BENCH_SRC)))
 URING_BIN   := $(if $(URING_SRC),$(OUT)/floor-uring)
-ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(TEST_SRC) \
+FUZZ_LIB    := $(call objects,$(filter-out $(FUZZ_MAIN) %/replay.c %/property.c,$(FUZZ_SRC)) \
+                              tests/unit/h1_feed.c)
+FUZZERS     := $(FUZZ_MAIN:tests/fuzz/%.c=$(OUT)/%)
+REPLAYS     := $(FUZZ_MAIN:tests/fuzz/fuzz_%.c=$(OUT)/tests/replay_%)
+PROPERTY    := $(OUT)/tests/property
+ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(TEST_SRC) $(FUZZ_SRC) \
                $(filter-out $(if $(HAS_URING),,$(URING_SRC)),$(BENCH_SRC))
 PROGRAMS    := $(OUT)/weir $(OUT)/hello $(OUT)/world
 
@@ -93,7 +105,7 @@ $(OUT)/flags: FORCE
 
 # The members of the archive: a deleted source must leave it.
 $(OUT)/members: FORCE
-	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB) | $(LOAD_LIB))
+	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB) | $(LOAD_LIB) | $(FUZZ_LIB))
 
 # Compiles and links a few lines against every library, so that a missing one is named at once.
 $(OUT)/libraries: scripts/check-libs.sh $(OUT)/flags
@@ -136,6 +148,23 @@ else
 $(URING_BIN): FORCE
 	@rm -f $@; echo 'bench: no liburing 2.3 or newer: $@ is not built ("make deps-bench" installs it)'
 endif
+# A fuzz target is a libFuzzer program (MODE=fuzz), or runs files given to it (any other). What
+# judges is not what is to be covered.
+ifeq ($(MODE),fuzz)
+$(call objects,$(FUZZ_SRC)): W_CFLAGS += -fno-sanitize=fuzzer-no-link
+endif
+$(FUZZERS): $(OUT)/fuzz_%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIB) $(OUT)/libweir.a $(OUT)/members
+	$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(REPLAYS): $(OUT)/tests/replay_%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(OUT)/obj/tests/fuzz/replay.o \
+            $(FUZZ_LIB) $(OUT)/libweir.a $(OUT)/members
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+$(PROPERTY): $(OUT)/obj/tests/fuzz/property.o $(FUZZ_LIB) $(OUT)/libweir.a $(OUT)/members
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
 
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
@@ -146,9 +175,11 @@ endif
 release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), build/tsan
 	@$(MAKE) --no-print-directory MODE=$@ all
 
-.PHONY: tests bench-tools
+.PHONY: tests fuzz-tests fuzzers bench-tools
 tests: $(UNIT_BIN) # the unit test programs, not run
 bench-tools: $(BENCH_BIN) $(URING_BIN) ## the helper programs of bench/
+fuzz-tests: $(REPLAYS) $(PROPERTY) # the fuzz targets as programs that run files, and the property
+fuzzers: $(FUZZERS) # with MODE=fuzz
 
 # ---- dependencies, run, test -------------------------------------------------------------------
 
@@ -197,6 +228,13 @@ slowloris: all bench-tools ## what 10,000 slow clients do to the latency of the 
 soak: all bench-tools ## load of all kinds, flat memory and open files; MINUTES=10 MODE=asan SEED=1
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) tests/chaos/soak.py \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+SECONDS ?= 60
+SEEDS   ?= 100000
+.PHONY: fuzz property
+fuzz: ## fuzz every target for SECONDS=60 (clang); T='conn h1' picks some
+	@BUILD=$(BUILD) exec $(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) $(T)
+property: fuzz-tests ## random lives of connections, SEEDS=100000 of them
+	@$(PROPERTY) --seeds $(SEEDS)
 
 # ---- style -------------------------------------------------------------------------------------
 

@@ -93,9 +93,8 @@ static void worker_close(struct worker *w)
         h1_server_close_idle(h1_server_at(node));
 }
 
-static void on_mail(uv_async_t *mailbox)
+void worker_obey(struct worker *w)
 {
-    struct worker *w = mailbox->data;
     unsigned orders = atomic_exchange(&w->orders, 0);
     if (orders & WORKER_DRAIN)
         w->draining = true;
@@ -106,6 +105,11 @@ static void on_mail(uv_async_t *mailbox)
             h1_server_abort(h1_server_at(node), REASON_SHUTDOWN);
     reactor_dispatch(&w->reactor);
     worker_check_done(w);
+}
+
+static void on_mail(uv_async_t *mailbox)
+{
+    worker_obey(mailbox->data);
 }
 
 void worker_order(struct worker *w, enum worker_order order)

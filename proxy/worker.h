@@ -86,4 +86,7 @@ bool worker_shed_idle(struct worker *w);
 /* From any thread. */
 void worker_order(struct worker *w, enum worker_order order);
 
+/* Carries out what was ordered: what the mailbox does in the next turn. Worker's thread. */
+void worker_obey(struct worker *w);
+
 #endif

@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e,chaos,budget] [UNIT...]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,chaos,budget,fuzz] [UNIT...]
             [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
-named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. chaos
-is pytest over tests/chaos: backends that fail under load, and thousands of slow clients. budget
-is bench/budget.py, on the release build. A step that is no test (a build, the format) counts only
-when it fails. A program that crashes, hangs, or runs no test has failed, and so has a pytest that
-ends oddly.
+named ones; and the fuzz targets over their corpora and the property of tests/fuzz) and e2e is
+pytest over tests/e2e, under each mode; in tsan weir has two workers. chaos is pytest over
+tests/chaos: backends that fail under load, and thousands of slow clients. budget is
+bench/budget.py, on the release build. fuzz is every fuzz target for a while, once; it is skipped
+without libFuzzer. A step that is no test (a build, the format) counts only when it fails. A program
+that crashes, hangs, or runs no test has failed, and so has a pytest that ends oddly.
 """
 import argparse
 import concurrent.futures
@@ -28,7 +29,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
-STAGES = ("static", "unit", "e2e", "chaos", "budget")
+STAGES = ("static", "unit", "e2e", "chaos", "budget", "fuzz")
+FUZZ_SECONDS = 20                   # for each target
+FUZZ_LIMIT = 1200                   # for the build and all of them
+PROPERTY_SEEDS = {"release": 6000, "asan": 1500, "debug": 1500}  # one thread: nothing for tsan
 UNIT_LIMIT = 600                    # seconds for one program: a hang, not slowness
 E2E_LIMIT = 1800                    # seconds for one run of pytest: the same
 BUDGET = 600                        # seconds for all of it; more is said, not failed
@@ -220,6 +224,8 @@ def unit(tally, mode, names):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for done in [pool.submit(unit_program, tally, mode, t) for t in targets]:
             done.result()
+    if not names and mode in PROPERTY_SEEDS:
+        corpora(tally, mode)
 
 
 def unit_program(tally, mode, program):
@@ -231,6 +237,42 @@ def unit_program(tally, mode, program):
     status, output, seconds = run([*wrapper(mode), program], UNIT_LIMIT, env)
     judge(tally, f"{mode} unit {program.name.removeprefix('test_')}", status, UNIT_LIMIT,
           sorted(results.iterdir()), seconds, output)
+
+
+def corpora(tally, mode):
+    """Each fuzz target over its corpus and what was found, and the property for a range of seeds."""
+    fuzz = ROOT / "tests" / "fuzz"
+    names = sorted(p.stem.removeprefix("fuzz_") for p in fuzz.glob("fuzz_*.c"))
+    if not make(tally, mode, "fuzz-tests"):
+        return
+    runs = {"property": ["property", "--seeds", PROPERTY_SEEDS[mode]]}
+    for name in names:
+        found = sorted((fuzz / "findings").glob(f"{name}-*"))
+        runs[f"corpus {name}"] = [f"replay_{name}", fuzz / "corpus" / name, *found]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done in [pool.submit(program, tally, f"{mode} {what}", folder(mode) / "tests" / argv[0],
+                                 argv[1:], environment(mode)) for what, argv in runs.items()]:
+            done.result()
+
+
+def program(tally, what, path, arguments, env):
+    """A test that is one program without results of its own."""
+    status, output, seconds = run([path, *arguments], UNIT_LIMIT, env)
+    failures = [] if status == 0 else [ending(status, UNIT_LIMIT)]
+    tally.add(what, 0 if failures else 1, failures, seconds=seconds, output=output)
+
+
+def fuzz(tally):
+    say("fuzz ...")
+    status, output, seconds = run([sys.executable, "tests/fuzz/run.py", "--seconds", FUZZ_SECONDS,
+                                   "--jobs", 2], FUZZ_LIMIT, environment("release"))
+    if status == 2:
+        say(output.strip())
+        tally.add("fuzz", skipped=1, seconds=seconds)
+        return
+    failures = [] if status == 0 else [ending(status, FUZZ_LIMIT)]
+    tally.add("fuzz", output.count(" inputs, ") - output.count(" FAILED with "), failures,
+              seconds=seconds, output=output)
 
 
 def e2e(tally, mode, arguments):
@@ -308,6 +350,8 @@ def main():
                 chaos(tally, mode, options.pytest)
             if "budget" in options.only and mode == "release":
                 budget(tally)
+        if "fuzz" in options.only:
+            fuzz(tally)
     except KeyboardInterrupt:
         tally.add("run", failures=["interrupted"])
 

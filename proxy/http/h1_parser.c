@@ -103,7 +103,7 @@ static void finish_fields(struct http_head *head)
 static enum reason check_status(struct h1_parser *p)
 {
     const char *end = memchr(p->start, '\r', (size_t)(p->end - p->start));
-    if (end == NULL)
+    if (end == NULL || end + 1 == p->end || end[1] != '\n') /* for llhttp two CRs end a line */
         return REASON_BAD_RESPONSE;
     return h1_check_status_line(span_of(p->start, (size_t)(end - p->start)), p->head);
 }
@@ -231,7 +231,7 @@ void h1_parser_reset(struct h1_parser *p)
 
 void h1_parser_moved(struct h1_parser *p, ptrdiff_t delta)
 {
-    if (p->start == NULL)
+    if (h1_parser_keep(p) == NULL) /* after an error the head may be taken already */
         return;
     p->start += delta;
     struct http_head *head = filling(p);

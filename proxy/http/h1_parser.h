@@ -61,10 +61,10 @@ void h1_parser_fini(struct h1_parser *p);
  * message is done or turned into a tunnel, when a request line is incomplete, or on an error. */
 size_t h1_parse(struct h1_parser *p, struct block *block, const char *data, size_t len);
 
-/* From where on the bytes must stay together, or NULL. */
+/* From where on the bytes must stay together, or NULL: after an error nobody parses on. */
 static inline const char *h1_parser_keep(const struct h1_parser *p)
 {
-    return p->start;
+    return p->error == REASON_NONE ? p->start : NULL;
 }
 
 /* A request whose upgrade was granted: from now on all bytes are body. */

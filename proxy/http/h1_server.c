@@ -399,13 +399,14 @@ static const struct stream_ops server_stream_ops = {
 
 /* ---- what came in ---- */
 
-/* The client cannot be answered any more. */
+/* The client cannot be answered any more. It may still read: a body that ends with the conn must
+ * not look whole. */
 static void server_gone(struct h1_server *srv, enum reason reason)
 {
     struct h1_stream *s = srv->stream;
     if (s != NULL) {
         conn_hold(&srv->conn);
-        conn_close(&srv->conn, reason, false);
+        conn_close(&srv->conn, reason, s->to_close);
         s->base.events->aborted(&s->base, reason);
         return;
     }
@@ -457,8 +458,9 @@ static void server_deliver(struct h1_server *srv)
     if (srv->stream == NULL && p->head_done && srv->state == SERVER_OPEN &&
         p->error == REASON_NONE) {
         struct h1_stream *s = stream_open(srv);
-        /* A client that waits for a 100 is not slow: the upstream is. */
-        conn_expect(&srv->conn, p->done || s->expects ? NEVER : srv->options->body_ms);
+        /* A client that waits for a 100 is not slow, the upstream is; but bytes don't wait. */
+        bool waits = s->expects && p->body.bytes == 0;
+        conn_expect(&srv->conn, p->done || waits ? NEVER : srv->options->body_ms);
         srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->peer,
                                        REASON_NONE);
     }

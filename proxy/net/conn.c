@@ -63,7 +63,7 @@ bool conn_adopt(struct conn *c, int fd, bool is_unix)
 int conn_dial(struct conn *c, const struct net_addr *to)
 {
     int err = 0;
-    struct transport *t = tcp_dial(c->reactor, to, &conn_transport_events, c, &err);
+    struct transport *t = c->reactor->dial(c->reactor, to, &conn_transport_events, c, &err);
     if (t == NULL)
         return err;
     c->flags |= CONN_CONNECTING;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "proxy/base/check.h"
+#include "proxy/net/tcp.h"
 
 #define REACTOR_MAGIC MAGIC('r', 'e', 'a', 'c')
 #define TURN_EVENTS   256 /* more of them come in the next turn */
@@ -60,7 +61,7 @@ static void on_uv(struct watch *w, uint32_t events)
 
 int reactor_init(struct reactor *r)
 {
-    *r = (struct reactor){.magic = REACTOR_MAGIC};
+    *r = (struct reactor){.magic = REACTOR_MAGIC, .hrtime = uv_hrtime, .dial = tcp_dial};
     int err = uv_loop_init(&r->loop);
     if (err != 0)
         return err;
@@ -244,7 +245,7 @@ void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size)
 uint64_t reactor_us(struct reactor *r)
 {
     if (r->us == 0)
-        r->us = uv_hrtime() / 1000;
+        r->us = r->hrtime() / 1000;
     return r->us;
 }
 
@@ -259,7 +260,7 @@ static void refresh_clock(struct reactor *r)
     gmtime_r(&now.tv_sec, &tm);
     strftime(r->date, sizeof(r->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     r->wall_offset_us =
-        (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - uv_hrtime() / 1000;
+        (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - r->hrtime() / 1000;
     r->date_second = second;
 }
 

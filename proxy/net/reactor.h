@@ -59,6 +59,9 @@ struct watch {
     /* EPOLLHUP and EPOLLERR come unasked. Only records: reactor_dispatch follows. */
     void (*happened)(struct watch *, uint32_t events);
 };
+struct net_addr;
+struct transport;
+struct transport_events;
 
 struct reactor {
     uint32_t magic;
@@ -68,6 +71,11 @@ struct reactor {
     int epoll;
     uint64_t now_ms;
     uint64_t us; /* of reactor_us; 0: to be read */
+    /* The world: the kernel's clock (ns, monotonic) and its sockets. A test puts its own here, and
+     * its own time into now_ms, right after reactor_init. dial: see tcp_dial. */
+    uint64_t (*hrtime)(void);
+    struct transport *(*dial)(struct reactor *, const struct net_addr *to,
+                              const struct transport_events *, void *owner, int *err);
     uv_loop_t loop;
     struct watch uv; /* libuv's own descriptor */
     uint32_t holds;

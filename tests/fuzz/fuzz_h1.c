@@ -7,11 +7,6 @@
  *
  * One difference is allowed: which of two faults is named, when one of them is a limit. A piece may
  * end, and be counted, before the byte is seen that is wrong.
- *
- *   clang -g -O1 -std=gnu11 -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined \
- *         tests/fuzz/fuzz_h1.c tests/unit/h1_feed.c
- * proxy/http/{h1_parser,h1_head,msg,fields,target}.c \ proxy/base/{buf,slab,check,reason}.c
- * -lllhttp -o build/fuzz_h1 build/fuzz_h1 -max_len=2048 -max_total_time=60
  */
 #include <string.h>
 

@@ -3,10 +3,6 @@
  * Fuzzes request targets. The first byte picks the method, the rest is the target. What is accepted
  * must be inside raw or scratch, free of dot segments and of bytes that would end a request line,
  * and normalising it again must change nothing.
- *
- *   clang -g -O1 -std=gnu11 -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined \
- *         tests/fuzz/fuzz_target.c proxy/http/target.c proxy/base/check.c -o build/fuzz_target
- *   build/fuzz_target -max_len=256 -max_total_time=60
  */
 #include <stdlib.h>
 
