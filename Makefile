@@ -119,6 +119,12 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a
 	$(LINK) -o $@ $^ $(LIBS)
 
+# Makes the network and the memory of a program fail: built in one way for every MODE.
+FAULTS_SO := $(BUILD)/tests/faults.so
+$(FAULTS_SO): tests/faults/faults.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ $< -ldl
+
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
 
@@ -128,7 +134,8 @@ $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a
 release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), build/tsan
 	@$(MAKE) --no-print-directory MODE=$@ all
 
-.PHONY: tests bench-tools
+.PHONY: tests bench-tools faults
+faults: $(FAULTS_SO) ## the preload that injects faults
 tests: $(UNIT_BIN) # the unit test programs, not run
 bench-tools: $(BENCH_BIN) ## the helper programs of bench/
 
@@ -161,12 +168,18 @@ unit: ## the unit tests of one MODE; T='span list' picks some
 e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
 
+SEEDS ?= 1 2 3 4
+.PHONY: torture-faults
+torture-faults: ## e2e under injected faults: MODE=asan SEEDS='7 8' T='-k name'
+	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only faults \
+	    --seeds '$(SEEDS)' -- $(T)
+
 # ---- style -------------------------------------------------------------------------------------
 
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY   ?= clang-tidy
 STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/net proxy/http proxy/upstream \
-                           balancer config backends bench tests/unit tests/fuzz))
+                           balancer config backends bench tests/unit tests/fuzz tests/faults))
 
 .PHONY: lint lint-tree format format-check
 lint: lint-tree compile_commands.json ## the tree's own rules, clang-tidy, shellcheck

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e] [UNIT...] [-- PYTEST-ARGUMENT...]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,faults] [--seeds "1 2"] [UNIT...]
+            [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
-named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. A step
+named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. faults
+is e2e once more, with calls of weir's that fail as any network's may, by the dice of each seed; not
+in tsan, whose library bears no other before it. A step
 that is no test (a build, the format) counts only when it fails. A program that crashes, hangs, or
 runs no test has failed, and so has a pytest that ends oddly.
 """
@@ -15,6 +18,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -25,10 +29,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
-STAGES = ("static", "unit", "e2e")
+STAGES = ("static", "unit", "e2e", "faults")
 UNIT_LIMIT = 120                    # seconds for one program
 E2E_LIMIT = 600                     # seconds for one run of pytest: a hang, not slowness
 BUDGET = 600                        # seconds for all of it; more is said, not failed
+
+# What every correct program bears, mild for odd seeds and rough for even ones.
+BEARABLE = ("short=60%,eagain=20%,eintr=20%", "short=20%,eagain=5%,eintr=5%")
+SURELY = ("short", "eagain", "eintr")           # have to have struck
+SEEDS = {"release": "2", "asan": "1"}           # when none is said: those of CI
+NO_WEIR = ("backends", "cli", "config_schema", "harness", "repo")   # weir serves nothing in these
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:"
@@ -178,7 +188,7 @@ def environment(mode):
         env.setdefault(name, value)
     out = (ROOT / folder(mode)).resolve()
     env.update(WEIR=str(out / "weir"), HELLO=str(out / "hello"), WORLD=str(out / "world"),
-               WEIR_MODE=mode)
+               WEIR_MODE=mode, FAULTS_SO=str((ROOT / BUILD).resolve() / "tests" / "faults.so"))
     if mode == "tsan":
         env["WEIR_WORKERS"] = "2"
     return env
@@ -233,19 +243,56 @@ def unit_program(tally, mode, program):
 def e2e(tally, mode, arguments):
     if not (ROOT / "tests" / "e2e").is_dir():
         tally.add(f"{mode} e2e", failures=["no tests"])
-    elif make(tally, mode, "all"):
+    elif make(tally, mode, "all", "faults"):
         workers = max(2, min(4, 2 * (os.cpu_count() or 1)))
         pytest(tally, f"{mode} e2e", mode, ["tests/e2e"], ["-n", workers, *arguments])
 
 
-def pytest(tally, what, mode, paths, arguments):
+def faults(tally, mode, seeds, arguments):
+    if mode == "tsan" or not make(tally, mode, "all", "faults"):
+        return
+    sample = [] if seeds else [f"--deselect=tests/e2e/test_vectors.py::{name}" for name in (
+        "test_request_split_at_every_byte", "test_response_split_at_every_byte")]
+    for seed in (seeds or SEEDS.get(mode, "1")).split():
+        pages = ROOT / folder(mode) / "results" / f"faults-{seed}"
+        shutil.rmtree(pages, ignore_errors=True)
+        pages.mkdir(parents=True)
+        what = f"{mode} faults, seed {seed}"
+        before = len(tally.failures)
+        pytest(tally, what, mode, ["tests/e2e"],
+               ["-n", max(2, min(4, 2 * (os.cpu_count() or 1))), *sample,
+                *(f"--ignore=tests/e2e/test_{name}.py" for name in NO_WEIR), *arguments],
+               {"WEIR_FAULTS": f"seed={seed},{BEARABLE[int(seed) % 2]}",
+                "WEIR_FAULTS_REPORT": f"{pages}/"})
+        struck = read_pages(pages)
+        say(f"{what}: " + (", ".join(f"{n} {struck[n]}" for n in SURELY) if struck else "nothing"))
+        missing = [f"no {name} struck" for name in SURELY if not struck.get(name)]
+        if missing:
+            tally.add(what, failures=missing)
+        if len(tally.failures) > before:
+            say(f"again: make torture-faults MODE={mode} SEEDS={seed} T='-k NAME'")
+
+
+def read_pages(pages):
+    """What tests/faults/faults.c counted, over all processes: {name: count}"""
+    sums = {}
+    for page in pages.iterdir():
+        data = page.read_bytes()
+        names = data[2048:data.index(b"\0", 2048)].decode().split(",")
+        for name, count in zip(names, struct.unpack_from(f"{len(names)}Q", data)):
+            sums[name] = sums.get(name, 0) + count
+    return sums
+
+
+def pytest(tally, what, mode, paths, arguments, env=None):
     results = ROOT / folder(mode) / "results" / f"{re.sub('[^a-z0-9]+', '-', what)}.xml"
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
     say(f"{what} ...")
     status, _, seconds = run([*wrapper(mode), "/usr/bin/python3", "-m", "pytest", *paths, "-q",
                               "-rsfE", "--color=no", "-p", "no:cacheprovider",
-                              f"--junitxml={results}", *arguments], E2E_LIMIT, environment(mode), show=True)
+                              f"--junitxml={results}", *arguments], E2E_LIMIT,
+                             {**environment(mode), **(env or {})}, show=True)
     judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
 
 
@@ -261,6 +308,7 @@ def arguments():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--only", default=",".join(STAGES))
+    parser.add_argument("--seeds", default="")
     parser.add_argument("names", nargs="*")
     own, rest = sys.argv[1:], []
     if "--" in own:
@@ -284,6 +332,8 @@ def main():
                 unit(tally, mode, options.names)
             if "e2e" in options.only:
                 e2e(tally, mode, options.pytest)
+            if "faults" in options.only:
+                faults(tally, mode, options.seeds, options.pytest)
     except KeyboardInterrupt:
         tally.add("run", failures=["interrupted"])
 

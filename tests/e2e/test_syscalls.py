@@ -23,9 +23,13 @@ READS = ("read", "readv", "recvfrom", "recvmsg")
 WRITES = ("write", "writev", "sendto", "sendmsg")
 WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
 
-pytestmark = pytest.mark.skipif(
-    bool(harness.sanitizer()), reason="a sanitizer makes system calls and allocations of its own"
-)
+pytestmark = [
+    pytest.mark.exact_calls,
+    pytest.mark.skipif(
+        bool(harness.sanitizer()),
+        reason="a sanitizer makes system calls and allocations of its own",
+    ),
+]
 
 CONFIG = """
 workers: 1
