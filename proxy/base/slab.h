@@ -11,12 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proxy/base/mem.h"
+
 struct slab {
     void *free;   /* free list, linked through the first word */
     void *chunks; /* all chunks, linked through the first word */
     size_t size;  /* of one object, bytes, rounded up to 16 */
     uint32_t per_chunk;
     uint32_t in_use;
+    struct mem_fund *fund; /* for when malloc fails; the owner's, NULL for none */
 };
 
 /* size: bytes of one object. per_chunk: how many are carved from one malloc, at least 1. */
