@@ -121,9 +121,10 @@ $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a
 
 # Makes the network and the memory of a program fail: built in one way for every MODE.
 FAULTS_SO := $(BUILD)/tests/faults.so
-$(FAULTS_SO): tests/faults/faults.c $(OUT)/flags
+$(FAULTS_SO): $(wildcard tests/faults/*.[ch]) Makefile
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ $< -ldl
+	$(CC) -I. -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ \
+	    $(filter %.c,$^) -ldl -lgcc_s
 
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))

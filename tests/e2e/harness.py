@@ -54,6 +54,9 @@ needs_v6 = pytest.mark.skipif(not peers.has_v6(), reason="this machine has no ::
 needs_localhost = pytest.mark.skipif(not knows("localhost"), reason="localhost does not resolve")
 
 _sanitizer = {}
+needs_faults = pytest.mark.skipif(
+    sanitizer() == "tsan", reason="tsan's library bears no other before it"
+)
 if sanitizer() and "WEIR_TEST_SLOW" not in os.environ:
     peers.SLOW = 4.0
 

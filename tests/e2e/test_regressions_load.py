@@ -198,6 +198,7 @@ def test_a_closing_connection_lingers_from_when_its_answer_has_left(over_unix):
 # ---- a write that fails half way ----------------------------------------------------------------
 
 
+@harness.needs_faults
 def test_a_post_is_not_sent_twice_when_its_second_write_fails(start_weir, new_upstream):
     """The first write had left; that the second of the same flush failed once hid it."""
     up = new_upstream()
