@@ -170,10 +170,16 @@ e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
 
 SEEDS ?= 1 2 3 4
-.PHONY: torture-faults
+.PHONY: torture torture-faults torture-sweep
+torture: torture-sweep torture-faults ## by hand: faults with SEEDS='1 2 3 4', every allocation
 torture-faults: ## e2e under injected faults: MODE=asan SEEDS='7 8' T='-k name'
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only faults \
 	    --seeds '$(SEEDS)' -- $(T)
+	@BUILD=$(BUILD) WEIR_SEEDS='$(SEEDS)' exec $(PYTHON) scripts/test.py --modes $(MODE) \
+	    --only e2e -- tests/e2e/test_faults.py $(T)
+torture-sweep: # every single allocation fails in turn
+	@BUILD=$(BUILD) WEIR_SWEEP=all exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- \
+	    tests/e2e/test_alloc_sweep.py
 
 # ---- style -------------------------------------------------------------------------------------
 

@@ -38,7 +38,8 @@ BUDGET = 600                        # seconds for all of it; more is said, not f
 BEARABLE = ("short=60%,eagain=20%,eintr=20%", "short=20%,eagain=5%,eintr=5%")
 SURELY = ("short", "eagain", "eintr")           # have to have struck
 SEEDS = {"release": "2", "asan": "1"}           # when none is said: those of CI
-NO_WEIR = ("backends", "cli", "config_schema", "harness", "repo")   # weir serves nothing in these
+# In these weir serves nothing, or they bring faults of their own.
+NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "cli", "config_schema", "faults", "harness", "repo")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:"
@@ -245,7 +246,8 @@ def e2e(tally, mode, arguments):
         tally.add(f"{mode} e2e", failures=["no tests"])
     elif make(tally, mode, "all", "faults"):
         workers = max(2, min(4, 2 * (os.cpu_count() or 1)))
-        pytest(tally, f"{mode} e2e", mode, ["tests/e2e"], ["-n", workers, *arguments])
+        paths = [] if any(a.startswith("tests/") for a in arguments) else ["tests/e2e"]
+        pytest(tally, f"{mode} e2e", mode, paths, ["-n", workers, *arguments])
 
 
 def faults(tally, mode, seeds, arguments):
@@ -259,9 +261,10 @@ def faults(tally, mode, seeds, arguments):
         pages.mkdir(parents=True)
         what = f"{mode} faults, seed {seed}"
         before = len(tally.failures)
-        pytest(tally, what, mode, ["tests/e2e"],
+        paths = [] if any(a.startswith("tests/") for a in arguments) else ["tests/e2e"]
+        pytest(tally, what, mode, paths,
                ["-n", max(2, min(4, 2 * (os.cpu_count() or 1))), *sample,
-                *(f"--ignore=tests/e2e/test_{name}.py" for name in NO_WEIR), *arguments],
+                *(f"--ignore=tests/e2e/test_{name}.py" for name in NOT_UNDER_FAULTS), *arguments],
                {"WEIR_FAULTS": f"seed={seed},{BEARABLE[int(seed) % 2]}",
                 "WEIR_FAULTS_REPORT": f"{pages}/"})
         struck = read_pages(pages)

@@ -380,6 +380,7 @@ def test_when_memory_is_short_what_is_new_is_shed_and_what_is_in_progress_ends(
     going.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     up.wait_held(1)
     weir.wait_metric("weir_client_connections", 2)
+    weir.wait_quiet()  # the control thread, which has a fund of its own
     before = page["live"]
     page["malloc_limit"] = before
     answering = threading.Thread(target=up.release, args=(answer,))
