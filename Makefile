@@ -170,14 +170,15 @@ e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
 
 SEEDS ?= 1 2 3 4
-.PHONY: torture torture-faults torture-sweep
-torture: torture-sweep torture-faults ## by hand: faults with SEEDS='1 2 3 4', every allocation
-torture-faults: ## e2e under injected faults: MODE=asan SEEDS='7 8' T='-k name'
+.PHONY: torture torture-faults torture-storm torture-sweep
+torture: torture-sweep torture-storm torture-faults ## the next three, with SEEDS='1 2 3 4'
+torture-faults: ## e2e under faults that any program must bear: MODE=asan SEEDS='7 8' T='-k name'
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only faults \
 	    --seeds '$(SEEDS)' -- $(T)
+torture-storm: ## resets, and accepts and connects that fail: what must hold then
 	@BUILD=$(BUILD) WEIR_SEEDS='$(SEEDS)' exec $(PYTHON) scripts/test.py --modes $(MODE) \
 	    --only e2e -- tests/e2e/test_faults.py $(T)
-torture-sweep: # every single allocation fails in turn
+torture-sweep: ## every single allocation fails in turn
 	@BUILD=$(BUILD) WEIR_SWEEP=all exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- \
 	    tests/e2e/test_alloc_sweep.py
 

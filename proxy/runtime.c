@@ -98,8 +98,8 @@ static void add_trusted(struct listener_spec *spec, const struct config_cidr *fr
         spec->trust_unix = true;
         return;
     }
-    CHECK(cidr_parse(span_str(from->text), &cidr) != CIDR_ERR_ADDRESS &&
-          cidr_set_add(&spec->trusted, &cidr));
+    CHECK(cidr_parse(span_str(from->text), &cidr) != CIDR_ERR_ADDRESS);
+    cidr_set_add(&spec->trusted, &cidr);
 }
 
 static bool build_listeners(struct runtime *rt)

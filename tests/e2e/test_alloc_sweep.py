@@ -2,7 +2,8 @@
 """Every single allocation fails in turn, while weir starts and while it serves. It goes on serving,
 or ends with status 1 and says that memory is out: no signal, no report, no hang.
 
-Some allocations are taken in CI; WEIR_SWEEP=all takes each (make torture). A sweep that finds
+CI takes each allocation of a start, and some of the rest; WEIR_SWEEP=all takes each of all (make
+torture-sweep). A sweep that finds
 something says the number, and where that allocation is made.
 """
 import os
@@ -119,14 +120,15 @@ def test_a_start_without_memory_ends_with_a_message_or_serves(short_tmp, span):
     whole = Start(short_tmp, 0)
     assert whole.status == 0 and whole.served, whole.stderr
     total, ended = whole.page["mallocs"], 0
-    for n in numbers(total):
+    each = span == 1 and not harness.sanitizer()
+    for n in numbers(total, total if each else SAMPLE):
         start = Start(short_tmp, n, span)
         if start.status != 0:
             assert_ended_well(start.status, start.stderr, f"allocation {n} of {total}")
             ended += 1
         else:
             assert not harness.COMPLAINTS.search(start.stderr), shown(start.stderr)
-    assert ended > len(numbers(total)) / 2, "the sweep does not reach weir's own allocations"
+    assert ended > 0, "the sweep does not reach weir's own allocations"
 
 
 def test_a_check_without_memory_ends_with_a_message_or_its_verdict(short_tmp):

@@ -155,7 +155,7 @@ def test_in_a_storm_of_faults_every_request_has_an_end_and_nothing_stays_behind(
     right, cut = sum(t.right for t in tallies), sum(t.cut for t in tallies)
     authored = sum((t.authored for t in tallies), Counter())
     assert right + cut + sum(authored.values()) == 6 * 42
-    assert right > 6 * 42 / 2 and cut > 0 and authored, (right, cut, authored)
+    assert 6 * 42 / 2 < right < 6 * 42, (right, cut, authored)
     for name in ("reset", "short", "eagain", "eintr", "connect_refused", "connect_timedout"):
         assert page[name] > 0, f"seed {seed}: no {name} struck"
 
