@@ -269,7 +269,8 @@ def faults(tally, mode, seeds, arguments):
                 "WEIR_FAULTS_REPORT": f"{pages}/"})
         struck = read_pages(pages)
         say(f"{what}: " + (", ".join(f"{n} {struck[n]}" for n in SURELY) if struck else "nothing"))
-        missing = [f"no {name} struck" for name in SURELY if not struck.get(name)]
+        # Of some tests, not each need meet one.
+        missing = [f"no {name} struck" for name in SURELY if not arguments and not struck.get(name)]
         if missing:
             tally.add(what, failures=missing)
         if len(tally.failures) > before:

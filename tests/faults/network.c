@@ -219,6 +219,8 @@ ssize_t sendmsg(int fd, const struct msghdr *given, int flags)
     struct msghdr msg = *given;
     NEXT(sendmsg);
     MOVE(fd, false, vector_bytes(given->msg_iov, given->msg_iovlen));
+    if (given->msg_iovlen > 0)
+        begins(fd, given->msg_iov[0].iov_base, given->msg_iov[0].iov_len);
     msg.msg_iovlen = vector_cut(cut, given->msg_iov, given->msg_iovlen, left);
     msg.msg_iov = cut;
     return next(fd, &msg, flags);
