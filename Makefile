@@ -53,6 +53,7 @@ WEIR_SRC    := $(wildcard proxy/base/*.c proxy/net/*.c proxy/http/*.c proxy/upst
                           balancer/*.c config/*.c)
 BACKEND_SRC := $(wildcard backends/*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
+LOAD_SRC    := $(wildcard bench/load_*.c)
 TEST_SRC    := $(wildcard tests/unit/*.c)
 UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
 
@@ -62,8 +63,13 @@ LIB_OBJ     := $(filter-out $(WEIR_MAIN),$(call objects,$(WEIR_SRC)))
 BACKEND_LIB := $(call objects,$(filter-out backends/hello.c backends/world.c,$(BACKEND_SRC)))
 UNIT_LIB    := $(call objects,$(filter-out $(UNIT_SRC),$(TEST_SRC)))
 UNIT_BIN    := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
-BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(OUT)/%)
-ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(BENCH_SRC) $(TEST_SRC)
+LOAD_LIB    := $(call objects,$(LOAD_SRC))
+URING_SRC   := $(wildcard bench/floor_uring.c)
+HAS_URING   := $(shell pkg-config --exists 'liburing >= 2.3' 2>/dev/null && echo yes)
+BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC) $(URING_SRC),$(BENCH_SRC)))
+URING_BIN   := $(if $(URING_SRC),$(OUT)/floor-uring)
+ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(TEST_SRC) \
+               $(filter-out $(if $(HAS_URING),,$(URING_SRC)),$(BENCH_SRC))
 PROGRAMS    := $(OUT)/weir $(OUT)/hello $(OUT)/world
 
 .PHONY: all
@@ -87,7 +93,7 @@ $(OUT)/flags: FORCE
 
 # The members of the archive: a deleted source must leave it.
 $(OUT)/members: FORCE
-	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB))
+	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB) | $(LOAD_LIB))
 
 # Compiles and links a few lines against every library, so that a missing one is named at once.
 $(OUT)/libraries: scripts/check-libs.sh $(OUT)/flags
@@ -116,8 +122,20 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS) -lcmocka
 
-$(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a
-	$(LINK) -o $@ $^ $(LIBS)
+# bench/load.c and bench/load_*.c are one program.
+$(OUT)/load: $(LOAD_LIB)
+$(OUT)/tests/test_load: $(call objects,$(addprefix bench/load_,answer.c hist.c schedule.c))
+$(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
+	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+# Needs liburing, which nothing else does: without it there is no such program.
+ifeq ($(HAS_URING),yes)
+$(URING_BIN): $(call objects,$(URING_SRC))
+	$(LINK) -o $@ $^ $(LIBS) -luring
+else
+$(URING_BIN): FORCE
+	@rm -f $@; echo 'bench: no liburing 2.3 or newer: $@ is not built ("make deps-bench" installs it)'
+endif
 
 # Makes the network and the memory of a program fail: built in one way for every MODE.
 FAULTS_SO := $(BUILD)/tests/faults.so
@@ -138,7 +156,7 @@ release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), bui
 .PHONY: tests bench-tools faults
 faults: $(FAULTS_SO) ## the preload that injects faults
 tests: $(UNIT_BIN) # the unit test programs, not run
-bench-tools: $(BENCH_BIN) ## the helper programs of bench/
+bench-tools: $(BENCH_BIN) $(URING_BIN) ## the helper programs of bench/
 
 # ---- dependencies, run, test -------------------------------------------------------------------
 

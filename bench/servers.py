@@ -233,6 +233,11 @@ class Floor(Server):
         return [self.program, "--listen", self.reserve_port(), "--to", backend]
 
 
+class FloorUring(Floor):
+    name = "floor-uring"
+    program = BUILD / "floor-uring"
+
+
 class Weir(Server):
     name = "weir"
     program = BUILD / "weir"
@@ -285,7 +290,7 @@ class Haproxy(Rival):
         return [self.program, "-db", "-f", self.write_config(backend)]
 
 
-PROXIES = {c.name: c for c in (Floor, Weir, Nginx, Haproxy)}
+PROXIES = {c.name: c for c in (Floor, FloorUring, Weir, Nginx, Haproxy)}
 
 
 class Hello(Server):

@@ -13,7 +13,7 @@ declare -A group=(
     [test]='python3 python3-pytest python3-pytest-xdist python3-jsonschema python3-yaml
             libcmocka-dev strace curl valgrind binutils'
     [lint]='python3 clang-tidy clang-format shellcheck'
-    [bench]='python3 wrk nghttp2-client nginx-light haproxy strace'
+    [bench]='python3 wrk nghttp2-client nginx-light haproxy strace liburing-dev'
 )
 # The packages of the bench group whose daemons would start by themselves.
 daemons='nginx haproxy'

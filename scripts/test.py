@@ -39,7 +39,8 @@ BEARABLE = ("short=60%,eagain=20%,eintr=20%", "short=20%,eagain=5%,eintr=5%")
 SURELY = ("short", "eagain", "eintr")           # have to have struck
 SEEDS = {"release": "2", "asan": "1"}           # when none is said: those of CI
 # In these weir serves nothing, or they bring faults of their own.
-NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "cli", "config_schema", "faults", "harness", "repo")
+NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "budget", "cli", "config_schema", "faults", "harness",
+                    "load", "repo")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:"
@@ -189,7 +190,8 @@ def environment(mode):
         env.setdefault(name, value)
     out = (ROOT / folder(mode)).resolve()
     env.update(WEIR=str(out / "weir"), HELLO=str(out / "hello"), WORLD=str(out / "world"),
-               WEIR_MODE=mode, FAULTS_SO=str((ROOT / BUILD).resolve() / "tests" / "faults.so"))
+               LOAD=str(out / "load"), WEIR_MODE=mode,
+               FAULTS_SO=str((ROOT / BUILD).resolve() / "tests" / "faults.so"))
     if mode == "tsan":
         env["WEIR_WORKERS"] = "2"
     return env
@@ -244,7 +246,7 @@ def unit_program(tally, mode, program):
 def e2e(tally, mode, arguments):
     if not (ROOT / "tests" / "e2e").is_dir():
         tally.add(f"{mode} e2e", failures=["no tests"])
-    elif make(tally, mode, "all", "faults"):
+    elif make(tally, mode, "all", "bench-tools", "faults"):
         workers = max(2, min(4, 2 * (os.cpu_count() or 1)))
         paths = [] if any(a.startswith("tests/") for a in arguments) else ["tests/e2e"]
         pytest(tally, f"{mode} e2e", mode, paths, ["-n", workers, *arguments])
