@@ -3,14 +3,16 @@
 or ends with status 1 and says that memory is out: no signal, no report, no hang.
 
 CI takes each allocation of a start, and some of the rest; WEIR_SWEEP=all takes each of all (make
-torture-sweep). A sweep that finds
-something says the number, and where that allocation is made.
+torture-sweep). A sweep that finds something says the number, and where that allocation is made.
+There is no reload yet to be swept.
 """
 import os
+import shutil
 import signal
 import subprocess
 import threading
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -107,9 +109,6 @@ class Start:
 @pytest.fixture
 def short_tmp():
     """A path that is short enough for a socket's."""
-    import shutil
-    from pathlib import Path
-
     path = Path(harness.new_tmp())
     yield path
     shutil.rmtree(path, ignore_errors=True)
