@@ -10,7 +10,6 @@ from collections import Counter
 
 import pytest
 
-import harness
 from faultpage import FaultPage
 from harness import assert_authored, needs_faults
 from peers import Client, wait_for
