@@ -27,6 +27,7 @@ struct tcp {
     uint32_t wanted;    /* EPOLLIN, EPOLLOUT */
     int failed;         /* a libuv error that is still to be told, or 0 */
     bool is_unix, connecting, shut, closing;
+    bool corked; /* the last bytes wait for the end, to leave with it */
 };
 
 static const struct transport_ops tcp_ops;
@@ -224,6 +225,7 @@ static ssize_t tcp_write(struct transport *t, struct chain *out, bool last)
         if (n > 0) {
             chain_drop(out, (size_t)n);
             taken += n;
+            tcp->corked = last;
         }
         if (n < 0 || (size_t)n < bytes)
             break;
@@ -300,6 +302,9 @@ static void tcp_close(struct transport *t, bool reset)
     tcp->closing = true;
     if (reset && !tcp->is_unix && !tcp->shut)
         (void)setsockopt(tcp->watch.fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+    /* A close with unread input, which may come at any moment, would drop what has not left. */
+    if (!reset && tcp->corked && !tcp->shut)
+        (void)shutdown(tcp->watch.fd, SHUT_WR);
     watch_close(&tcp->watch);
     reactor_later(t->reactor, &tcp->later);
 }
