@@ -166,6 +166,13 @@ $(PROPERTY): $(OUT)/obj/tests/fuzz/property.o $(FUZZ_LIB) $(OUT)/libweir.a $(OUT
 	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 
+# Makes the network and the memory of a program fail: built in one way for every MODE.
+FAULTS_SO := $(BUILD)/tests/faults.so
+$(FAULTS_SO): $(wildcard tests/faults/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	$(CC) -I. -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ \
+	    $(filter %.c,$^) -ldl -lgcc_s
+
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
 
@@ -175,7 +182,8 @@ $(PROPERTY): $(OUT)/obj/tests/fuzz/property.o $(FUZZ_LIB) $(OUT)/libweir.a $(OUT
 release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), build/tsan
 	@$(MAKE) --no-print-directory MODE=$@ all
 
-.PHONY: tests fuzz-tests fuzzers bench-tools
+.PHONY: tests fuzz-tests fuzzers bench-tools faults
+faults: $(FAULTS_SO) ## the preload that injects faults
 tests: $(UNIT_BIN) # the unit test programs, not run
 bench-tools: $(BENCH_BIN) $(URING_BIN) ## the helper programs of bench/
 fuzz-tests: $(REPLAYS) $(PROPERTY) # the fuzz targets as programs that run files, and the property
@@ -216,7 +224,7 @@ unit: ## the unit tests of one MODE; T='span list' picks some
 e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
 
-# ---- torture: chaos, slow clients, soak -------------------------------------------------------
+# ---- torture: chaos, slow clients, soak, fuzzing, faults ---------------------------------------
 
 .PHONY: chaos slowloris soak
 chaos: all ## load while backends fail, every request accounted for; SECONDS=60 SEED=1
@@ -228,20 +236,33 @@ slowloris: all bench-tools ## what 10,000 slow clients do to the latency of the 
 soak: all bench-tools ## load of all kinds, flat memory and open files; MINUTES=10 MODE=asan SEED=1
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) tests/chaos/soak.py \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
-SECONDS ?= 60
-SEEDS   ?= 100000
+
 .PHONY: fuzz property
+fuzz: SECONDS ?= 60
+property: SEEDS ?= 100000
 fuzz: ## fuzz every target for SECONDS=60 (clang); T='conn h1' picks some
 	@BUILD=$(BUILD) exec $(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) $(T)
 property: fuzz-tests ## random lives of connections, SEEDS=100000 of them
 	@$(PROPERTY) --seeds $(SEEDS)
+.PHONY: torture torture-faults torture-storm torture-sweep
+torture torture-faults torture-storm: SEEDS ?= 1 2 3 4
+torture: torture-sweep torture-storm torture-faults ## the next three, with SEEDS='1 2 3 4'
+torture-faults: ## e2e under faults that any program must bear: MODE=asan SEEDS='7 8' T='-k name'
+	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only faults \
+	    --seeds '$(SEEDS)' -- $(T)
+torture-storm: ## resets, and accepts and connects that fail: what must hold then
+	@BUILD=$(BUILD) WEIR_SEEDS='$(SEEDS)' exec $(PYTHON) scripts/test.py --modes $(MODE) \
+	    --only e2e -- tests/e2e/test_faults.py $(T)
+torture-sweep: ## every single allocation fails in turn
+	@BUILD=$(BUILD) WEIR_SWEEP=all exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- \
+	    tests/e2e/test_alloc_sweep.py
 
 # ---- style -------------------------------------------------------------------------------------
 
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY   ?= clang-tidy
 STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/net proxy/http proxy/upstream \
-                           balancer config backends bench tests/unit tests/fuzz))
+                           balancer config backends bench tests/unit tests/fuzz tests/faults))
 
 .PHONY: lint lint-tree format format-check
 lint: lint-tree compile_commands.json ## the tree's own rules, clang-tidy, shellcheck

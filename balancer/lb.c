@@ -5,6 +5,7 @@
  */
 #include "balancer/lb.h"
 
+#include "proxy/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,9 +22,7 @@ struct lb {
 
 static void *alloc_zeroed(size_t n, size_t size)
 {
-    void *p = calloc(n ? n : 1, size);
-    CHECK(p != NULL);
-    return p;
+    return mem_need(calloc(n ? n : 1, size));
 }
 
 struct lb *lb_new(const struct lb_policy *policy, struct lb_endpoint *const *endpoints,

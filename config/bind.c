@@ -14,6 +14,7 @@
 #include "config/subst.h"
 #include "config/types.h"
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 /* The values of one mapping, by row. */
 struct keys {
@@ -56,8 +57,7 @@ static int pair_compare(const void *a, const void *b)
 static bool bind_duplicates(struct bind *b, const struct tree_node *map)
 {
     bool ok = true;
-    const struct tree_pair **sorted = calloc(map->count + 1, sizeof(*sorted));
-    CHECK(sorted != NULL);
+    const struct tree_pair **sorted = mem_need(calloc(map->count + 1, sizeof(*sorted)));
     for (size_t i = 0; i < map->count; i++)
         sorted[i] = &map->pairs[i];
     qsort(sorted, map->count, sizeof(struct tree_pair *), pair_compare);
@@ -287,8 +287,7 @@ static void check_unique(struct bind *b, const struct schema_items *s, const cha
 {
     if (s->unique == NULL)
         return;
-    struct alike *all = calloc(count + 1, sizeof(*all));
-    CHECK(all != NULL);
+    struct alike *all = mem_need(calloc(count + 1, sizeof(*all)));
     size_t known = 0;
     for (size_t i = 0; i < count; i++) {
         memcpy(&all[known].text, items + i * s->size + s->unique_offset, sizeof(const char *));

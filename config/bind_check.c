@@ -252,24 +252,20 @@ static int field_compare(const void *a, const void *b)
 static const char *route_rest(struct bind *b, const struct config_match *m)
 {
     const char *path = m->path.exact ? m->path.exact : m->path.prefix ? m->path.prefix : "";
-    size_t len = strlen(path), size = 0;
+    size_t len = strlen(path);
     if (m->path.exact == NULL && len > 0 && path[len - 1] == '/')
         len--; /* by element, /a/ is /a */
     const struct config_header_match **sorted = scratch_array(b, m->header_count, sizeof(*sorted));
     for (size_t i = 0; i < m->header_count; i++)
         sorted[i] = &m->headers[i];
     qsort(sorted, m->header_count, sizeof(*sorted), field_compare);
-    char *rest = NULL;
-    FILE *out = open_memstream(&rest, &size);
-    CHECK(out != NULL);
-    fprintf(out, "%s %s %.*s", m->method_count ? "some" : "all", m->path.exact ? "exact" : "prefix",
-            (int)len, path);
+    struct config_text rest;
+    config_text_open(&rest, b->scratch);
+    fprintf(rest.out, "%s %s %.*s", m->method_count ? "some" : "all",
+            m->path.exact ? "exact" : "prefix", (int)len, path);
     for (size_t i = 0; i < m->header_count; i++)
-        fprintf(out, "\n%s: %s", sorted[i]->name, sorted[i]->value);
-    CHECK(fclose(out) == 0);
-    const char *copy = config_mem_dup(b->scratch, rest, size);
-    free(rest);
-    return copy;
+        fprintf(rest.out, "\n%s: %s", sorted[i]->name, sorted[i]->value);
+    return config_text_close(&rest);
 }
 
 static uint64_t method_bit(struct shadows *s, const char *method)

@@ -11,7 +11,7 @@
 #include "config/config.h"
 #include "config/errors.h"
 #include "config/mem.h"
-#include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 #define MAX_KEPT 200 /* nobody reads more; the rest is counted */
 
@@ -31,8 +31,7 @@ static struct config_error *errors_push(struct config_errors *errs)
         errs->mem = config_mem_new();
     if (errs->count == errs->capacity) {
         size_t capacity = errs->capacity ? errs->capacity * 2 : 8;
-        errs->items = realloc(errs->items, capacity * sizeof(*errs->items));
-        CHECK(errs->items != NULL);
+        errs->items = mem_need(realloc(errs->items, capacity * sizeof(*errs->items)));
         errs->capacity = capacity;
     }
     return &errs->items[errs->count++];

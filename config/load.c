@@ -14,6 +14,7 @@
 #include "config/mem.h"
 #include "config/subst.h"
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/base/span.h"
 
 #define COMMAND_LINE "(command line)"
@@ -57,8 +58,7 @@ int config_load_text(const char *name, const char *bytes, size_t len, struct con
 static int load_stream(const char *path, FILE *in, struct config **out, struct config_errors *errs)
 {
     size_t len = 0, size = CONFIG_MAX_BYTES + 1; /* one more shows that it is too large */
-    char *bytes = malloc(size);
-    CHECK(bytes != NULL);
+    char *bytes = mem_need(malloc(size));
     len = fread(bytes, 1, size, in);
     int result = -1;
     if (ferror(in))
@@ -130,16 +130,15 @@ int config_load_proxy(const char *from, const char *const *to, size_t to_count, 
         ok &= argument_ok("--to", to[i], errs);
     if (!ok)
         return -1;
-    char *yaml = NULL;
-    size_t len = 0;
-    FILE *stream = open_memstream(&yaml, &len);
-    CHECK(stream != NULL);
-    write_proxy(stream, from, to, to_count);
-    CHECK(fclose(stream) == 0);
+    struct config_mem *mem = config_mem_new();
+    struct config_text yaml;
+    config_text_open(&yaml, mem);
+    write_proxy(yaml.out, from, to, to_count);
+    config_text_close(&yaml);
     struct config_errors found = {0};
-    int result = config_load_text(COMMAND_LINE, yaml, len, out, &found);
+    int result = config_load_text(COMMAND_LINE, yaml.text, yaml.len, out, &found);
     name_options(&found);
     config_errors_move(errs, &found);
-    free(yaml);
+    config_mem_free(mem);
     return result;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 #define CHUNK_BYTES ((size_t)8 << 10)
 
@@ -27,9 +28,7 @@ struct config_mem {
 
 struct config_mem *config_mem_new(void)
 {
-    struct config_mem *mem = calloc(1, sizeof(*mem));
-    CHECK(mem != NULL);
-    return mem;
+    return mem_need(calloc(1, sizeof(struct config_mem)));
 }
 
 void config_mem_free(struct config_mem *mem)
@@ -46,8 +45,7 @@ void config_mem_free(struct config_mem *mem)
 static struct chunk *chunk_add(struct config_mem *mem, size_t need)
 {
     size_t size = need > CHUNK_BYTES ? need : CHUNK_BYTES;
-    struct chunk *c = calloc(1, sizeof(*c) + size);
-    CHECK(c != NULL);
+    struct chunk *c = mem_need(calloc(1, sizeof(*c) + size));
     c->size = size;
     if (need > CHUNK_BYTES && mem->chunks != NULL) {
         /* A large object has a chunk of its own; what is left of the current one stays in use. */
@@ -100,4 +98,31 @@ char *config_mem_printf(struct config_mem *mem, const char *fmt, ...)
     char *text = config_mem_vprintf(mem, fmt, args);
     va_end(args);
     return text;
+}
+
+static ssize_t text_write(void *cookie, const char *bytes, size_t n)
+{
+    struct config_text *t = cookie;
+    if (t->size - t->len <= n) {
+        t->size = 2 * (t->len + n + 1);
+        char *bigger = config_mem_alloc(t->mem, t->size, 1);
+        memcpy(bigger, t->text, t->len);
+        t->text = bigger;
+    }
+    memcpy(t->text + t->len, bytes, n);
+    t->len += n;
+    return (ssize_t)n;
+}
+
+void config_text_open(struct config_text *text, struct config_mem *mem)
+{
+    *text = (struct config_text){.mem = mem, .text = config_mem_alloc(mem, 256, 1), .size = 256};
+    text->out = mem_need(fopencookie(text, "w", (cookie_io_functions_t){.write = text_write}));
+}
+
+char *config_text_close(struct config_text *text)
+{
+    CHECK(fclose(text->out) == 0); /* text_write never fails */
+    text->text[text->len] = '\0';
+    return text->text;
 }

@@ -16,6 +16,7 @@
 #include "config/bind.h"
 #include "config/mem.h"
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/base/span.h"
 
 #define MAX_FILE 65536
@@ -23,7 +24,7 @@
 struct subst {
     struct bind *b;
     struct config_pos pos;
-    FILE *out;
+    struct config_text text;
 };
 
 /* The length of the UTF-8 sequence at s, 0 if there is none that is valid (RFC 3629 section 4). */
@@ -103,7 +104,7 @@ static bool subst_put(struct subst *s, const char *text, size_t len)
         return false;
     }
     s->b->substituted += len;
-    return fwrite(text, 1, len, s->out) == len;
+    return fwrite(text, 1, len, s->text.out) == len;
 }
 
 /* `len` and `error` are what reading gave. */
@@ -133,8 +134,7 @@ static bool subst_file(struct subst *s, const char *path)
     int fd = file_open(s, path);
     if (fd < 0)
         return false;
-    char *buf = malloc(MAX_FILE + 1);
-    CHECK(buf != NULL);
+    char *buf = mem_need(malloc(MAX_FILE + 1));
     ssize_t len = file_read(fd, buf, MAX_FILE + 1);
     int error = errno;
     close(fd);
@@ -203,7 +203,7 @@ static bool subst_text(struct subst *s, const char *text, bool *referred)
             if (!subst_reference(s, &text))
                 return false;
         } else {
-            fputc(*text, s->out);
+            fputc(*text, s->text.out);
             text += text[0] == '$' && text[1] == '$' ? 2 : 1;
         }
     }
@@ -215,14 +215,10 @@ bool subst_scalar(struct bind *b, const struct tree_node *in, struct tree_node *
     *out = *in;
     if (strchr(in->text, '$') == NULL)
         return true;
-    char *text = NULL;
-    size_t len = 0;
-    struct subst s = {.b = b, .pos = in->pos, .out = open_memstream(&text, &len)};
-    CHECK(s.out != NULL);
+    struct subst s = {.b = b, .pos = in->pos};
+    config_text_open(&s.text, b->scratch);
     bool referred = false, ok = subst_text(&s, in->text, &referred);
-    CHECK(fclose(s.out) == 0);
-    out->text = config_mem_dup(b->scratch, text, len);
+    out->text = config_text_close(&s.text);
     out->typeless = in->typeless || referred;
-    free(text);
     return ok;
 }

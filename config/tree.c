@@ -12,6 +12,7 @@
 
 #include "config/mem.h"
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/base/span.h"
 
 #define MAX_ANCHORS 256
@@ -106,7 +107,8 @@ static void scanner_error(struct builder *b)
 static void parser_error(struct builder *b)
 {
     const yaml_parser_t *p = &b->parser;
-    CHECK(p->error != YAML_MEMORY_ERROR);
+    if (p->error == YAML_MEMORY_ERROR)
+        mem_out();
     if (p->error == YAML_READER_ERROR)
         build_error(b, offset_pos(b, p->problem_offset), "not plain UTF-8 text: %s",
                     p->problem ? p->problem : "cannot be read");
@@ -378,7 +380,8 @@ struct tree_node *tree_parse(struct config_mem *mem, const char *name, const cha
     }
     if (span_starts(b.input, SPAN_LIT("\xef\xbb\xbf")))
         b.input = span_of(bytes + 3, len - 3);
-    CHECK(yaml_parser_initialize(&b.parser));
+    if (!yaml_parser_initialize(&b.parser))
+        mem_out();
     yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&b.parser, (const unsigned char *)b.input.ptr, b.input.len);
     struct tree_node *root = build_document(&b);

@@ -14,6 +14,7 @@
 #include "config/suggest.h"
 #include "config/tree.h"
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 static const struct schema_unit duration_units[] = {
     {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {0},
@@ -84,8 +85,7 @@ static void show_number(const struct schema_type *type, uint64_t value, FILE *ou
 static const char *number_text(struct bind *b, const struct schema_type *type, uint64_t value)
 {
     char buf[64];
-    FILE *out = fmemopen(buf, sizeof(buf), "w");
-    CHECK(out != NULL);
+    FILE *out = mem_need(fmemopen(buf, sizeof(buf), "w"));
     show_number(type, value, out);
     fclose(out);
     return config_mem_dup(b->scratch, buf, strlen(buf));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/metrics.h"
 #include "proxy/reply.h"
 
@@ -109,8 +110,7 @@ static void on_pausing(struct listener *l, int error)
 struct admin *admin_new(struct reactor *r, const struct admin_view *view, int fd, bool is_unix,
                         int *err)
 {
-    struct admin *a = calloc(1, sizeof(*a));
-    CHECK(a != NULL);
+    struct admin *a = mem_need(calloc(1, sizeof(*a)));
     a->reactor = r;
     a->view = view;
     a->is_unix = is_unix;

@@ -12,6 +12,7 @@
 #include "proxy/admin.h"
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/base/mem.h"
 
 #define MOMENT_MAX_MS 5000
 #define ABORT_MS      1000 /* that an immediate end may take */
@@ -177,8 +178,7 @@ static int control_init(struct control *c, const struct control_options *options
                                        .log = options->log,
                                        .budget = &c->budget,
                                        .ended = &c->ended};
-    c->workers = calloc(options->n_workers, sizeof(c->workers[0]));
-    CHECK(c->workers != NULL);
+    c->workers = mem_need(calloc(options->n_workers, sizeof(c->workers[0])));
     uv_async_init(&c->reactor.loop, &c->ended, on_ended);
     uv_timer_init(&c->reactor.loop, &c->moment);
     uv_timer_init(&c->reactor.loop, &c->deadline);
@@ -205,6 +205,7 @@ static int workers_start(struct control *c)
 int control_run(const struct control_options *options)
 {
     struct control c;
+    reactor_setup();
     int err = control_init(&c, options);
     if (err == 0)
         err = workers_start(&c);

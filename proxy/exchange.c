@@ -302,6 +302,8 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
     struct exchange *x = exchange_new(w, client, request, peer);
     if (reason == REASON_NONE && over_limit(w, peer))
         reason = REASON_CONNECTION_LIMIT;
+    if (reason == REASON_NONE && reactor_short(&w->reactor))
+        reason = REASON_NO_MEMORY;
     if (reason != REASON_NONE) {
         exchange_fail(x, reason);
         return;
@@ -452,8 +454,8 @@ static const struct stream_events upstream_events = {
 
 static bool on_keep_alive(void *ctx, const struct http_peer *peer)
 {
-    const struct worker *w = ctx;
-    return !w->draining && !over_limit(w, peer);
+    struct worker *w = ctx;
+    return !w->draining && !over_limit(w, peer) && !reactor_short(&w->reactor);
 }
 
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)

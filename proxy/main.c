@@ -15,7 +15,7 @@
 
 #include "config/config.h"
 #include "config/suggest.h"
-#include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/base/log.h"
 #include "proxy/runtime.h"
 
@@ -144,10 +144,9 @@ static int verb_proxy(const struct verb *verb, int argc, char **argv)
                                             {"ready-file", required_argument, NULL, 'r'},
                                             {0}};
     const char *from = NULL, *ready = NULL;
-    const char **to = calloc((size_t)argc, sizeof(*to));
+    const char **to = mem_need(calloc((size_t)argc, sizeof(*to)));
     size_t n_to = 0;
     int c, status = -1;
-    CHECK(to != NULL);
     while (status < 0 && (c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         if (c == 'f')
             from = optarg;

@@ -4,6 +4,7 @@
  * all memory of the table. Runs while a configuration is loaded, never on a request's path; the
  * building thread has the table to itself until it is compiled.
  */
+#include "proxy/base/mem.h"
 #include "proxy/route_table.h"
 
 #include <stdlib.h>
@@ -24,8 +25,7 @@ static void *store(struct route_table *t, size_t n, size_t size)
     struct route_block *b = t->blocks;
     if (b == NULL || b->size - b->used < need) {
         size_t room = need > BLOCK_SIZE ? need : BLOCK_SIZE;
-        b = malloc(sizeof(*b) + room);
-        CHECK(b != NULL);
+        b = mem_need(malloc(sizeof(*b) + room));
         *b = (struct route_block){.next = t->blocks, .size = room};
         t->blocks = b;
     }
@@ -67,15 +67,12 @@ static void *reserve(void *array, size_t n, size_t *cap, size_t size)
     if (n < *cap)
         return array;
     *cap = *cap ? 2 * *cap : 16;
-    array = realloc(array, *cap * size);
-    CHECK(array != NULL);
-    return array;
+    return mem_need(realloc(array, *cap * size));
 }
 
 struct route_table *route_table_new(void)
 {
-    struct route_table *t = calloc(1, sizeof(*t));
-    CHECK(t != NULL);
+    struct route_table *t = mem_need(calloc(1, sizeof(*t)));
     t->magic = ROUTE_TABLE_MAGIC;
     return t;
 }
@@ -192,8 +189,7 @@ static void hash_init(struct route_hash *h, size_t n)
     while (size < 2 * n)
         size *= 2;
     free(h->slots);
-    h->slots = calloc(size, sizeof(*h->slots));
-    CHECK(h->slots != NULL);
+    h->slots = mem_need(calloc(size, sizeof(*h->slots)));
     h->mask = size - 1;
 }
 

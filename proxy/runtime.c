@@ -18,6 +18,7 @@
 #include "proxy/base/check.h"
 #include "proxy/base/json.h"
 #include "proxy/base/log.h"
+#include "proxy/base/mem.h"
 #include "proxy/control.h"
 #include "proxy/cpus.h"
 #include "proxy/net/listen.h"
@@ -82,16 +83,12 @@ static bool resolve(struct runtime *rt, const struct config_addr *from, struct n
 
 static char *copy(const char *s)
 {
-    char *c = strdup(s);
-    CHECK(c != NULL);
-    return c;
+    return mem_need(strdup(s));
 }
 
 static void *array(size_t n, size_t size)
 {
-    void *p = calloc(n > 0 ? n : 1, size);
-    CHECK(p != NULL);
-    return p;
+    return mem_need(calloc(n > 0 ? n : 1, size));
 }
 
 static void add_trusted(struct listener_spec *spec, const struct config_cidr *from)
@@ -101,8 +98,8 @@ static void add_trusted(struct listener_spec *spec, const struct config_cidr *fr
         spec->trust_unix = true;
         return;
     }
-    CHECK(cidr_parse(span_str(from->text), &cidr) != CIDR_ERR_ADDRESS &&
-          cidr_set_add(&spec->trusted, &cidr));
+    CHECK(cidr_parse(span_str(from->text), &cidr) != CIDR_ERR_ADDRESS);
+    cidr_set_add(&spec->trusted, &cidr);
 }
 
 static bool build_listeners(struct runtime *rt)
@@ -151,8 +148,8 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
     to->policy = lb_policy_find(from->balance);
     CHECK(to->policy != NULL); /* config checked the name against the same list */
     to->n_endpoints = (uint32_t)from->endpoint_count;
-    to->endpoints = aligned_alloc(LB_CACHE_LINE, to->n_endpoints * sizeof(to->endpoints[0]));
-    CHECK(to->endpoints != NULL);
+    to->endpoints =
+        mem_need(aligned_alloc(LB_CACHE_LINE, to->n_endpoints * sizeof(to->endpoints[0])));
     memset(to->endpoints, 0, to->n_endpoints * sizeof(to->endpoints[0]));
     for (uint32_t i = 0; i < to->n_endpoints; i++) {
         struct endpoint_spec *ep = &to->endpoints[i];

@@ -6,10 +6,11 @@
  */
 #include "proxy/worker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/base/log.h"
 #include "proxy/exchange.h"
 
@@ -42,9 +43,9 @@ static void on_pausing(struct listener *l, int error)
     struct worker *w = l->owner;
     counter_inc(&w->stats.accept_paused);
     if (error != 0)
-        log_limited(&limit, LOG_WARN,
-                    "accepting on listener \"%s\" pauses: %s; raise the limit of open files",
-                    w->snapshot->listeners[l->index].name, strerror(error));
+        log_limited(&limit, LOG_WARN, "accepting on listener \"%s\" pauses: %s%s",
+                    w->snapshot->listeners[l->index].name, strerror(error),
+                    error == ENOMEM ? "" : "; raise the limit of open files");
     else
         log_limited(&limit, LOG_WARN,
                     "accepting on listener \"%s\" pauses: %u client connections are open; raise "
@@ -123,12 +124,12 @@ void worker_order(struct worker *w, enum worker_order order)
 static void stats_init(struct worker *w)
 {
     const struct snapshot *snap = w->snapshot;
-    w->stats.rows = calloc(snap->n_rows, sizeof(w->stats.rows[0]));
-    w->stats.durations = calloc(route_table_count(snap->table) + 1, sizeof(w->stats.durations[0]));
-    w->stats.pools = calloc(snap->n_pools, sizeof(w->stats.pools[0]));
-    w->pools = calloc(snap->n_pools, sizeof(struct pool_view *));
-    w->listeners = calloc(snap->n_listeners, sizeof(w->listeners[0]));
-    CHECK(w->stats.rows && w->stats.durations && w->stats.pools && w->pools && w->listeners);
+    w->stats.rows = mem_need(calloc(snap->n_rows, sizeof(w->stats.rows[0])));
+    w->stats.durations =
+        mem_need(calloc(route_table_count(snap->table) + 1, sizeof(w->stats.durations[0])));
+    w->stats.pools = mem_need(calloc(snap->n_pools, sizeof(w->stats.pools[0])));
+    w->pools = mem_need(calloc(snap->n_pools, sizeof(struct pool_view *)));
+    w->listeners = mem_need(calloc(snap->n_listeners, sizeof(w->listeners[0])));
 }
 
 static int listeners_init(struct worker *w, const int *sockets)

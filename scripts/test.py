@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e,chaos,budget,fuzz] [UNIT...]
-            [-- PYTEST-ARGUMENT...]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,faults,chaos,budget,fuzz]
+            [--seeds "1 2"] [UNIT...] [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
 named ones; and the fuzz targets over their corpora and the property of tests/fuzz) and e2e is
-pytest over tests/e2e, under each mode; in tsan weir has two workers. chaos is pytest over
-tests/chaos: backends that fail under load, and thousands of slow clients. budget is
-bench/budget.py, on the release build. fuzz is every fuzz target for a while, once; it is skipped
-without libFuzzer. A step that is no test (a build, the format) counts only when it fails. A program
-that crashes, hangs, or runs no test has failed, and so has a pytest that ends oddly.
+pytest over tests/e2e, under each mode; in tsan weir has two workers. faults is e2e once more, with
+calls of weir's that fail as any network's may, by the dice of each seed; not in tsan, whose library
+bears no other before it. chaos is pytest over tests/chaos: backends that fail under load, and
+thousands of slow clients. budget is bench/budget.py, on the release build. fuzz is every fuzz
+target for a while, once; it is skipped without libFuzzer. A step that is no test (a build, the
+format) counts only when it fails. A program that crashes, hangs, or runs no test has failed, and so
+has a pytest that ends oddly.
 """
 import argparse
 import concurrent.futures
@@ -19,6 +21,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -29,13 +32,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
-STAGES = ("static", "unit", "e2e", "chaos", "budget", "fuzz")
+STAGES = ("static", "unit", "e2e", "faults", "chaos", "budget", "fuzz")
 FUZZ_SECONDS = 20                   # for each target
 FUZZ_LIMIT = 1200                   # for the build and all of them
 PROPERTY_SEEDS = {"release": 6000, "asan": 1500, "debug": 1500}  # one thread: nothing for tsan
 UNIT_LIMIT = 600                    # seconds for one program: a hang, not slowness
 E2E_LIMIT = 1800                    # seconds for one run of pytest: the same
 BUDGET = 600                        # seconds for all of it; more is said, not failed
+
+# What every correct program bears, mild for odd seeds and rough for even ones.
+BEARABLE = ("short=60%,eagain=20%,eintr=20%", "short=20%,eagain=5%,eintr=5%")
+SURELY = ("short", "eagain", "eintr")           # have to have struck
+SEEDS = {"release": "2", "asan": "1"}           # when none is said: those of CI
+# In these weir serves nothing, or they bring faults of their own.
+NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "budget", "cli", "config_schema", "faults", "harness",
+                    "load", "repo")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:"
@@ -185,7 +196,8 @@ def environment(mode):
         env.setdefault(name, value)
     out = (ROOT / folder(mode)).resolve()
     env.update(WEIR=str(out / "weir"), HELLO=str(out / "hello"), WORLD=str(out / "world"),
-               LOAD=str(out / "load"), WEIR_MODE=mode)
+               LOAD=str(out / "load"), WEIR_MODE=mode,
+               FAULTS_SO=str((ROOT / BUILD).resolve() / "tests" / "faults.so"))
     if mode == "tsan":
         env["WEIR_WORKERS"] = "2"
     return env
@@ -278,9 +290,10 @@ def fuzz(tally):
 def e2e(tally, mode, arguments):
     if not (ROOT / "tests" / "e2e").is_dir():
         tally.add(f"{mode} e2e", failures=["no tests"])
-    elif make(tally, mode, "all", "bench-tools"):
+    elif make(tally, mode, "all", "bench-tools", "faults"):
         workers = max(2, min(4, 2 * (os.cpu_count() or 1)))
-        pytest(tally, f"{mode} e2e", mode, ["tests/e2e"], ["-n", workers, *arguments])
+        paths = [] if any(a.startswith("tests/") for a in arguments) else ["tests/e2e"]
+        pytest(tally, f"{mode} e2e", mode, paths, ["-n", workers, *arguments])
 
 
 def chaos(tally, mode, arguments):
@@ -288,14 +301,53 @@ def chaos(tally, mode, arguments):
         pytest(tally, f"{mode} chaos", mode, ["tests/chaos"], ["-n", 2, *arguments])
 
 
-def pytest(tally, what, mode, paths, arguments):
+def faults(tally, mode, seeds, arguments):
+    if mode == "tsan" or not make(tally, mode, "all", "faults"):
+        return
+    sample = [] if seeds else [f"--deselect=tests/e2e/test_vectors.py::{name}" for name in (
+        "test_request_split_at_every_byte", "test_response_split_at_every_byte")]
+    for seed in (seeds or SEEDS.get(mode, "1")).split():
+        pages = ROOT / folder(mode) / "results" / f"faults-{seed}"
+        shutil.rmtree(pages, ignore_errors=True)
+        pages.mkdir(parents=True)
+        what = f"{mode} faults, seed {seed}"
+        before = len(tally.failures)
+        paths = [] if any(a.startswith("tests/") for a in arguments) else ["tests/e2e"]
+        pytest(tally, what, mode, paths,
+               ["-n", max(2, min(4, 2 * (os.cpu_count() or 1))), *sample,
+                *(f"--ignore=tests/e2e/test_{name}.py" for name in NOT_UNDER_FAULTS), *arguments],
+               {"WEIR_FAULTS": f"seed={seed},{BEARABLE[int(seed) % 2]}",
+                "WEIR_FAULTS_REPORT": f"{pages}/"})
+        struck = read_pages(pages)
+        say(f"{what}: " + (", ".join(f"{n} {struck[n]}" for n in SURELY) if struck else "nothing"))
+        # Of some tests, not each need meet one.
+        missing = [f"no {name} struck" for name in SURELY if not arguments and not struck.get(name)]
+        if missing:
+            tally.add(what, failures=missing)
+        if len(tally.failures) > before:
+            say(f"again: make torture-faults MODE={mode} SEEDS={seed} T='-k NAME'")
+
+
+def read_pages(pages):
+    """What tests/faults/faults.c counted, over all processes: {name: count}"""
+    sums = {}
+    for page in pages.iterdir():
+        data = page.read_bytes()
+        names = data[2048:data.index(b"\0", 2048)].decode().split(",")
+        for name, count in zip(names, struct.unpack_from(f"{len(names)}Q", data)):
+            sums[name] = sums.get(name, 0) + count
+    return sums
+
+
+def pytest(tally, what, mode, paths, arguments, env=None):
     results = ROOT / folder(mode) / "results" / f"{re.sub('[^a-z0-9]+', '-', what)}.xml"
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
     say(f"{what} ...")
     status, _, seconds = run([*wrapper(mode), "/usr/bin/python3", "-m", "pytest", *paths, "-q",
                               "-rsfE", "--color=no", "-p", "no:cacheprovider",
-                              f"--junitxml={results}", *arguments], E2E_LIMIT, environment(mode), show=True)
+                              f"--junitxml={results}", *arguments], E2E_LIMIT,
+                             {**environment(mode), **(env or {})}, show=True)
     judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
 
 
@@ -323,6 +375,7 @@ def arguments():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--only", default=",".join(STAGES))
+    parser.add_argument("--seeds", default="")
     parser.add_argument("names", nargs="*")
     own, rest = sys.argv[1:], []
     if "--" in own:
@@ -346,6 +399,8 @@ def main():
                 unit(tally, mode, options.names)
             if "e2e" in options.only:
                 e2e(tally, mode, options.pytest)
+            if "faults" in options.only:
+                faults(tally, mode, options.seeds, options.pytest)
             if "chaos" in options.only:
                 chaos(tally, mode, options.pytest)
             if "budget" in options.only and mode == "release":

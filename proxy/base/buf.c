@@ -6,11 +6,14 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 void buf_pool_init(struct buf_pool *pool)
 {
     *pool = (struct buf_pool){0};
     slab_init(&pool->slices, sizeof(struct slice), 256);
+    mem_fund_init(&pool->fund);
+    pool->slices.fund = &pool->fund;
 }
 
 static void free_list_clear(struct block **list)
@@ -28,6 +31,7 @@ void buf_pool_fini(struct buf_pool *pool)
     free_list_clear(&pool->free_small);
     free_list_clear(&pool->free_big);
     slab_fini(&pool->slices);
+    mem_fund_fini(&pool->fund);
 }
 
 struct block *block_get(struct buf_pool *pool, bool big)
@@ -42,8 +46,7 @@ struct block *block_get(struct buf_pool *pool, bool big)
             pool->n_free_small--;
     } else {
         size_t size = big ? BLOCK_BIG_BYTES : BLOCK_BYTES;
-        block = malloc(size);
-        CHECK(block != NULL);
+        block = mem_need(mem_alloc(&pool->fund, size));
         block->pool = pool;
         block->cap = (uint32_t)(size - sizeof(*block));
     }
@@ -89,8 +92,7 @@ static void slice_push(struct chain *chain, struct slice *slice)
 
 static struct slice *slice_new(struct block *block, const char *ptr, size_t len)
 {
-    struct slice *slice = slab_get(&block->pool->slices);
-    CHECK(slice != NULL);
+    struct slice *slice = mem_need(slab_get(&block->pool->slices));
     slice->block = block_ref(block);
     slice->ptr = (char *)ptr;
     slice->len = len;

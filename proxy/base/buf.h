@@ -53,6 +53,7 @@ struct buf_pool {
     struct block *free_small, *free_big;
     uint32_t n_free_small, n_free_big;
     _Atomic uint32_t blocks; /* handed out; any thread may read it */
+    struct mem_fund fund;
 };
 
 void buf_pool_init(struct buf_pool *pool);
@@ -60,7 +61,7 @@ void buf_pool_init(struct buf_pool *pool);
 void buf_pool_fini(struct buf_pool *pool);
 
 /* A block with one reference, for the caller. big: BLOCK_BIG_BYTES instead of BLOCK_BYTES.
- * Aborts when memory is out: a proxy that cannot get 16 KiB cannot say so either. */
+ * Never NULL: see mem.h for what happens when memory is out. */
 struct block *block_get(struct buf_pool *pool, bool big);
 
 static inline struct block *block_ref(struct block *block)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 #define V4_MAPPED (UINT64_C(0xffff) << 32)
 
@@ -129,18 +130,14 @@ const char *cidr_error_text(enum cidr_error error)
     return (size_t)error < ARRAY_LEN(texts) ? texts[error] : "a valid address block";
 }
 
-bool cidr_set_add(struct cidr_set *set, const struct cidr *c)
+void cidr_set_add(struct cidr_set *set, const struct cidr *c)
 {
     if (set->count == set->capacity) {
         size_t capacity = set->capacity ? 2 * set->capacity : 8;
-        struct cidr *items = reallocarray(set->items, capacity, sizeof *items);
-        if (!items)
-            return false;
-        set->items = items;
+        set->items = mem_need(reallocarray(set->items, capacity, sizeof *set->items));
         set->capacity = capacity;
     }
     set->items[set->count++] = *c;
-    return true;
 }
 
 bool cidr_set_contains(const struct cidr_set *set, struct cidr_addr a)

@@ -62,8 +62,8 @@ static inline bool cidr_contains(const struct cidr *c, struct cidr_addr a)
            c->v4 == cidr_addr_is_v4(a);
 }
 
-/* Adds a copy; false if out of memory. */
-bool cidr_set_add(struct cidr_set *set, const struct cidr *c);
+/* Adds a copy. */
+void cidr_set_add(struct cidr_set *set, const struct cidr *c);
 
 /* Linear: meant for tens of blocks, looked at once a connection. */
 bool cidr_set_contains(const struct cidr_set *set, struct cidr_addr a);

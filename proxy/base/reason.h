@@ -92,6 +92,8 @@ enum retry_class {
       "the upstream cannot be reached")                                                         \
     X(NO_DESCRIPTORS, "no_descriptors", WEIR, 503, NEVER, "proxy_internal_error",               \
       "weir has no file descriptor left for the upstream")                                      \
+    X(NO_MEMORY, "no_memory", WEIR, 503, NEVER, "proxy_internal_error",                         \
+      "weir is short of memory and begins nothing new")                                         \
     X(CONNECT_TIMEOUT, "connect_timeout", UPSTREAM, 504, UNSENT, "connection_timeout",          \
       "connecting to the upstream took too long")                                               \
     X(UPSTREAM_UNSENT, "upstream_unsent", UPSTREAM, 502, UNSENT, "connection_terminated",       \

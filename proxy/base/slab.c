@@ -41,7 +41,7 @@ void slab_fini(struct slab *slab)
 
 void *slab_get(struct slab *slab)
 {
-    void *obj = malloc(slab->size);
+    void *obj = mem_alloc(slab->fund, slab->size);
     if (obj != NULL) {
         slab_used_add(&slab->in_use, 1);
         memset(obj, 0xa5, slab->size);
@@ -62,7 +62,7 @@ void slab_put(struct slab *slab, void *obj)
 
 static bool slab_grow(struct slab *slab)
 {
-    char *chunk = malloc(CHUNK_HEADER + slab->size * slab->per_chunk);
+    char *chunk = mem_alloc(slab->fund, CHUNK_HEADER + slab->size * slab->per_chunk);
     if (chunk == NULL)
         return false;
     *(void **)(void *)chunk = slab->chunks;

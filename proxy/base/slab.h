@@ -12,12 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proxy/base/mem.h"
+
 struct slab {
     void *free;   /* free list, linked through the first word */
     void *chunks; /* all chunks, linked through the first word */
     size_t size;  /* of one object, bytes, rounded up to 16 */
     uint32_t per_chunk;
     _Atomic uint32_t in_use; /* changed by slab_used_add alone; any thread may read it */
+    struct mem_fund *fund;   /* for when malloc fails; the owner's, NULL for none */
 };
 
 /* For a number that only one thread changes: no locked instruction. */

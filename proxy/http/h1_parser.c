@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/http/h1_head.h"
 
 #define EXTENSIONS_MAX 4096 /* bytes of chunk extensions in one message: nobody uses them */
@@ -29,8 +30,7 @@ static int fail_field(struct h1_parser *p, enum reason reason)
 
 static struct http_head *head_new(struct h1_parser *p)
 {
-    struct http_head *head = slab_get(p->heads);
-    CHECK(head != NULL);
+    struct http_head *head = mem_need(slab_get(p->heads));
     http_head_init(head);
     return head;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 static char *put(char *at, struct span s)
 {
@@ -43,8 +44,7 @@ static struct room room_get(struct conn *c, size_t size)
     if (size <= CONN_RESERVE_MAX)
         room.start = conn_reserve(c, size, &room.block);
     else
-        room.start = malloc(size);
-    CHECK(room.start != NULL);
+        room.start = mem_need(mem_alloc(&c->reactor->bufs.fund, size));
     return room;
 }
 

@@ -149,6 +149,10 @@ static bool accept_one(struct listener *l)
     socklen_t len = sizeof(ss);
     struct net_addr peer;
     bool over;
+    if (reactor_short(l->reactor)) {
+        listener_pause(l, ENOMEM);
+        return false;
+    }
     if (!budget_take(l->budget, &over)) {
         listener_pause(l, 0);
         return false;

@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/net/tcp.h"
 
 #define REACTOR_MAGIC MAGIC('r', 'e', 'a', 'c')
@@ -57,6 +59,18 @@ static void on_uv(struct watch *w, uint32_t events)
 {
     (void)events;
     CONTAINER_OF(w, reactor, uv)->uv_runs = true;
+}
+
+/* libuv aborts when it can't make its table of descriptors larger. */
+static void *realloc_or_end(void *old, size_t size)
+{
+    void *p = realloc(old, size);
+    return size > 0 ? mem_need(p) : p;
+}
+
+void reactor_setup(void)
+{
+    CHECK(uv_replace_allocator(malloc, realloc_or_end, calloc, free) == 0);
 }
 
 int reactor_init(struct reactor *r)
@@ -229,17 +243,17 @@ void reactor_bury(struct reactor *r, struct grave *grave)
 struct slab *reactor_slab(struct reactor *r, enum reactor_slab kind, size_t size)
 {
     struct slab *slab = &r->slabs[kind];
-    if (slab->size == 0)
+    if (slab->size == 0) {
         slab_init(slab, size, size < 1024 ? 32 : 8);
+        slab->fund = &r->bufs.fund;
+    }
     DCHECK(slab->size >= size && slab->size < size + 16);
     return slab;
 }
 
 void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size)
 {
-    void *obj = slab_get(reactor_slab(r, kind, size));
-    CHECK(obj != NULL);
-    return obj;
+    return mem_need(slab_get(reactor_slab(r, kind, size)));
 }
 
 uint64_t reactor_us(struct reactor *r)

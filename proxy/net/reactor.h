@@ -89,6 +89,9 @@ struct reactor {
     uint64_t wall_offset_us; /* Unix time minus uv_hrtime, as of date_second */
 };
 
+/* Once in a process, before its first reactor: what libuv does when memory is out. */
+void reactor_setup(void);
+
 /* Returns 0 or a libuv error. */
 int reactor_init(struct reactor *r);
 
@@ -135,7 +138,8 @@ static inline uint64_t reactor_now(const struct reactor *r)
     return r->now_ms;
 }
 
-/* A recycled object of the kind, undefined content; every call for a kind names the same size. */
+/* A recycled object of the kind, undefined content, never NULL; every call for a kind names the
+ * same size. */
 void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size);
 
 /* The slab of a kind, for those who recycle through it themselves. */
@@ -144,6 +148,12 @@ struct slab *reactor_slab(struct reactor *r, enum reactor_slab kind, size_t size
 static inline void reactor_free(struct reactor *r, enum reactor_slab kind, void *obj)
 {
     slab_put(&r->slabs[kind], obj);
+}
+
+/* Is memory so short that only what is in progress should go on? */
+static inline bool reactor_short(struct reactor *r)
+{
+    return mem_short(&r->bufs.fund);
 }
 
 /* Microseconds of a monotonic clock: one and the same while one object of the queue runs, so that

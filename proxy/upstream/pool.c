@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 #define POOL_MAGIC   MAGIC('p', 'o', 'o', 'l')
 #define LEARN_MIN_MS 100 /* an earlier close is a restart, not a habit */
@@ -35,9 +36,8 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
                                 struct pool_stats *stats, uint64_t seed)
 {
     size_t n = spec->n_endpoints;
-    struct pool_view *view = calloc(1, sizeof(*view) + n * sizeof(view->endpoints[0]));
-    struct lb_endpoint **shared = calloc(n, sizeof(struct lb_endpoint *));
-    CHECK(view != NULL && shared != NULL);
+    struct pool_view *view = mem_need(calloc(1, sizeof(*view) + n * sizeof(view->endpoints[0])));
+    struct lb_endpoint **shared = mem_need(calloc(n, sizeof(struct lb_endpoint *)));
     view->reactor = r;
     view->spec = spec;
     view->stats = stats;

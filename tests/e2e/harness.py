@@ -21,6 +21,9 @@ from peers import DEADLINE, Client, deadline, wait_for
 ROOT = Path(__file__).resolve().parents[2]
 WEIR = Path(os.environ.get("WEIR", ROOT / "build" / "weir")).resolve()
 WORKERS = int(os.environ.get("WEIR_WORKERS", "1"))
+# The preload of tests/faults/, and what it does to every weir (scripts/test.py --faults), or "".
+FAULTS_SO = Path(os.environ.get("FAULTS_SO", ROOT / "build" / "tests" / "faults.so")).resolve()
+FAULTS = os.environ.get("WEIR_FAULTS", "")
 
 COMPLAINTS = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer"
@@ -51,13 +54,39 @@ needs_v6 = pytest.mark.skipif(not peers.has_v6(), reason="this machine has no ::
 needs_localhost = pytest.mark.skipif(not knows("localhost"), reason="localhost does not resolve")
 
 _sanitizer = {}
+needs_faults = pytest.mark.skipif(
+    sanitizer() == "tsan", reason="tsan's library bears no other before it"
+)
+
+
+def environment(env=None, preload=None, faults=None):
+    """What weir runs in: our own environment and the test's; before its libraries, the test's
+    preload; and the test's faults, or else those of the whole run."""
+    full = {**os.environ, **(env or {})}
+    if faults is not None:
+        full["WEIR_FAULTS"] = faults
+    loaded = [str(p) for p in (preload, full.get("WEIR_FAULTS") and FAULTS_SO) if p]
+    if loaded:
+        full["LD_PRELOAD"] = ":".join(loaded)
+        # The sanitizer's library wants to be first, which it need not be.
+        full["ASAN_OPTIONS"] = full.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+    return full
 
 
 class Weir:
     """One running weir. Use as a context manager: leaving it stops it and checks how it ended."""
 
     def __init__(
-        self, config, tmp, workers=None, nofile=None, env=None, args=None, preload=None, wrap=()
+        self,
+        config,
+        tmp,
+        workers=None,
+        nofile=None,
+        env=None,
+        args=None,
+        preload=None,
+        faults=None,
+        wrap=(),
     ):
         self.tmp = Path(tmp)
         self.ready_file = self.tmp / "ready.json"
@@ -69,9 +98,7 @@ class Weir:
             path = self.tmp / "weir.yaml"
             path.write_text(self._complete(config, workers))
             args = ["run", "-c", str(path), "--ready-file", str(self.ready_file)]
-        full_env = dict(os.environ, **(env or {}))
-        if preload:
-            full_env["LD_PRELOAD"] = str(preload)
+        full_env = environment(env, preload, faults)
         self.proc = subprocess.Popen(
             [*wrap, str(WEIR), *args],
             stdin=subprocess.DEVNULL,
@@ -289,7 +316,7 @@ def run_weir(*args, env=None, cwd=None, stdin=None, within=DEADLINE):
         text=True,
         cwd=cwd,
         stdin=stdin or subprocess.DEVNULL,
-        env=dict(os.environ, **(env or {})),
+        env=environment(env),
         timeout=within * peers.SLOW,
     )
 

