@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "proxy/base/check.h"
+#include "proxy/net/pipe.h"
 
 #define REACTOR_MAGIC MAGIC('r', 'e', 'a', 'c')
 #define TURN_EVENTS   256 /* more of them come in the next turn */
@@ -69,6 +70,7 @@ int reactor_init(struct reactor *r)
         return err;
     }
     buf_pool_init(&r->bufs);
+    r->pipes.max = PIPES_MAX;
     r->now_ms = uv_now(&r->loop);
     wheel_init(&r->wheel, r->now_ms);
     list_init(&r->ready);
@@ -85,6 +87,7 @@ void reactor_fini(struct reactor *r)
     for (int i = 0; i < SLAB_COUNT; i++)
         if (r->slabs[i].size != 0)
             slab_fini(&r->slabs[i]);
+    pipe_fini(r);
     buf_pool_fini(&r->bufs);
     close(r->epoll);
     CHECK(uv_loop_close(&r->loop) == 0);
