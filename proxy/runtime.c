@@ -22,6 +22,7 @@
 #include "proxy/control.h"
 #include "proxy/cpus.h"
 #include "proxy/net/listen.h"
+#include "proxy/net/pipe.h"
 
 struct runtime {
     const struct config *cfg;
@@ -270,11 +271,12 @@ static bool build_snapshot(struct runtime *rt)
 
 /* ---- limits of the machine ---- */
 
-/* A client conn and the upstream conn behind it are two descriptors; some are needed for ourselves.
- * Rather accept fewer than accept what cannot be served. */
+/* A client conn and the upstream conn behind it are two descriptors; some are needed for ourselves,
+ * and an eighth of the rest may be pipes. Rather accept fewer than accept what cannot be served. */
 static void fit_descriptors(struct runtime *rt)
 {
     struct rlimit lim;
+    rt->snap->pipes = PIPES_MAX;
     if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
         return;
     if (lim.rlim_cur < lim.rlim_max) {
@@ -285,6 +287,9 @@ static void fit_descriptors(struct runtime *rt)
     if (lim.rlim_cur == RLIM_INFINITY)
         return;
     uint64_t own = 48 + rt->n_workers * (8 + rt->snap->n_listeners);
+    uint64_t pipes = lim.rlim_cur > own ? (lim.rlim_cur - own) / 16 / rt->n_workers : 0;
+    rt->snap->pipes = pipes < PIPES_MAX ? (uint32_t)pipes : PIPES_MAX;
+    own += 2 * rt->snap->pipes * rt->n_workers;
     uint64_t fit = lim.rlim_cur > own + 2 ? (lim.rlim_cur - own) / 2 : 1;
     if (fit >= rt->snap->max_connections)
         return;

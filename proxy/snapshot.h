@@ -43,6 +43,7 @@ struct snapshot {
     struct h1_server_options server; /* service and ctx are the worker's */
     uint32_t upgraded_ms;
     uint32_t max_connections;
+    uint32_t pipes; /* that a worker may have at once, for large bodies */
 };
 
 void snapshot_unref(struct snapshot *snap);

@@ -160,6 +160,7 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
         return err;
     if (!uuid7_init(&w->ids))
         return UV_EIO;
+    w->reactor.pipes.max = shared->snapshot->pipes;
     w->snapshot = snapshot_ref(shared->snapshot);
     w->server = shared->snapshot->server;
     w->server.service = &exchange_service;

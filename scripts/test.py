@@ -255,7 +255,7 @@ def corpora(tally, mode):
     """Each fuzz target over its corpus and what was found, and the property for a range of seeds."""
     fuzz = ROOT / "tests" / "fuzz"
     names = sorted(p.stem.removeprefix("fuzz_") for p in fuzz.glob("fuzz_*.c"))
-    if not make(tally, mode, "fuzz-tests"):
+    if not names or not make(tally, mode, "fuzz-tests"):
         return
     runs = {"property": ["property", "--seeds", PROPERTY_SEEDS[mode]]}
     for name in names:

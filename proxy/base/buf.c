@@ -49,6 +49,7 @@ struct block *block_get(struct buf_pool *pool, bool big)
         block = mem_need(mem_alloc(&pool->fund, size));
         block->pool = pool;
         block->cap = (uint32_t)(size - sizeof(*block));
+        block->piped = 0;
     }
     block->refs = 1;
     block->used = 0;
@@ -59,6 +60,10 @@ struct block *block_get(struct buf_pool *pool, bool big)
 void block_recycle(struct block *block)
 {
     struct buf_pool *pool = block->pool;
+    if (block->piped) {
+        pool->unpipe(block);
+        return;
+    }
     CHECK(pool->blocks > 0);
     slab_used_add(&pool->blocks, UINT32_MAX);
 #ifndef __SANITIZE_ADDRESS__
@@ -153,8 +158,10 @@ void chain_move(struct chain *to, struct chain *from)
 
 void chain_share(struct chain *to, const struct chain *from)
 {
-    for (const struct slice *s = from->head; s != NULL; s = s->next)
+    for (const struct slice *s = from->head; s != NULL; s = s->next) {
+        CHECK(!s->block->piped);
         chain_append(to, s->block, s->ptr, s->len);
+    }
 }
 
 void chain_move_bytes(struct chain *to, struct chain *from, size_t n)

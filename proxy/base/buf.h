@@ -7,6 +7,9 @@
  *   pool -> blocks, slices          a slice holds one reference to its block and belongs to
  *   chain -> slices                 exactly one chain; dropping the last slice frees the block
  *
+ * The bytes of a piped block are in a pipe of the kernel's (proxy/net/pipe.h): they have a number,
+ * can be passed on once, and cannot be looked at. A slice of one is never shared (chain_share).
+ *
  * Everything here belongs to one thread.
  */
 #ifndef WEIR_BASE_BUF_H
@@ -30,9 +33,9 @@ struct block {
     struct buf_pool *pool;
     struct block *next_free;
     uint32_t refs;
-    uint32_t cap;  /* bytes in data */
-    uint32_t used; /* bytes filled from the start; only the writer of the block moves it */
-    uint32_t unused_;
+    uint32_t cap;   /* bytes in data */
+    uint32_t used;  /* bytes filled from the start; only the writer of the block moves it */
+    uint32_t piped; /* a flag: used counts the bytes in the pipe, and data is the pipe's own */
     char data[];
 };
 
@@ -54,6 +57,8 @@ struct buf_pool {
     uint32_t n_free_small, n_free_big;
     _Atomic uint32_t blocks; /* handed out; any thread may read it */
     struct mem_fund fund;
+    /* A piped block is done with: whoever made it takes it back. */
+    void (*unpipe)(struct block *);
 };
 
 void buf_pool_init(struct buf_pool *pool);

@@ -11,13 +11,27 @@
 
 struct body_flow {
     int64_t window; /* bytes that may still be handed up; one read may make it negative */
+    size_t full;    /* the window when everything that was handed up has left */
     size_t queued;  /* bytes queued and not yet reported as drained */
 };
+
+/* To a reader that has taken everything so far this many windows go at once through a pipe: they
+ * take no memory of ours. One that is behind gets its bytes from memory, so that a body holds one
+ * pipe at most: there are few. */
+#define BODY_FLOW_BURST 4
 
 /* Begins a message: at most window bytes are handed up without credit. */
 static inline void body_flow_init(struct body_flow *flow, size_t window)
 {
-    *flow = (struct body_flow){.window = (int64_t)window};
+    *flow = (struct body_flow){.window = (int64_t)window, .full = window};
+}
+
+/* The conn learns how much it may read at once. */
+static inline void body_flow_bound(const struct body_flow *flow, struct conn *c)
+{
+    uint32_t n = flow->window > 0 ? (uint32_t)flow->window : 0;
+    c->read_cap = n;
+    c->pipe_cap = n >= flow->full ? n * BODY_FLOW_BURST : 0;
 }
 
 static inline bool body_flow_open(const struct body_flow *flow)
@@ -31,7 +45,7 @@ static inline bool body_flow_take(struct body_flow *flow, struct conn *c, size_t
     flow->window -= (int64_t)n;
     if (flow->window <= 0)
         conn_pause(c, PAUSE_CREDIT);
-    c->read_cap = flow->window > 0 ? (size_t)flow->window : 0;
+    body_flow_bound(flow, c);
     return flow->window > 0;
 }
 
@@ -40,6 +54,7 @@ static inline bool body_flow_credit(struct body_flow *flow, struct conn *c, size
 {
     bool was_closed = flow->window <= 0;
     flow->window += (int64_t)n;
+    body_flow_bound(flow, c);
     if (!was_closed || flow->window <= 0)
         return false;
     conn_resume(c, PAUSE_CREDIT);
@@ -52,6 +67,7 @@ static inline void body_flow_end(struct conn *c)
 {
     conn_resume(c, PAUSE_CREDIT);
     c->read_cap = 0;
+    conn_opaque(c, 0);
 }
 
 /* How many of the queued bytes have certainly left since the last call: what is still here may be

@@ -11,6 +11,7 @@
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/http/body_flow.h"
+#include "proxy/http/h1_input.h"
 #include "proxy/http/h1_write.h"
 
 #define H1_CLIENT_MAGIC MAGIC('h', '1', 'c', 'l')
@@ -226,7 +227,8 @@ static bool client_reusable(const struct h1_client *cl)
 {
     return cl->tx_done && cl->rx_done && !cl->last && !cl->tunnel && !cl->until_close &&
            !(cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN | CONN_SHUT)) &&
-           conn_unsent(&cl->conn) == 0 && conn_input(&cl->conn).len == 0;
+           conn_unsent(&cl->conn) == 0 && conn_input(&cl->conn).len == 0 &&
+           conn_piped(&cl->conn) == 0;
 }
 
 static void op_release(struct stream *s, enum reason reason)
@@ -235,6 +237,7 @@ static void op_release(struct stream *s, enum reason reason)
     struct conn *c = &cl->conn;
     bool flush = !conn_closed(c) && cl->tunnel && cl->tx_done && cl->rx_done && conn_unsent(c) > 0;
     s->magic = 0;
+    conn_opaque(c, 0);
     client_set_state(cl, flush ? CLIENT_FLUSH : CLIENT_IDLE);
     if (flush)
         return;
@@ -251,6 +254,8 @@ static void op_release(struct stream *s, enum reason reason)
     h1_parser_reset(&cl->parser);
     conn_release_input(c);
     body_flow_end(c);
+    c->flags &=
+        (uint16_t)~CONN_BULK; /* the less of a body is in memory with its head, the better */
     cl->owner->idle(cl->ctx, cl);
 }
 
@@ -346,12 +351,9 @@ static bool client_read(struct h1_client *cl)
     struct conn *c = &cl->conn;
     struct h1_parser *p = &cl->parser;
     while (body_flow_open(&cl->flow) && !p->done && p->error == REASON_NONE) {
-        struct span in = conn_input(c);
-        if (in.len == 0)
+        if (!h1_input_parse(c, p, NULL))
             break;
         cl->stream.answered = true;
-        size_t used = h1_parse(p, c->in, in.ptr, in.len);
-        conn_consume(c, used, h1_parser_keep(p));
         if (p->error != REASON_NONE && !p->head_done) {
             client_abort(cl, (enum reason)p->error);
             return false;
@@ -363,6 +365,7 @@ static bool client_read(struct h1_client *cl)
         client_abort(cl, (enum reason)p->error);
         return false;
     }
+    h1_input_opaque(c, p, &cl->stream);
     return true;
 }
 

@@ -144,6 +144,7 @@ static int on_head(llhttp_t *ll)
     }
     p->head_done = true;
     p->start = NULL;
+    p->until_close = head->body == BODY_CLOSE;
     if (head->body == BODY_TUNNEL) {
         p->raw = true;
         return 2;
@@ -392,6 +393,28 @@ size_t h1_parse(struct h1_parser *p, struct block *block, const char *data, size
             return skip;
     }
     return skip + execute(p, data + skip, len - skip);
+}
+
+/* In a body with a length llhttp counts down what is left of it, and so may others. */
+uint64_t h1_parser_opaque(const struct h1_parser *p)
+{
+    if (p->error != REASON_NONE || p->done || !p->head_done)
+        return 0;
+    if (p->raw)
+        return UINT64_MAX;
+    if (p->ll.flags & F_CONTENT_LENGTH)
+        return p->ll.content_length;
+    return p->until_close ? UINT64_MAX : 0;
+}
+
+void h1_parser_skip(struct h1_parser *p, uint64_t n)
+{
+    CHECK(n <= h1_parser_opaque(p));
+    p->body_bytes += n;
+    if (p->raw || p->until_close)
+        return;
+    p->ll.content_length -= n;
+    p->done = p->ll.content_length == 0; /* llhttp would say so at the last byte */
 }
 
 void h1_parser_tunnel(struct h1_parser *p)

@@ -42,11 +42,12 @@ struct h1_parser {
     bool to_upgrade; /* set by the caller: this response answers an Upgrade */
     bool line_done;  /* requests: the first line is whole and checked */
     bool in_value;
-    char last;      /* byte that was parsed */
-    bool head_done; /* head is complete and checked */
-    bool done;      /* the message is complete (BODY_CLOSE and BODY_TUNNEL never are) */
-    bool began;     /* a byte of the message was seen */
-    bool raw;       /* the connection is a tunnel now: all bytes are body */
+    char last;        /* byte that was parsed */
+    bool head_done;   /* head is complete and checked */
+    bool done;        /* the message is complete (BODY_CLOSE and BODY_TUNNEL never are) */
+    bool began;       /* a byte of the message was seen */
+    bool until_close; /* the body ends with the connection */
+    bool raw;         /* the connection is a tunnel now: all bytes are body */
 };
 
 /* heads: a slab of struct http_head. limits must outlive the parser. */
@@ -60,6 +61,13 @@ void h1_parser_fini(struct h1_parser *p);
 /* Takes len bytes at data, which lie in block. Returns how many were consumed: fewer when the
  * message is done or turned into a tunnel, when a request line is incomplete, or on an error. */
 size_t h1_parse(struct h1_parser *p, struct block *block, const char *data, size_t len);
+
+/* How many of the bytes that come next are certain to be body, whatever they are; 0 when the parser
+ * has to see the next one. */
+uint64_t h1_parser_opaque(const struct h1_parser *p);
+
+/* That many of them, at most, were appended to p->body by the caller. */
+void h1_parser_skip(struct h1_parser *p, uint64_t n);
 
 /* From where on the bytes must stay together, or NULL: after an error nobody parses on. */
 static inline const char *h1_parser_keep(const struct h1_parser *p)

@@ -11,6 +11,7 @@
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/http/body_flow.h"
+#include "proxy/http/h1_input.h"
 #include "proxy/http/h1_write.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
@@ -418,6 +419,7 @@ static void server_refuse(struct h1_server *srv, enum reason reason)
 {
     struct h1_stream *s = srv->stream;
     conn_expect(&srv->conn, NEVER);
+    conn_opaque(&srv->conn, 0);
     if (s == NULL) {
         s = stream_open(srv);
         s->keep = false;
@@ -487,12 +489,11 @@ static void server_read(struct h1_server *srv)
 {
     struct conn *c = &srv->conn;
     while (server_may_parse(srv)) {
-        struct span in = conn_input(c);
-        if (in.len == 0)
+        if (conn_input(c).len == 0 && conn_piped(c) == 0)
             break;
         struct h1_parser *p = parser_need(srv);
-        size_t used = h1_parse(p, c->in, in.ptr, in.len);
-        conn_consume(c, used, h1_parser_keep(p));
+        size_t used = 0;
+        h1_input_parse(c, p, &used);
         if (p->body.bytes > 0 && !p->raw && !p->done)
             conn_expect(c, srv->options->body_ms);
         if (srv->state == SERVER_DRAIN) {
@@ -502,8 +503,10 @@ static void server_read(struct h1_server *srv)
             server_deliver(srv);
         }
         if (conn_closed(c) || (used == 0 && parser_error(srv) == REASON_NONE))
-            break;
+            return;
     }
+    if (srv->stream != NULL && srv->parser != NULL)
+        h1_input_opaque(c, srv->parser, &srv->stream->base);
 }
 
 static void server_check_drain(struct h1_server *srv)
@@ -556,10 +559,7 @@ static void server_late(struct h1_server *srv)
 static void server_discard(struct h1_server *srv)
 {
     struct conn *c = &srv->conn;
-    size_t n = conn_input(c).len;
-    srv->discarded += (uint32_t)n;
-    if (n > 0)
-        conn_consume(c, n, NULL);
+    srv->discarded += (uint32_t)conn_discard(c);
     if (!(c->flags & CONN_EOF) && srv->discarded <= LINGER_BYTES)
         return;
     if (conn_unsent(c) == 0)
@@ -583,8 +583,7 @@ static void server_process(struct conn *c)
     if (srv->state == SERVER_LINGER) {
         server_discard(srv);
     } else if (srv->state == SERVER_FLUSH) {
-        if (conn_input(c).len > 0)
-            conn_consume(c, conn_input(c).len, NULL);
+        conn_discard(c);
         if (conn_unsent(c) == 0)
             conn_close(c, (enum reason)srv->reason, srv->reset);
     } else {

@@ -10,6 +10,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/net/pipe.h"
 #include "proxy/net/tcp.h"
 
 /* Less room than this in the block, and the next read goes to a fresh one. */
@@ -171,13 +172,38 @@ static void conn_fresh_block(struct conn *c)
     block_drop(old);
 }
 
-static struct span conn_buffer(void *owner)
+/* A body that streams goes through a pipe, once what was read before is consumed, and not for a few
+ * bytes. What was in the pipe before is taken when it is read: the session is awake, and reading
+ * pauses before there is nowhere to go with it. */
+static struct block *conn_pipe(struct conn *c)
+{
+    uint32_t most = c->opaque < c->pipe_cap ? c->opaque : c->pipe_cap;
+    if (most < PIPE_MIN || (c->in != NULL && c->in_keep != c->in->used))
+        return NULL;
+    if (c->in_pipe == NULL)
+        c->in_pipe = pipe_get(c->reactor);
+    if (c->in_pipe == NULL)
+        return NULL;
+    CHECK(c->in_pipe->used == 0);
+    conn_release_input(c);
+    c->in_pipe->cap = most < PIPE_MOST ? most : PIPE_MOST;
+    return c->in_pipe;
+}
+
+static struct span conn_buffer(void *owner, struct block **pipe)
 {
     struct conn *c = conn_of(owner);
+    DCHECK(conn_piped(c) == 0); /* the session takes it before anything else happens */
+    if (pipe != NULL && c->flags & CONN_BULK && (*pipe = conn_pipe(c)) != NULL)
+        return span_of(NULL, 0);
     if (c->in == NULL) {
         c->in = block_get(&c->reactor->bufs, c->flags & CONN_BULK);
         c->in_pos = c->in_keep = 0;
     } else if (c->in_keep == c->in->used && c->in->refs == 1) {
+        if (c->flags & CONN_BULK && c->in->cap < BLOCK_BYTES) {
+            block_drop(c->in);
+            c->in = block_get(&c->reactor->bufs, true);
+        }
         c->in->used = c->in_pos = c->in_keep = 0;
     }
     if (block_room(c->in) < READ_ROOM_MIN)
@@ -193,12 +219,21 @@ static struct span conn_buffer(void *owner)
 static void conn_read(void *owner, ssize_t n)
 {
     struct conn *c = conn_of(owner);
-    if (n > 0) {
-        if ((uint32_t)n == block_room(c->in))
+    if (conn_piped(c) > 0) {
+        c->opaque -= (uint32_t)n;
+        if (n < PIPE_MIN)
+            c->flags &= (uint16_t)~CONN_BULK;
+    } else if (n == 0) {
+        block_drop(TAKE(c->in_pipe));
+        return;
+    } else if (n > 0) {
+        uint32_t room = block_room(c->in);
+        c->in->used += (uint32_t)n;
+        c->opaque = 0; /* until somebody has looked at them */
+        if ((uint32_t)n == room || (size_t)n == c->read_cap)
             c->flags |= CONN_BULK;
         else if (n < BLOCK_BYTES / 4)
             c->flags &= (uint16_t)~CONN_BULK;
-        c->in->used += (uint32_t)n;
     } else if (n == UV_EOF) {
         c->flags |= CONN_EOF;
     } else {
@@ -213,6 +248,22 @@ void conn_consume(struct conn *c, size_t n, const char *keep)
     CHECK(c->in != NULL && c->in_pos + n <= c->in->used);
     c->in_pos += (uint32_t)n;
     c->in_keep = keep != NULL ? (uint32_t)(keep - c->in->data) : c->in_pos;
+}
+
+void conn_take_pipe(struct conn *c, struct chain *to)
+{
+    struct block *pipe = TAKE(c->in_pipe);
+    chain_append(to, pipe, pipe->data, pipe->used);
+    block_drop(pipe);
+}
+
+size_t conn_discard(struct conn *c)
+{
+    size_t n = conn_input(c).len + conn_piped(c);
+    if (c->in != NULL)
+        conn_consume(c, conn_input(c).len, NULL);
+    block_drop(TAKE(c->in_pipe));
+    return n;
 }
 
 void conn_release_input(struct conn *c)
@@ -285,13 +336,19 @@ static void conn_send_copy(struct conn *c, struct chain *chain)
     chain_clear(chain);
 }
 
+/* Whether its bytes are in memory: what comes in a pipe comes alone. */
+static bool chain_visible(const struct chain *chain)
+{
+    return chain->head == NULL || !chain->head->block->piped;
+}
+
 void conn_send(struct conn *c, struct chain *chain)
 {
     if (c->flags & (CONN_CLOSED | CONN_BROKEN)) {
         chain_clear(chain);
         return;
     }
-    if (chain->bytes <= COPY_MAX && conn_has_room_behind(c, chain->bytes))
+    if (chain->bytes <= COPY_MAX && chain_visible(chain) && conn_has_room_behind(c, chain->bytes))
         conn_send_copy(c, chain);
     else
         chain_move(&c->out, chain);
@@ -410,6 +467,7 @@ void conn_close(struct conn *c, enum reason reason, bool reset)
     c->transport->ops->close(c->transport, reset);
     chain_clear(&c->out);
     block_drop(TAKE(c->in));
+    block_drop(TAKE(c->in_pipe));
     block_drop(TAKE(c->own));
     wheel_remove(&c->reactor->wheel, &c->timer);
     list_unlink(&c->ready.link);

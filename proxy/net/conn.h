@@ -78,12 +78,15 @@ struct conn {
     struct wheel_timer timer;
     uint64_t read_deadline, write_deadline; /* ms of reactor_now; NEVER = none */
     struct block *in;                       /* being read into; NULL when there is nothing */
+    struct block *in_pipe;                  /* bytes of a body behind those in it, or NULL */
     uint32_t in_pos;                        /* consumed up to here */
     uint32_t in_keep;                       /* bytes from here on move along to a new block */
-    size_t read_cap;                        /* most bytes to read at once; 0 = no bound */
+    uint32_t read_cap;                      /* most bytes to read at once; 0 = no bound */
+    uint32_t pipe_cap;                      /* the same for bytes that come in a pipe */
     struct block *own;                      /* that heads and framing are written into, or NULL */
     struct chain out;                       /* queued, not yet taken by the transport */
     uint32_t write_stall_ms;
+    uint32_t opaque; /* see conn_opaque */
 };
 
 #define CONN_MAGIC MAGIC('c', 'o', 'n', 'n')
@@ -114,6 +117,25 @@ static inline struct span conn_input(const struct conn *c)
 /* Marks n bytes as consumed. keep: NULL, or from where on bytes must stay together because the
  * session has spans into an incomplete head; ops->moved tells when they move. */
 void conn_consume(struct conn *c, size_t n, const char *keep);
+
+/* At least the next n bytes, of those that were not read yet, nobody has to look at: they may come
+ * in a pipe. Said before every read of which it is true; 0: not any more. */
+static inline void conn_opaque(struct conn *c, uint64_t n)
+{
+    c->opaque = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
+/* How many bytes came in a pipe; they come after conn_input, which is empty then. */
+static inline size_t conn_piped(const struct conn *c)
+{
+    return c->in_pipe != NULL ? c->in_pipe->used : 0;
+}
+
+/* Appends them to the chain. */
+void conn_take_pipe(struct conn *c, struct chain *to);
+
+/* Throws away what was read and not consumed; returns how much that is. */
+size_t conn_discard(struct conn *c);
 
 /* Lets go of the block if nothing in it is unconsumed: an idle conn owns no buffer. */
 void conn_release_input(struct conn *c);

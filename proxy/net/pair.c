@@ -140,7 +140,7 @@ static bool tell_read(struct pair_side *s)
         return tell_end(s, s->read_error);
     if (chain_empty(&s->arriving))
         return (from->shut || from->closing) && tell_end(s, UV_EOF);
-    struct span into = s->base.events->buffer(s->base.owner);
+    struct span into = s->base.events->buffer(s->base.owner, NULL);
     size_t n = into.len < s->arriving.bytes ? into.len : s->arriving.bytes, at = 0;
     if (s->limit != 0 && n > s->limit)
         n = s->limit;

@@ -15,6 +15,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
+#include "proxy/net/pipe.h"
 #include "proxy/net/tcp.h"
 
 #define REACTOR_MAGIC MAGIC('r', 'e', 'a', 'c')
@@ -89,6 +90,7 @@ int reactor_init(struct reactor *r)
         return err;
     }
     buf_pool_init(&r->bufs);
+    r->pipes.max = PIPES_MAX;
     r->now_ms = uv_now(&r->loop);
     wheel_init(&r->wheel, r->now_ms);
     list_init(&r->ready);
@@ -105,6 +107,7 @@ void reactor_fini(struct reactor *r)
     for (int i = 0; i < SLAB_COUNT; i++)
         if (r->slabs[i].size != 0)
             slab_fini(&r->slabs[i]);
+    pipe_fini(r);
     buf_pool_fini(&r->bufs);
     close(r->epoll);
     CHECK(uv_loop_close(&r->loop) == 0);

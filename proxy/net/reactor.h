@@ -63,6 +63,14 @@ struct net_addr;
 struct transport;
 struct transport_events;
 
+/* See pipe.h. */
+struct pipe_pool {
+    struct block *free;
+    uint32_t n_free, out; /* kept, handed out */
+    uint32_t max;         /* that may be handed out; the owner of the reactor may say fewer */
+    uint64_t wait_until;  /* ms; no new one before: there were no descriptors */
+};
+
 struct reactor {
     uint32_t magic;
     bool dispatching;
@@ -80,6 +88,7 @@ struct reactor {
     struct watch uv; /* libuv's own descriptor */
     uint32_t holds;
     struct buf_pool bufs;
+    struct pipe_pool pipes;
     struct wheel wheel;
     struct list_node ready, graves;
     struct list_node later; /* of struct ready, for the end of the turn */

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "proxy/net/pipe.h"
 #include "proxy/net/reactor.h"
 
 #define TCP_MAGIC MAGIC('t', 'c', 'p', ' ')
@@ -27,6 +28,8 @@ struct tcp {
     uint32_t wanted;    /* EPOLLIN, EPOLLOUT */
     int failed;         /* a libuv error that is still to be told, or 0 */
     bool is_unix, connecting, shut, closing;
+    bool no_splice; /* the kernel can't, from this socket */
+    bool plain;     /* the next read is into memory: it tells what splicing could not */
 };
 
 static const struct transport_ops tcp_ops;
@@ -158,17 +161,43 @@ static void tcp_ended(struct tcp *tcp, int how)
     tcp->base.events->read(tcp->base.owner, how);
 }
 
-/* True: there may be more. */
-static bool tcp_read_once(struct tcp *tcp)
+/* It is the kernel, and not the connection, that says no. */
+static bool cannot_splice(ssize_t n)
 {
-    struct span room = tcp->base.events->buffer(tcp->base.owner);
+    return n == UV_EINVAL || n == UV_ENOSYS || n == UV_ENOTSUP || n == UV_EPERM;
+}
+
+/* True: there may be more. Only a plain read tells an end from urgent data; but an error, which the
+ * kernel says once, is told here. fresh: epoll has just said that there is something. */
+static bool tcp_read_pipe(struct tcp *tcp, struct block *pipe, bool fresh)
+{
+    uint32_t most = pipe->cap;
+    ssize_t n = pipe_fill(pipe, tcp->watch.fd);
+    tcp->base.events->read(tcp->base.owner, n > 0 ? n : 0);
+    tcp->no_splice = cannot_splice(n);
+    tcp->plain = n <= 0 && (n != UV_EAGAIN || fresh);
+    if (n < 0 && n != UV_EAGAIN && n != UV_ENOMEM && !tcp->no_splice)
+        tcp_ended(tcp, (int)n);
+    reactor_dispatch(tcp->base.reactor);
+    return tcp->plain || n == most;
+}
+
+/* True: there may be more. */
+static bool tcp_read_once(struct tcp *tcp, bool fresh)
+{
+    struct block *pipe = NULL;
+    bool splice = !tcp->no_splice && !tcp->plain;
+    struct span room = tcp->base.events->buffer(tcp->base.owner, splice ? &pipe : NULL);
+    tcp->plain = false;
+    if (pipe != NULL)
+        return tcp_read_pipe(tcp, pipe, fresh);
     if (room.len == 0) /* the conn has paused, and resumes */
         return false;
     ssize_t n = recv(tcp->watch.fd, (char *)(uintptr_t)room.ptr, room.len, 0);
     if (n > 0)
         tcp->base.events->read(tcp->base.owner, n);
     else if (n == 0)
-        tcp_ended(tcp, UV_EOF);
+        tcp_ended(tcp, tcp->failed != 0 ? tcp->failed : UV_EOF);
     else if (errno != EAGAIN && errno != EINTR)
         tcp_ended(tcp, last_error());
     return n > 0 && (size_t)n == room.len;
@@ -177,7 +206,7 @@ static bool tcp_read_once(struct tcp *tcp)
 static void tcp_readable(struct tcp *tcp)
 {
     for (int i = 0; i < READS_MAX && tcp->wanted & EPOLLIN && !tcp->closing; i++) {
-        if (!tcp_read_once(tcp))
+        if (!tcp_read_once(tcp, i == 0))
             break;
         reactor_dispatch(tcp->base.reactor); /* what is read is taken before more is */
     }
@@ -189,24 +218,48 @@ static int vectors_of(const struct chain *out, struct iovec *vectors, size_t *by
 {
     int n = 0;
     *bytes = 0;
-    for (const struct slice *s = out->head; s != NULL && n < WRITE_VECTORS; s = s->next, n++) {
+    for (const struct slice *s = out->head; s != NULL && n < WRITE_VECTORS && !s->block->piped;
+         s = s->next, n++) {
         vectors[n] = (struct iovec){.iov_base = s->ptr, .iov_len = s->len};
         *bytes += s->len;
     }
     return n;
 }
 
-/* send() for one slice: it costs the kernel less than a vector of one. */
-static ssize_t send_front(int fd, const struct chain *out, int flags, size_t *bytes)
+/* The pipe at the front of out. If the socket can't be spliced to, its bytes come to memory. */
+static ssize_t drain_front(struct tcp *tcp, struct chain *out, bool more, size_t *bytes)
+{
+    const struct slice *first = out->head;
+    *bytes = first->len;
+    ssize_t n = pipe_drain(first->block, tcp->watch.fd, first->len, more || first->next != NULL);
+    if (!cannot_splice(n))
+        return n;
+    chain_unpipe(out, &tcp->base.reactor->bufs);
+    return *bytes = 0;
+}
+
+static ssize_t send_vectors(struct tcp *tcp, const struct chain *out, int flags, size_t *bytes)
 {
     struct iovec vectors[WRITE_VECTORS];
-    if (out->head->next == NULL) {
-        *bytes = out->head->len;
-        return send(fd, out->head->ptr, out->head->len, flags);
-    }
     struct msghdr msg = {.msg_iov = vectors};
     msg.msg_iovlen = (size_t)vectors_of(out, vectors, bytes);
-    return sendmsg(fd, &msg, flags);
+    return sendmsg(tcp->watch.fd, &msg, *bytes < out->bytes ? flags | MSG_MORE : flags);
+}
+
+/* Bytes or a libuv error; *bytes is how many were tried. send() for one slice: it costs the kernel
+ * less than a vector of one. more: others follow at once. */
+static ssize_t send_front(struct tcp *tcp, struct chain *out, bool more, size_t *bytes)
+{
+    const struct slice *first = out->head;
+    int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+    ssize_t n;
+    if (first->block->piped)
+        return drain_front(tcp, out, more, bytes);
+    if (first->next != NULL)
+        n = send_vectors(tcp, out, flags, bytes);
+    else
+        n = send(tcp->watch.fd, first->ptr, *bytes = first->len, flags);
+    return n < 0 ? last_error() : n;
 }
 
 static ssize_t tcp_write(struct transport *t, struct chain *out, bool last)
@@ -216,11 +269,12 @@ static ssize_t tcp_write(struct transport *t, struct chain *out, bool last)
     while (!chain_empty(out)) {
         size_t bytes;
         /* The end rides in the segment of the last bytes: one packet less, and one wake-up. */
-        int flags = MSG_NOSIGNAL | (last ? MSG_MORE : 0);
-        ssize_t n = send_front(tcp->watch.fd, out, flags, &bytes);
-        if (n < 0 && errno != EAGAIN && errno != EINTR && taken == 0) {
+        ssize_t n = send_front(tcp, out, last, &bytes);
+        if (n < 0 && n != UV_EAGAIN && n != UV_EINTR && taken == 0) {
             tcp_unwant(tcp, EPOLLOUT);
-            return last_error();
+            if (n != UV_EPIPE) /* the kernel says it once, and to a read "end" from then on */
+                tcp->failed = (int)n;
+            return n;
         }
         if (n > 0) {
             chain_drop(out, (size_t)n);

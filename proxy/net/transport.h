@@ -34,9 +34,10 @@ struct transport_ops {
 
 /* Transport to conn; never from within one of the above. The conn only records what it is told. */
 struct transport_events {
-    /* Where to read into; len 0 = nowhere at the moment. */
-    struct span (*buffer)(void *owner);
-    /* n > 0 bytes were read, UV_EOF, or another negative libuv error. */
+    /* Where to read into; len 0 = nowhere at the moment. A transport that can splice passes pipe:
+     * it may be set to an empty one, to fill to at most its cap; the conn still owns it. */
+    struct span (*buffer)(void *owner, struct block **pipe);
+    /* n > 0 bytes were read, UV_EOF, or another negative libuv error. 0: the pipe stayed empty. */
     void (*read)(void *owner, ssize_t n);
     /* A write that did not take everything may be tried again. */
     void (*writable)(void *owner);

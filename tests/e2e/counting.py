@@ -55,7 +55,7 @@ class Strace:
         self.proc.wait(10)
         text = self.out.read_text(errors="replace")
         began = re.findall(r"^(\d+) +([a-z_0-9]+)\(", text, re.M)
-        worker = Counter(t for t, name in began if name in READS).most_common(1)[0][0]
+        worker = Counter(t for t, n in began if n in READS + ("splice",)).most_common(1)[0][0]
         lines = [line for line in text.splitlines() if line.startswith(worker)]
         return Counter(name for t, name in began if t == worker), "\n".join(lines)
 

@@ -13,6 +13,7 @@ import pytest
 import harness
 from counting import READS, WAITS, WRITES, Allocations, Strace, build_preload
 from peers import DEADLINE, Client
+from transfer import pump
 
 REQUESTS = 1000
 BELL = re.compile(r'^\d+ +write\(\d+, "\\1(?:\\0){7}", 8', re.M)
@@ -113,3 +114,43 @@ def test_a_keep_alive_request_allocates_and_frees_nothing(
         0,
         0,
     ), "(allocations, frees) in 1,000 requests"
+
+
+MIB = 1 << 20
+BODY_MIB = 32
+
+
+def moved(text, names):
+    """Bytes that these calls returned, and how many of them moved any."""
+    sizes = [
+        int(m.group(2))
+        for m in re.finditer(r"^\d+ +([a-z_0-9]+)\(.*\) += (\d+)$", text, re.M)
+        if m.group(1) in names and int(m.group(2)) > 0
+    ]
+    return sum(sizes), len(sizes)
+
+
+@pytest.mark.parametrize("way", ["down", "up"])
+def test_a_large_body_costs_few_calls_and_goes_past_user_space(start_weir, upstream, tmp, way):
+    """Both ends are slow under strace, so that there is always much to move at once."""
+    weir = start_weir(CONFIG.format(address=upstream.address, log=NO_LOG))
+    size = BODY_MIB * MIB
+    with Client(weir.listeners["web"]) as c:
+        head = f"Content-Length: {size}\r\n\r\n"
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n" + ("\r\n" if way == "down" else head))
+        u = upstream.accept()
+        u.recv_until(b"\r\n\r\n")
+        if way == "down":
+            u.send("HTTP/1.1 200 OK\r\n" + head)
+            c.recv_until(b"\r\n\r\n")
+        source, sink = (u, c) if way == "down" else (c, u)
+        pump([(source, sink, MIB)])  # the kernel's buffers have grown, the windows are open
+        strace = Strace(weir.pid, tmp / "strace")
+        pump([(source, sink, size - MIB)])
+        calls, text = strace.stop()
+    (copied, _), (spliced, splices) = moved(text, READS), moved(text, ("splice",))
+    others = sum(k for n, k in calls.items() if n not in WAITS)
+    assert copied <= size / 16, f"{copied} bytes through user space:\n{table(calls)}"
+    assert spliced >= 2 * (size - MIB - copied) - MIB, table(calls)  # in and out of the pipe
+    assert spliced / splices >= 24 * 1024, f"{spliced // splices} bytes a call:\n{table(calls)}"
+    assert others <= BODY_MIB * 128, table(calls)

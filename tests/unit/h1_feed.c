@@ -151,6 +151,18 @@ static void harvest_end(struct h1_feed *f)
     h1_parser_reset(&f->parser);
 }
 
+/* What the parser says it need not see, it does not see. */
+static size_t feed_skip(struct h1_feed *f, size_t len)
+{
+    uint64_t n = f->skip < len ? f->skip : len, opaque = h1_parser_opaque(&f->parser);
+    n = n < opaque ? n : opaque;
+    if (n == 0)
+        return 0;
+    chain_append(&f->parser.body, f->in, f->in->data + f->pos, n);
+    h1_parser_skip(&f->parser, n);
+    return n;
+}
+
 static void take(struct h1_feed *f)
 {
     struct h1_parser *p = &f->parser;
@@ -158,7 +170,9 @@ static void take(struct h1_feed *f)
         uint32_t len = f->in->used - f->pos;
         p->to_head = f->to_head;
         p->to_upgrade = f->to_upgrade;
-        size_t used = h1_parse(p, f->in, f->in->data + f->pos, len);
+        size_t used = feed_skip(f, len);
+        if (used == 0)
+            used = h1_parse(p, f->in, f->in->data + f->pos, len);
         CHECK(used <= len);
         f->pos += (uint32_t)used;
         const char *keep = h1_parser_keep(p);

@@ -30,6 +30,7 @@ struct h1_feed {
     bool in_body; /* a head was written, its end not yet */
     bool tunnel;  /* upgrades are granted */
     bool to_head, to_upgrade;
+    size_t skip;  /* bytes of body that go past the parser at once, as from a pipe; 0 = none */
     uint8_t kind; /* enum body_kind of the message */
 };
 

@@ -7,9 +7,10 @@
 
 #include "proxy/base/check.h"
 
-static struct span on_buffer(void *owner)
+static struct span on_buffer(void *owner, struct block **pipe)
 {
     struct wire *w = owner;
+    (void)pipe;
     return span_of(w->room, sizeof(w->room));
 }
 
