@@ -221,17 +221,7 @@ class Chaos:
 
     def quiet_fds(self):
         self.weir.admin_get("/livez")
-        return self.steady(self.fds)
-
-    def fds(self):
-        """Open files, but for the spare one that libuv opens with a loop's first stream."""
-        count = 0
-        for name in os.listdir(f"/proc/{self.weir.pid}/fd"):
-            try:
-                count += os.readlink(f"/proc/{self.weir.pid}/fd/{name}") != "/dev/null"
-            except FileNotFoundError:
-                pass  # closed since
-        return count
+        return self.steady(self.weir.open_files)
 
     @staticmethod
     def steady(value):
@@ -257,7 +247,7 @@ class Chaos:
                 wait_for(lambda: weir.metric(name) == 0, f"{name} to be 0", 20)
             except AssertionError:
                 raise AssertionError(f"{name} is {weir.metric(name)}") from None
-        wait_for(lambda: self.fds() == fds, f"{fds} open files again, not {self.fds()}", 20)
+        wait_for(lambda: self.weir.open_files() == fds, f"{fds} open files again, not {self.weir.open_files()}", 20)
         weir.settle_log()
         after = weir.metrics()
         log = [json.loads(line) for line in weir._log_lines()]

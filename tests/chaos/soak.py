@@ -114,19 +114,9 @@ class Soak:
 
     # ---- what is measured ---------------------------------------------------------------------
 
-    def open_files(self):
-        """But for the spare one that libuv opens with a loop's first stream."""
-        count = 0
-        for name in os.listdir(f"/proc/{self.weir.pid}/fd"):
-            try:
-                count += os.readlink(f"/proc/{self.weir.pid}/fd/{name}") != "/dev/null"
-            except FileNotFoundError:
-                pass
-        return count
-
     def steady_files(self):
         seen = [self.weir.admin_get("/livez") and -1]
-        wait_for(lambda: seen.append(self.open_files()) or len(set(seen[-4:])) == 1, "the start")
+        wait_for(lambda: seen.append(self.weir.open_files()) or len(set(seen[-4:])) == 1, "the start")
         return seen[-1]
 
     def memory(self):
@@ -210,7 +200,7 @@ class Soak:
             assert self.weir.alive(), f"weir ended:\n{self.weir.stderr()[-5000:]}"
             if now >= sample:
                 sample = now + SAMPLE_S
-                inside.append((now, *self.memory(), self.open_files()))
+                inside.append((now, *self.memory(), self.weir.open_files()))
                 self.say(inside[-1], self.scrape())
             if now >= disturb:
                 disturb = now + DISTURB_S
@@ -235,7 +225,7 @@ class Soak:
         for b in self.backends:
             b.kill()
         self.back(number)
-        self.rests.append((time.monotonic(), *self.memory(), self.open_files()))
+        self.rests.append((time.monotonic(), *self.memory(), self.weir.open_files()))
         for b in self.backends:
             b.start()
         for b in self.backends:
@@ -261,8 +251,8 @@ class Soak:
                 for (name, labels), n in metrics.items()
                 if name == "weir_objects" and n
             )
-            if self.open_files() != self.files:
-                left.append(f"{self.open_files()} open files, {self.files} at the start")
+            if self.weir.open_files() != self.files:
+                left.append(f"{self.weir.open_files()} open files, {self.files} at the start")
             return not left
 
         try:

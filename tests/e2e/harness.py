@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -241,6 +241,16 @@ class Weir:
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def open_files(self):
+        """Descriptors that come and go with connections and files: neither the pipes that are kept
+        for bodies (a bounded number) nor the spare one that libuv opens on its first stream."""
+        count = 0
+        for name in os.listdir(f"/proc/{self.pid}/fd"):
+            with suppress(FileNotFoundError):  # closed since
+                target = os.readlink(f"/proc/{self.pid}/fd/{name}")
+                count += target != "/dev/null" and not target.startswith("pipe:")
+        return count
 
     def cpu(self):
         """User and system time of all its threads so far, in seconds."""

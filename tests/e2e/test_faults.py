@@ -143,7 +143,7 @@ def test_in_a_storm_of_faults_every_request_has_an_end_and_nothing_stays_behind(
     weir.wait_metric("weir_client_connections", 0)
     weir.wait_metric("weir_upstream_connections", 0)
     weir.wait_quiet()  # the admin's connections are gone as well
-    fds = weir.fds()
+    fds = weir.open_files()
 
     page["off"] = 0
     tallies = storm(weir, 6, 42)
@@ -165,7 +165,7 @@ def test_in_a_storm_of_faults_every_request_has_an_end_and_nothing_stays_behind(
     weir.wait_metric("weir_client_connections", 0)
     weir.wait_metric("weir_upstream_connections", 0)
     weir.wait_quiet()
-    assert weir.fds() == fds, f"seed {seed}: descriptors"
+    assert weir.open_files() == fds, f"seed {seed}: descriptors"
     weir.settle_log()
     lines = [json.loads(line) for line in weir._log_lines()][1:]
     ends = Counter(line["reason"] or "done" for line in lines)

@@ -51,8 +51,9 @@ bool peer_go_on(struct rig_peer *p)
     return n > 0 || end;
 }
 
-static struct span on_buffer(void *owner)
+static struct span on_buffer(void *owner, struct block **pipe)
 {
+    (void)pipe;
     struct rig_peer *p = owner;
     return span_of(p->rig->room, sizeof(p->rig->room));
 }
