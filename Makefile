@@ -53,6 +53,7 @@ WEIR_SRC    := $(wildcard proxy/base/*.c proxy/net/*.c proxy/http/*.c proxy/upst
                           balancer/*.c config/*.c)
 BACKEND_SRC := $(wildcard backends/*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
+LOAD_SRC    := $(wildcard bench/load_*.c)
 TEST_SRC    := $(wildcard tests/unit/*.c)
 UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
 
@@ -62,7 +63,8 @@ LIB_OBJ     := $(filter-out $(WEIR_MAIN),$(call objects,$(WEIR_SRC)))
 BACKEND_LIB := $(call objects,$(filter-out backends/hello.c backends/world.c,$(BACKEND_SRC)))
 UNIT_LIB    := $(call objects,$(filter-out $(UNIT_SRC),$(TEST_SRC)))
 UNIT_BIN    := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
-BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(OUT)/%)
+LOAD_LIB    := $(call objects,$(LOAD_SRC))
+BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC),$(BENCH_SRC)))
 ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(BENCH_SRC) $(TEST_SRC)
 PROGRAMS    := $(OUT)/weir $(OUT)/hello $(OUT)/world
 
@@ -87,7 +89,7 @@ $(OUT)/flags: FORCE
 
 # The members of the archive: a deleted source must leave it.
 $(OUT)/members: FORCE
-	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB))
+	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB) | $(LOAD_LIB))
 
 # Compiles and links a few lines against every library, so that a missing one is named at once.
 $(OUT)/libraries: scripts/check-libs.sh $(OUT)/flags
@@ -116,8 +118,10 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS) -lcmocka
 
-$(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a
-	$(LINK) -o $@ $^ $(LIBS)
+# bench/load.c and bench/load_*.c are one program.
+$(OUT)/load: $(LOAD_LIB)
+$(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
+	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
