@@ -32,6 +32,12 @@ def find_program(path):
     return Path(found) if found else None
 
 
+def shown(path):
+    """A path as it is called from the root of the tree."""
+    path = Path(path)
+    return str(path.relative_to(HERE.parent) if path.is_relative_to(HERE.parent) else path)
+
+
 class Proxy(Server):
     """What forwards. `why` stands under the results, for what a reader must know about it."""
 
@@ -49,7 +55,9 @@ class Proxy(Server):
         """Why it can't run here, or None."""
         if cls.path():
             return None
-        return f"{cls.program} does not exist" if os.sep in str(cls.program) else "not installed"
+        if os.sep in str(cls.program):
+            return f"{shown(cls.program)} does not exist"
+        return "not installed"
 
     @classmethod
     def version(cls):
