@@ -74,7 +74,7 @@ def list_everything():
     print("Scenarios (bench/scenarios/NAME.yaml); * runs by default, q with --quick:")
     for one in scenario.load_all():
         marks = ("*" if one.default else " ") + ("q" if one.quick else " ")
-        variants = f" [{one.sweep_key}: {', '.join(f'{v:,}' for v in one.sweep)}]" * bool(one.sweep)
+        variants = f" [{', '.join(c.variant for c in one.cells())}]" * bool(one.sweep)
         needs = f" (needs {', '.join(sorted(one.needs))})" if one.needs else ""
         print(f"  {marks} {one.name:<20} {one.about}{variants}{needs}")
     print("Proxies:")

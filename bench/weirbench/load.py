@@ -34,9 +34,9 @@ def missing_tool(name):
 
 
 def tools_of(cell):
-    """The generators that a cell takes."""
+    """The generators that a cell can't do without; latency it can."""
     tools = {TOOL[cell.scenario.workload]}
-    if cell.scenario.latency or cell.idle or cell.scenario.slow:
+    if cell.idle or cell.scenario.slow:
         tools.add("load")
     return tools
 

@@ -19,6 +19,7 @@ WIDTH = 1080               # of a plot, in SVG units; everything below is too
 ROW = 22                   # of one bar
 TOP, BOTTOM, LEFT, RIGHT = 46, 34, 96, 110  # around a panel's field
 LINE_HEIGHT = 230          # of the field of a panel with lines
+GROWING = ("routes", "endpoints", "idle", "connections")  # sweeps of a number of things
 LABEL = 15                 # that two labels at the end of lines need between them
 
 
@@ -60,7 +61,7 @@ def cpu_panels(result):
         rows = [(p, r["cpu_us"]) for p, r in result["summary"].get(cell["key"], {}).items()
                 if "cpu_us" in r]
         if rows:
-            panels.append((f"{cell['key']}: CPU us a {cell['unit']}", ROW * len(rows), bars(rows)))
+            panels.append((f"{cell['key']}: CPU µs a {cell['unit']}", ROW * len(rows), bars(rows)))
     return panels
 
 
@@ -73,10 +74,10 @@ def bars(rows):
     tics = ", ".join(f"{quote(p)} {place}" for place, (p, _) in enumerate(reversed(rows)))
     return ["$data << EOD", *data, "EOD", "set xrange [0:%g]" % (most * 1.02 or 1),
             f"set yrange [-0.6:{len(rows) - 0.4}]", f"set ytics ({tics}) scale 0",
-            "set xtics autofreq scale 0.3", "set grid xtics lt 1 lc rgb '%s'" % GRID,
+            f"set xtics ({tics_of(0, most, False)}) scale 0", "set grid xtics lt 1 lc rgb '%s'" % GRID,
             "plot $data using 1:2:(0):1:($2-0.36):($2+0.36):5 with boxxyerror fs solid 0.85 "
             "noborder lc rgb variable notitle, "
-            f"'' using 1:2:3:4 with xerrorbars ps 0 lw 1.2 lc rgb '{INK}' notitle, "
+            f"'' using 1:2:3:4 with xerrorbars pt 0 ps 0.01 lw 1.2 lc rgb '{INK}' notitle, "
             "'' using (%g):2:6 with labels left offset 0.6,0 notitle" % (most * 1.02)]
 
 
@@ -93,7 +94,7 @@ def latency_panels(result):
                 asked = row["asked"]
         if lines:
             tics = list(enumerate(PERCENTILES))
-            panels.append((f"{cell['key']}: latency in us at {asked:,} requests a second, log",
+            panels.append((f"{cell['key']}: latency in µs at {asked:,} requests a second, log",
                            LINE_HEIGHT, curves(lines, tics, log=True)))
     return panels
 
@@ -102,7 +103,7 @@ def growth_panels(result):
     """Lines: one panel a swept scenario, its values across."""
     swept = {}
     for cell in result["cells"]:
-        if cell["sweep"] and any("cpu_us" in r
+        if cell["sweep"] in GROWING and any("cpu_us" in r
                                  for r in result["summary"].get(cell["key"], {}).values()):
             swept.setdefault((cell["scenario"], cell["sweep"], cell["unit"]), []).append(cell)
     panels = []
@@ -117,7 +118,7 @@ def growth_panels(result):
         tics = [(place, f"{cell['value']:,}") for place, cell in enumerate(cells)]
         values = [v for points in lines.values() for _, v in points]
         log = max(v["max"] for v in values) > 8 * min(v["min"] for v in values)
-        panels.append((f"{name}: CPU us a {unit} by number of {what}" + ", log" * log,
+        panels.append((f"{name}: CPU µs a {unit} by number of {what}" + ", log" * log,
                        LINE_HEIGHT, curves(lines, tics, log)))
     return panels
 
@@ -131,7 +132,7 @@ def curves(lines, tics, log):
     out = [f"set xrange [-0.15:{last + 0.15}]", f"set yrange [{low:g}:{high:g}]",
            "set logscale y" if log else "unset logscale y",
            "set xtics (" + ", ".join(f"{quote(t)} {p}" for p, t in tics) + ") scale 0",
-           "set ytics autofreq scale 0.3", "set grid ytics lt 1 lc rgb '%s'" % GRID]
+           f"set ytics ({tics_of(low, high, log)}) scale 0", "set grid ytics lt 1 lc rgb '%s'" % GRID]
     plots, ends = [], []
     for index, (proxy, points) in enumerate(lines.items()):
         # A little beside one another, so that whiskers can be told apart.
@@ -146,6 +147,20 @@ def curves(lines, tics, log):
         out.append(f"set label {quote(f'{proxy} {short(value)}')} at graph 1.01, graph {at:.4f} "
                    f"left tc rgb '{colour(proxy)}'")
     return [*out, "plot " + ", ".join(plots)]
+
+
+def tics_of(low, high, log):
+    """Round values along an axis: 1, 2 and 5 on a logarithmic one, about five steps else."""
+    powers = range(math.floor(math.log10(max(low, 1e-3))), math.ceil(math.log10(high)) + 1)
+    if log:
+        values = [m * 10.0 ** p for p in powers for m in (1, 2, 5)]
+        if high / low > 300:
+            values = [10.0 ** p for p in powers]
+    else:
+        step = 10.0 ** math.floor(math.log10(high / 4))
+        step = next(step * m for m in (1, 2, 5, 10) if high / (step * m) <= 6)
+        values = [step * n for n in range(int(high / step) + 1)]
+    return ", ".join(f"{quote(f'{v:,.10g}')} {v:g}" for v in values if low <= v <= high)
 
 
 def share(value, low, high, log):
@@ -173,11 +188,12 @@ def short(value):
 # ---- the whole of a plot -------------------------------------------------------------------------
 
 def script(panels, path):
-    """gnuplot's input: panels in two columns, row by row, each row as high as its highest."""
-    rows = [panels[i:i + 2] for i in range(0, len(panels), 2)]
+    """gnuplot's input: panels in one or two columns, row by row, each row as high as its highest."""
+    columns = min(2, len(panels))
+    rows = [panels[i:i + columns] for i in range(0, len(panels), columns)]
     heights = [TOP + BOTTOM + max(field for _, field, _ in row) for row in rows]
-    total, half = sum(heights), WIDTH / 2
-    out = [f"set terminal svg size {WIDTH},{total} font 'Helvetica,13' background '#ffffff' "
+    total, half, width = sum(heights), WIDTH / 2, WIDTH // 2 * columns
+    out = [f"set terminal svg size {width},{total} font 'Helvetica,13' background '#ffffff' "
            "noenhanced", f"set output {quote(path)}", "set multiplot",
            f"set border 0 lc rgb '{INK}'", "set bars 0.4", "unset key",
            f"set tics textcolor rgb '{INK}' nomirror"]
@@ -186,11 +202,11 @@ def script(panels, path):
         for column, (title, field, lines) in enumerate(row):
             left, y = column * half + LEFT, total - top - TOP
             out += ["unset label", "unset logscale", "unset grid",
-                    f"set lmargin at screen {left / WIDTH:.5f}",
-                    f"set rmargin at screen {(column * half + half - RIGHT) / WIDTH:.5f}",
+                    f"set lmargin at screen {left / width:.5f}",
+                    f"set rmargin at screen {(column * half + half - RIGHT) / width:.5f}",
                     f"set tmargin at screen {y / total:.5f}",
                     f"set bmargin at screen {(y - field) / total:.5f}",
-                    f"set label {quote(title)} at screen {(column * half + 14) / WIDTH:.5f}, "
+                    f"set label {quote(title)} at screen {(column * half + 14) / width:.5f}, "
                     f"screen {(y + 18) / total:.5f} left font ',14' tc rgb '{INK}'", *lines]
         top += height
     return "\n".join([*out, "unset multiplot", ""])

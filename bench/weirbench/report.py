@@ -76,6 +76,8 @@ def number(value, digits=None):
 
 def cell_text(values, digits=None, scale=1):
     low, middle, high = (number(values[k] * scale, digits) for k in ("min", "median", "max"))
+    if low == high:
+        return middle
     return f"{middle} ({low} to {high})"
 
 
@@ -93,7 +95,7 @@ def overview(cells, summaries):
         summary = summaries.get(cell["key"], {})
         if not any("cpu_us" in row for row in summary.values()):
             continue
-        row = [f"{cell['key']}, us a {cell['unit']}"]
+        row = [f"{cell['key']}, µs a {cell['unit']}"]
         row += [number(summary[p]["cpu_us"]["median"]) if "cpu_us" in summary.get(p, {}) else ""
                 for p in proxies]
         weir = summary.get("weir", {})
@@ -114,7 +116,7 @@ def latency_table(cells, summaries):
     if not rows:
         return ""
     return table(["workload", "proxy", "due a second", "answered a second",
-                  *(f"{p}, us" for p in PERCENTILES), "errors"], rows)
+                  *(f"{p}, µs" for p in PERCENTILES), "errors"], rows)
 
 
 def idle_table(cells, summaries):
@@ -135,7 +137,7 @@ def details(cell, summary):
     measured = {p: row for p, row in summary.items() if "cpu_us" in row}
     bases = [b for b in BASES if b in measured]
     unit = cell["unit"]
-    head = ["proxy", f"{unit}s/s" if unit != "MiB" else "MiB/s", f"CPU us/{unit}", "user", "system",
+    head = ["proxy", f"{unit}s/s" if unit != "MiB" else "MiB/s", f"CPU µs/{unit}", "user", "system",
             *(f"/ {b}" for b in bases), "core busy", "memory MiB", "errors"]
     rows = []
     for proxy, row in measured.items():

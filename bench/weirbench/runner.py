@@ -82,6 +82,9 @@ def plan_run(scenarios, proxies, options, missing_tool=load.missing_tool, has=fi
                 left_out.append(f"{cell.key}: no proxy here can do it")
                 continue
             plans.append(plan(cell, able, options))
+            if plans[-1].latency and (reason := missing_tool("load")):
+                plans[-1].latency = None
+                left_out.append(f"{cell.key}: no latencies: {reason}")
     return plans, list(dict.fromkeys(left_out))
 
 
@@ -251,5 +254,5 @@ def one_line(cell, taken):
     bad = f", {errors} errors" if errors else ""
     if taken["kind"] == "paced":
         found = taken["latency_us"]
-        return f"p50 {found['p50']:.0f} us, p99 {found['p99']:.0f} us{bad}"
-    return f"{taken['rate']:,.0f} {cell.unit}/s, {taken['cpu_us']:.2f} us/{cell.unit}{bad}"
+        return f"p50 {found['p50']:.0f} µs, p99 {found['p99']:.0f} µs{bad}"
+    return f"{taken['rate']:,.0f} {cell.unit}/s, {taken['cpu_us']:.2f} µs/{cell.unit}{bad}"

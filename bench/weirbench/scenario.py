@@ -101,10 +101,10 @@ class Scenario:
         return [self.vary(base, value) for value in self.sweep] or [base]
 
     def vary(self, base, value):
-        variant = f"{self.sweep_key}={value:,}"
         if self.sweep_key == "bytes":
-            return dataclasses.replace(base, variant=variant,
+            return dataclasses.replace(base, variant=size_text(value),
                                        params={**self.params, "bytes": value})
+        variant = f"{value:,}" + (f" {self.sweep_key}" if self.sweep_key != self.name else "")
         return dataclasses.replace(base, variant=variant, **{self.sweep_key: value})
 
 
@@ -301,6 +301,14 @@ class Reader:
         values = [self.scalar(n, f"sweep.{key}", int, least)
                   for n in self.items(value, f"sweep.{key}")]
         return {"sweep_key": key, "sweep": tuple(values)}
+
+
+def size_text(size):
+    """1 MiB for 1048576."""
+    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << power and size % (1 << power) == 0:
+            return f"{size >> power} {unit}"
+    return f"{size:,} bytes"
 
 
 def parse_cpus(text):
