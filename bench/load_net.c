@@ -149,6 +149,11 @@ void net_lose(struct net *n, struct conn *c, enum load_error why)
         wait_to_open(n, c, 0);
 }
 
+void net_reopen(struct net *n, struct conn *c)
+{
+    open_conn(n, c);
+}
+
 static void on_connecting(struct net *n, struct conn *c, uint32_t events)
 {
     int error = 0;
@@ -265,6 +270,8 @@ static void feed(struct net *n, struct conn *c, const char *bytes, size_t len)
             net_lose(n, c, ERROR_BAD_ANSWER);
             return;
         }
+        n->last_bytes = bytes;
+        n->last_len = used;
         complete(n, c);
     } else if (!c->raw && c->answer.phase == ANSWER_BAD) {
         net_lose(n, c, ERROR_BAD_ANSWER);
@@ -382,24 +389,47 @@ static uint64_t wake_at(const struct net *n, uint64_t until)
     return until;
 }
 
-void net_turn(struct net *n, uint64_t until_ns)
+static void on_stdin(struct net *n)
+{
+    char bytes[256];
+    ssize_t got = read(STDIN_FILENO, bytes, sizeof(bytes));
+
+    if (got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN)))
+        return;
+    n->stdin_ended = true;
+    epoll_ctl(n->epfd, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+}
+
+/* epoll_pwait2() came with Linux 5.11, and valgrind 3.19 does not know it. Without it the last
+ * millisecond is waited for by asking again and again. */
+static int wait_events(struct net *n, struct epoll_event *events, uint64_t pause)
+{
+    struct timespec timeout = {.tv_sec = (time_t)(pause / 1000000000),
+                               .tv_nsec = (long)(pause % 1000000000)};
+
+    if (!n->no_pwait2) {
+        int count = epoll_pwait2(n->epfd, events, EVENTS, &timeout, NULL);
+        if (count >= 0 || errno != ENOSYS)
+            return count;
+        n->no_pwait2 = true;
+    }
+    return epoll_wait(n->epfd, events, EVENTS, (int)(pause / MS < 1000 ? pause / MS : 1000));
+}
+
+int net_turn(struct net *n, uint64_t until_ns)
 {
     struct epoll_event events[EVENTS];
     uint64_t wake = wake_at(n, until_ns);
     uint64_t pause = wake > n->now_ns ? wake - n->now_ns : 0;
-    struct timespec timeout = {.tv_sec = (time_t)(pause / 1000000000),
-                               .tv_nsec = (long)(pause % 1000000000)};
-    int count = epoll_pwait2(n->epfd, events, EVENTS, &timeout, NULL);
+    int count = wait_events(n, events, pause);
 
     if (count < 0 && errno != EINTR)
-        net_die("epoll_pwait2 failed", "this needs Linux 5.11 or newer");
+        net_die("waiting for events failed", "is this Linux?");
     n->now_ns = net_clock();
     for (int i = 0; i < count; i++) {
         uint32_t index = (uint32_t)events[i].data.u64;
         if (index == STDIN_IS) {
-            char bytes[256];
-            ssize_t got = read(STDIN_FILENO, bytes, sizeof(bytes));
-            n->stdin_ended = n->stdin_ended || got == 0 || (got < 0 && errno != EINTR);
+            on_stdin(n);
         } else if (n->conns[index].generation == (uint32_t)(events[i].data.u64 >> 32)) {
             on_event(n, &n->conns[index], events[i].events);
         }
@@ -407,6 +437,7 @@ void net_turn(struct net *n, uint64_t until_ns)
     open_waiting(n);
     if (n->now_ns >= n->next_scan_ns)
         scan_timeouts(n);
+    return count;
 }
 
 void net_watch_stdin(struct net *n)

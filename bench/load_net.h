@@ -80,9 +80,11 @@ struct net {
     unsigned connecting, connecting_limit;
     struct list_node down;
     uint64_t now_ns, next_scan_ns;
-    bool stdin_ended;
+    bool stdin_ended, no_pwait2;
     int family, last_errno;
-    int rcvbuf; /* 0: the kernel's choice */
+    int rcvbuf;             /* 0: the kernel's choice */
+    const char *last_bytes; /* while `answered` runs: the bytes that ended the answer */
+    size_t last_len;
     struct sockaddr_storage address;
     socklen_t address_len;
     /* counted from the beginning of what is measured */
@@ -104,8 +106,9 @@ void net_fini(struct net *n);
  * mode's `up` is called for each. */
 void net_open_all(struct net *n);
 
-/* Handles what happens until `until_ns` at the latest, or until something has happened. */
-void net_turn(struct net *n, uint64_t until_ns);
+/* Handles what happens until `until_ns` at the latest, or until something has happened. Returns how
+ * many events there were, or -1 if a signal came. */
+int net_turn(struct net *n, uint64_t until_ns);
 
 /* Whether SIGINT or SIGTERM came. */
 bool net_stopped(void);
@@ -118,6 +121,9 @@ void net_send(struct net *n, struct conn *c, const struct request *r, uint64_t s
 
 /* Reads at most `most` bytes of an answer. */
 void net_read_some(struct net *n, struct conn *c, size_t most);
+
+/* Opens a conn that was lost and is not opened again by itself. */
+void net_reopen(struct net *n, struct conn *c);
 
 /* Ends a conn: counts why if a request is on it, tells the mode. */
 void net_lose(struct net *n, struct conn *c, enum load_error why);

@@ -15,8 +15,10 @@ void pattern_fill(char *to, size_t n, uint64_t at)
 {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678";
 
-    for (size_t i = 0; i < n; i++)
-        to[i] = letters[(at + i) % PATTERN_PERIOD];
+    for (size_t i = 0, k = at % PATTERN_PERIOD; i < n; i++) {
+        to[i] = letters[k];
+        k = k + 1 == PATTERN_PERIOD ? 0 : k + 1;
+    }
 }
 
 char *request_head(const struct load_options *o, const char *method, const char *path,
