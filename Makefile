@@ -134,7 +134,7 @@ release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), bui
 
 .PHONY: tests bench-tools
 tests: $(UNIT_BIN) # the unit test programs, not run
-bench-tools: $(BENCH_BIN) ## the helper programs of bench/
+bench-tools: $(BENCH_BIN) ## the floors and the load generator of bench/
 
 # ---- dependencies, run, test -------------------------------------------------------------------
 
@@ -153,6 +153,16 @@ run: ## install what is missing, build, and serve on port 8000 until Ctrl-C
 	@scripts/deps.sh build
 	@$(MAKE) --no-print-directory all
 	@BIN=$(OUT) exec scripts/run.sh
+
+BENCH_ARGS = $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
+             $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+             $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(SCENARIO) $(T)
+
+.PHONY: bench
+bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=weir,nginx, ROUNDS=9
+	@scripts/deps.sh build bench
+	@$(MAKE) --no-print-directory all bench-tools
+	@BUILD=$(OUT) exec $(PYTHON) bench/run.py $(BENCH_ARGS)
 
 .PHONY: test
 test: ## install what is missing, build every variant, run every test
