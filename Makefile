@@ -64,8 +64,12 @@ BACKEND_LIB := $(call objects,$(filter-out backends/hello.c backends/world.c,$(B
 UNIT_LIB    := $(call objects,$(filter-out $(UNIT_SRC),$(TEST_SRC)))
 UNIT_BIN    := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 LOAD_LIB    := $(call objects,$(LOAD_SRC))
-BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC),$(BENCH_SRC)))
-ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(BENCH_SRC) $(TEST_SRC)
+URING_SRC   := $(wildcard bench/floor_uring.c)
+HAS_URING   := $(shell pkg-config --exists 'liburing >= 2.3' 2>/dev/null && echo yes)
+BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC) $(URING_SRC),$(BENCH_SRC)))
+URING_BIN   := $(if $(URING_SRC),$(OUT)/floor-uring)
+ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(TEST_SRC) \
+               $(filter-out $(if $(HAS_URING),,$(URING_SRC)),$(BENCH_SRC))
 PROGRAMS    := $(OUT)/weir $(OUT)/hello $(OUT)/world
 
 .PHONY: all
@@ -120,8 +124,18 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 
 # bench/load.c and bench/load_*.c are one program.
 $(OUT)/load: $(LOAD_LIB)
+$(OUT)/tests/test_load: $(call objects,$(addprefix bench/load_,answer.c hist.c schedule.c))
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
 	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+
+# Needs liburing, which nothing else does: without it there is no such program.
+ifeq ($(HAS_URING),yes)
+$(URING_BIN): $(call objects,$(URING_SRC))
+	$(LINK) -o $@ $^ $(LIBS) -luring
+else
+$(URING_BIN): FORCE
+	@rm -f $@; echo 'bench: no liburing 2.3 or newer: $@ is not built ("make deps-bench" installs it)'
+endif
 
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
@@ -134,7 +148,11 @@ release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), bui
 
 .PHONY: tests bench-tools
 tests: $(UNIT_BIN) # the unit test programs, not run
+<<<<<<< HEAD
 bench-tools: $(BENCH_BIN) ## the floors and the load generator of bench/
+=======
+bench-tools: $(BENCH_BIN) $(URING_BIN) ## the helper programs of bench/
+>>>>>>> load
 
 # ---- dependencies, run, test -------------------------------------------------------------------
 

@@ -14,13 +14,14 @@ declare -A group=(
             libcmocka-dev strace curl'
     [lint]='python3 clang-tidy clang-format shellcheck'
     [bench]='python3 python3-yaml wrk nghttp2-client nghttp2-server openssl gnuplot-nox nginx-light
-             haproxy caddy lighttpd lighttpd-mod-openssl strace'
+             haproxy caddy lighttpd lighttpd-mod-openssl strace liburing-dev'
 )
 # The packages of the bench group whose daemons would start by themselves.
 daemons='nginx haproxy caddy lighttpd'
 # What can be done without: bench/ leaves out by name what is not there. Not every distribution has
 # them all.
-optional='nghttp2-server gnuplot-nox nginx-light haproxy caddy lighttpd lighttpd-mod-openssl'
+optional='nghttp2-server gnuplot-nox nginx-light haproxy caddy lighttpd lighttpd-mod-openssl
+          liburing-dev'
 
 say() { echo "deps: $*"; }
 die() {

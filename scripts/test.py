@@ -178,7 +178,7 @@ def environment(mode):
         env.setdefault(name, value)
     out = (ROOT / folder(mode)).resolve()
     env.update(WEIR=str(out / "weir"), HELLO=str(out / "hello"), WORLD=str(out / "world"),
-               WEIR_MODE=mode)
+               LOAD=str(out / "load"), WEIR_MODE=mode)
     if mode == "tsan":
         env["WEIR_WORKERS"] = "2"
     return env
@@ -233,7 +233,7 @@ def unit_program(tally, mode, program):
 def e2e(tally, mode, arguments):
     if not (ROOT / "tests" / "e2e").is_dir():
         tally.add(f"{mode} e2e", failures=["no tests"])
-    elif make(tally, mode, "all"):
+    elif make(tally, mode, "all", "bench-tools"):
         workers = max(2, min(4, 2 * (os.cpu_count() or 1)))
         pytest(tally, f"{mode} e2e", mode, ["tests/e2e"], ["-n", workers, *arguments])
 
