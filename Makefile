@@ -148,11 +148,7 @@ release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), bui
 
 .PHONY: tests bench-tools
 tests: $(UNIT_BIN) # the unit test programs, not run
-<<<<<<< HEAD
-bench-tools: $(BENCH_BIN) ## the floors and the load generator of bench/
-=======
-bench-tools: $(BENCH_BIN) $(URING_BIN) ## the helper programs of bench/
->>>>>>> load
+bench-tools: $(BENCH_BIN) $(URING_BIN) ## the floors and the load generator of bench/
 
 # ---- dependencies, run, test -------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ left_out=
 leave_out() {
     local package rest=()
     for package in "${missing[@]}"; do
-        if [[ " $optional " != *" $package "* ]] || "$@" "$package"; then
+        if [[ " ${optional//$'\n'/ } " != *" $package "* ]] || "$@" "$package"; then
             rest+=("$package")
         else
             left_out+=" $package"
