@@ -117,14 +117,20 @@ def own(mode, address, cpus, seconds, arguments=(), halfway=None):
 
 
 def closed(address, cell, cpus, seconds, halfway=None):
-    params, workload = cell.params, cell.scenario.workload
     arguments = ["--connections", cell.connections]
-    if workload == "websocket":
+    if cell.scenario.workload == "websocket":
         return own("websocket", address, cpus, seconds,
-                   [*arguments, "--size", params["bytes"]], halfway)
-    mix = "post=1" if workload == "upload" else f"get={params['get']},post={params['post']}"
-    arguments += ["--mix", mix, "--body", params["bytes"], "--path", cell.path]
-    return own("closed", address, cpus, seconds, arguments, halfway)
+                   [*arguments, "--size", cell.params["bytes"]], halfway)
+    return own("closed", address, cpus, seconds, [*arguments, "--path", cell.path, *mix(cell)],
+               halfway)
+
+
+def mix(cell):
+    """Which methods, and how large their bodies are."""
+    params = cell.params
+    if cell.scenario.workload == "upload":
+        return ["--mix", "post=1", "--body", params["bytes"]]
+    return ["--mix", f"get={params['get']},post={params['post']}", "--body", params["bytes"]]
 
 
 def h2load(address, cell, cpus, seconds, halfway=None, rate=None, folder=None):
@@ -206,8 +212,11 @@ PEAK = {"wrk": wrk, "load": closed, "h2load": h2load, "openssl": handshakes}
 
 def paced(address, cell, cpus, seconds, rate):
     arguments = ["--connections", cell.connections, "--rate", rate, "--path", cell.path]
-    if cell.scenario.workload == "upload":
-        arguments += ["--method", "POST", "--body", cell.params["bytes"]]
+    workload = cell.scenario.workload
+    if workload in ("upload", "mixed"):
+        arguments += mix(cell)
+    elif workload == "close":
+        arguments.append("--close")
     return own("open", address, cpus, seconds, arguments)
 
 

@@ -31,7 +31,7 @@ NEED = {"websocket": {"websocket"}, "handshake": {"tls"}, "h2": {"tls", "h2"},
         "grpc": {"tls", "h2", "grpc"}}
 SWEEPS = ("routes", "endpoints", "idle", "connections", "bytes")
 SLOW_KINDS = ("head", "body", "read")
-PACED = ("get", "upload")  # workloads that the open-loop generator can send
+PACED = ("get", "close", "upload", "mixed")  # workloads that the open-loop generator can send
 
 
 @dataclasses.dataclass(frozen=True)
