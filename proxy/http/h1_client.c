@@ -226,15 +226,14 @@ static bool client_reusable(const struct h1_client *cl)
 {
     return cl->tx_done && cl->rx_done && !cl->last && !cl->tunnel && !cl->until_close &&
            !(cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN | CONN_SHUT)) &&
-           cl->conn.queued == cl->conn.left && conn_input(&cl->conn).len == 0;
+           conn_unsent(&cl->conn) == 0 && conn_input(&cl->conn).len == 0;
 }
 
 static void op_release(struct stream *s, enum reason reason)
 {
     struct h1_client *cl = client_of_stream(s);
     struct conn *c = &cl->conn;
-    bool flush =
-        !conn_closed(c) && cl->tunnel && cl->tx_done && cl->rx_done && c->queued != c->left;
+    bool flush = !conn_closed(c) && cl->tunnel && cl->tx_done && cl->rx_done && conn_unsent(c) > 0;
     s->magic = 0;
     client_set_state(cl, flush ? CLIENT_FLUSH : CLIENT_IDLE);
     if (flush)
@@ -461,7 +460,7 @@ static void client_process(struct conn *c)
         return;
     }
     if (cl->state == CLIENT_FLUSH) {
-        if (c->queued == c->left || c->flags & (CONN_ERROR | CONN_BROKEN | CONN_WRITE_LATE)) {
+        if (conn_unsent(c) == 0 || c->flags & (CONN_ERROR | CONN_BROKEN | CONN_WRITE_LATE)) {
             client_set_state(cl, CLIENT_IDLE);
             conn_close(c, REASON_DONE, false);
         }

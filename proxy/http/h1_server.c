@@ -186,7 +186,7 @@ static void server_free(struct conn *c)
 static void server_arm(struct h1_server *srv)
 {
     struct conn *c = &srv->conn;
-    if (c->queued != c->left || conn_closed(c))
+    if (conn_unsent(c) > 0 || conn_closed(c))
         conn_expect(c, NEVER);
     else if (srv->state == SERVER_LINGER)
         conn_expect(c, LINGER_MS);
@@ -200,6 +200,8 @@ static void server_close_flushed(struct h1_server *srv, enum reason reason, bool
     server_set_state(srv, SERVER_FLUSH);
     srv->reason = (uint16_t)reason;
     srv->reset = reset;
+    if (!reset)
+        srv->conn.flags |= CONN_LAST;
     conn_expect(&srv->conn, NEVER);
     conn_wake(&srv->conn);
 }
@@ -546,7 +548,7 @@ static void server_discard(struct h1_server *srv)
         conn_consume(c, n, NULL);
     if (!(c->flags & CONN_EOF) && srv->discarded <= LINGER_BYTES)
         return;
-    if (c->queued == c->left)
+    if (conn_unsent(c) == 0)
         conn_close(c, (enum reason)srv->reason, false);
     else
         conn_pause(c, PAUSE_FULL); /* the answer first */
@@ -569,7 +571,7 @@ static void server_process(struct conn *c)
     } else if (srv->state == SERVER_FLUSH) {
         if (conn_input(c).len > 0)
             conn_consume(c, conn_input(c).len, NULL);
-        if (c->queued == c->left)
+        if (conn_unsent(c) == 0)
             conn_close(c, (enum reason)srv->reason, srv->reset);
     } else {
         server_read(srv);
@@ -598,7 +600,7 @@ static void server_flushed(struct conn *c, size_t n)
     struct h1_server *srv = server_of(c);
     struct h1_stream *s = srv->stream;
     if (s == NULL) {
-        if (c->queued == c->left)
+        if (conn_unsent(c) == 0)
             server_arm(srv);
         if (srv->state != SERVER_OPEN || conn_input(c).len > 0)
             conn_wake(c);

@@ -155,7 +155,7 @@ void h1_write_body(struct conn *c, struct chain *body, bool chunked)
         *--at = digits[n & 15];
     /* Behind a backlog small bodies are copied, so that a chunk costs its bytes and not a slice or
      * three: else a peer that sends one byte a chunk would make us hold a hundred times as many. */
-    bool copy = body->bytes <= SMALL_BODY && c->queued != c->left;
+    bool copy = body->bytes <= SMALL_BODY && conn_unsent(c) > 0;
     write_bytes(c, at, (size_t)(end - at));
     if (copy)
         for (const struct slice *s = body->head; s != NULL; s = s->next)

@@ -77,10 +77,17 @@ struct bit_name {
 };
 
 static const struct bit_name flag_names[] = {
-    {CONN_CONNECTING, "connecting"}, {CONN_CONNECTED, "connected"},   {CONN_EOF, "eof"},
-    {CONN_ERROR, "error"},           {CONN_BROKEN, "broken"},         {CONN_SHUT, "shut"},
-    {CONN_READ_LATE, "read_late"},   {CONN_WRITE_LATE, "write_late"}, {CONN_BULK, "bulk"},
+    {CONN_CONNECTING, "connecting"},
+    {CONN_CONNECTED, "connected"},
+    {CONN_EOF, "eof"},
+    {CONN_ERROR, "error"},
+    {CONN_BROKEN, "broken"},
+    {CONN_SHUT, "shut"},
+    {CONN_READ_LATE, "read_late"},
+    {CONN_WRITE_LATE, "write_late"},
+    {CONN_BULK, "bulk"},
     {CONN_CLOSED, "closed"},
+    {CONN_LAST, "last"},
 };
 static const struct bit_name pause_names[] = {{PAUSE_CREDIT, "credit"}, {PAUSE_FULL, "full"}};
 static const struct bit_name hold_names[] = {{HOLD_TRANSPORT, "transport"},
@@ -132,10 +139,7 @@ static void conn_late(struct wheel_timer *timer)
     }
     if (c->write_deadline <= now) {
         c->write_deadline = NEVER;
-        if (conn_unsent(c) < c->queued - c->left) /* part of what is in flight has left */
-            c->write_deadline = now + c->write_stall_ms;
-        else
-            c->flags |= CONN_WRITE_LATE;
+        c->flags |= CONN_WRITE_LATE;
     }
     conn_arm(c);
     conn_wake(c);
@@ -258,7 +262,6 @@ void conn_wrote(struct conn *c, struct block *block, const char *at, size_t n)
     block->used += (uint32_t)n;
     if (!(c->flags & (CONN_CLOSED | CONN_BROKEN))) {
         chain_append(&c->out, block, at, n);
-        c->queued += n;
     } else {
         block_drop(TAKE(c->own));
     }
@@ -271,7 +274,6 @@ void conn_send(struct conn *c, struct chain *chain)
         chain_clear(chain);
         return;
     }
-    c->queued += chain->bytes;
     chain_move(&c->out, chain);
     conn_wake(c);
 }
@@ -280,13 +282,6 @@ void conn_send_end(struct conn *c)
 {
     c->flags |= CONN_SHUT;
     conn_wake(c);
-}
-
-size_t conn_unsent(const struct conn *c)
-{
-    if (c->flags & (CONN_CLOSED | CONN_BROKEN))
-        return 0;
-    return c->out.bytes + c->transport->ops->in_flight(c->transport);
 }
 
 /* The peer takes no more bytes; what it sent before may still wait to be read. */
@@ -305,7 +300,7 @@ static void conn_stall_clock(struct conn *c, bool progress)
 {
     if (c->write_stall_ms == 0)
         return;
-    if (c->queued == c->left) {
+    if (chain_empty(&c->out)) {
         if (c->write_deadline == NEVER)
             return;
         c->write_deadline = NEVER;
@@ -317,47 +312,32 @@ static void conn_stall_clock(struct conn *c, bool progress)
     conn_arm(c);
 }
 
-/* How many bytes have left since the last time this was asked. */
-static size_t conn_progress(struct conn *c)
-{
-    uint64_t left = c->queued - conn_unsent(c);
-    size_t n = (size_t)(left - c->left);
-    c->left = left;
-    return n;
-}
-
-/* Writes what it can. Returns how many bytes have left since the last time. */
+/* Writes what it can. Returns how many bytes have left. */
 static size_t conn_flush(struct conn *c)
 {
-    size_t n = 0;
+    ssize_t n = 0;
     if (c->flags & (CONN_CONNECTING | CONN_ERROR | CONN_BROKEN))
         return 0;
-    if (c->queued != c->left) {
-        ssize_t taken = chain_empty(&c->out) ? 0 : c->transport->ops->write(c->transport, &c->out);
-        if (taken < 0) {
-            conn_broken(c, (int)taken);
+    if (!chain_empty(&c->out)) {
+        n = c->transport->ops->write(c->transport, &c->out, c->flags & (CONN_SHUT | CONN_LAST));
+        if (n < 0) {
+            conn_broken(c, (int)n);
             return 0;
         }
-        if (taken > 0)
+        if (n > 0)
             c->flags |= CONN_TOUCHED;
-        n = conn_progress(c);
         conn_stall_clock(c, n > 0);
-        if (c->queued == c->left)
+        if (chain_empty(&c->out))
             block_drop(TAKE(c->own));
-        else if (taken > 0 && !chain_empty(&c->out))
-            conn_wake(c); /* if it was an error that stopped it, the transport tells now */
     }
-    if ((c->flags & CONN_SHUT) && c->queued == c->left)
+    if ((c->flags & CONN_SHUT) && chain_empty(&c->out))
         c->transport->ops->shutdown(c->transport);
-    return n;
+    return (size_t)n;
 }
 
-static void conn_written(void *owner, int status)
+static void conn_writable(void *owner)
 {
-    struct conn *c = conn_of(owner);
-    if (status < 0)
-        conn_broken(c, status);
-    conn_wake(c);
+    conn_wake(conn_of(owner));
 }
 
 static void conn_connected(void *owner, int status)
@@ -446,7 +426,7 @@ static void conn_bury(struct grave *grave)
 const struct transport_events conn_transport_events = {
     .buffer = conn_buffer,
     .read = conn_read,
-    .written = conn_written,
+    .writable = conn_writable,
     .connected = conn_connected,
     .closed = conn_transport_closed,
 };

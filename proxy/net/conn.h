@@ -47,6 +47,7 @@ enum conn_flag {
     CONN_CLOSED = 1 << 6,
     CONN_BULK = 1 << 7,      /* the last read filled its buffer: read into big blocks */
     CONN_BROKEN = 1 << 9,    /* writing failed: nothing more is sent, but reading goes on */
+    CONN_LAST = 1 << 11,     /* nothing is queued any more: the conn closes once all is written */
     CONN_TOUCHED = 1 << 10,  /* the transport took a byte since the session cleared this */
     CONN_CONNECTED = 1 << 8, /* a dialled conn came up */
 };
@@ -83,7 +84,6 @@ struct conn {
     size_t read_cap;                        /* most bytes to read at once; 0 = no bound */
     struct block *own;                      /* that heads and framing are written into, or NULL */
     struct chain out;                       /* queued, not yet taken by the transport */
-    uint64_t queued, left;                  /* bytes ever queued; of these, ever gone */
     uint32_t write_stall_ms;
 };
 
@@ -131,8 +131,11 @@ void conn_send(struct conn *c, struct chain *chain);
 /* Queues our end after everything else. */
 void conn_send_end(struct conn *c);
 
-/* Queued and in flight. */
-size_t conn_unsent(const struct conn *c);
+/* Bytes that are queued. */
+static inline size_t conn_unsent(const struct conn *c)
+{
+    return c->out.bytes;
+}
 
 /* Sets or clears pause bits and adjusts the transport. */
 void conn_pause(struct conn *c, enum conn_pause bit);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -99,14 +100,14 @@ void listen_bound(int fd, struct net_addr *addr)
 
 /* ---- accepting ---- */
 
-static void on_readable(uv_poll_t *poll, int status, int events);
-
 static void listener_resume(struct listener *l)
 {
     if (l->closing || !l->paused)
         return;
-    l->paused = false;
-    uv_poll_start(&l->poll, UV_READABLE, on_readable);
+    if (watch_arm(l->reactor, &l->watch, EPOLLIN) == 0)
+        l->paused = false;
+    else
+        wheel_set(&l->reactor->wheel, &l->retry, reactor_now(l->reactor) + RETRY_MS);
 }
 
 static void on_retry(struct wheel_timer *t)
@@ -116,7 +117,7 @@ static void on_retry(struct wheel_timer *t)
 
 static void listener_pause(struct listener *l, int error)
 {
-    uv_poll_stop(&l->poll);
+    (void)watch_arm(l->reactor, &l->watch, 0);
     l->paused = true;
     if (!l->starved) /* the looks in between are the same pause */
         l->pausing(l, error);
@@ -151,7 +152,7 @@ static bool accept_one(struct listener *l)
         listener_pause(l, 0);
         return false;
     }
-    int fd = accept4(l->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(l->watch.fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         int err = errno;
         listener_budget_freed(l->budget);
@@ -169,13 +170,13 @@ static bool accept_one(struct listener *l)
     return true;
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+static void on_connection(struct watch *watch, uint32_t events)
 {
     (void)events;
-    struct listener *l = CAST_OBJ(listener, poll->data, LISTENER_MAGIC);
-    if (status == 0)
-        for (int i = 0; i < ACCEPT_BATCH && accept_one(l); i++)
-            ;
+    struct listener *l = CONTAINER_OF(watch, listener, watch);
+    CHECK(l->magic == LISTENER_MAGIC);
+    for (int i = 0; i < ACCEPT_BATCH && accept_one(l); i++)
+        ;
     reactor_dispatch(l->reactor);
 }
 
@@ -184,36 +185,28 @@ int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_bu
     l->magic = LISTENER_MAGIC;
     l->reactor = r;
     l->budget = budget;
-    l->fd = fd;
     wheel_timer_init(&l->retry, on_retry);
-    int err = uv_poll_init(&r->loop, &l->poll, fd);
-    if (err != 0) {
-        close(fd);
-        l->fd = -1;
-        return err;
-    }
-    l->poll.data = l;
-    return uv_poll_start(&l->poll, UV_READABLE, on_readable);
-}
-
-static void on_closed(uv_handle_t *handle)
-{
-    struct listener *l = CAST_OBJ(listener, handle->data, LISTENER_MAGIC);
-    l->magic = 0;
+    watch_init(&l->watch, fd, on_connection);
+    int err = watch_arm(r, &l->watch, EPOLLIN);
+    if (err != 0)
+        watch_close(&l->watch);
+    else
+        reactor_hold(r);
+    return err;
 }
 
 void listener_close(struct listener *l)
 {
-    if (l->closing || l->fd < 0)
+    if (l->closing || l->watch.fd < 0)
         return;
     /* What the kernel has already accepted would be reset with the socket. */
     while (!l->paused && accept_one(l))
         ;
     l->closing = true;
     wheel_remove(&l->reactor->wheel, &l->retry);
-    /* The handle first: it takes the descriptor out of epoll once more, and once closed the number
-     * may be another thread's socket. */
-    uv_close((uv_handle_t *)&l->poll, on_closed);
-    close(l->fd);
-    l->fd = -1;
+    /* Out of epoll by name: the socket may have other owners (a Unix one is shared by all threads)
+     * and would stay in it. */
+    (void)watch_arm(l->reactor, &l->watch, 0);
+    watch_close(&l->watch);
+    reactor_unhold(l->reactor);
 }

@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <uv.h>
 
 #include "proxy/net/addr.h"
 #include "proxy/net/reactor.h"
@@ -26,10 +25,9 @@ struct listener {
     uint32_t magic;
     bool paused, closing;
     bool starved; /* paused, and nothing was accepted since */
-    int fd;
     struct reactor *reactor;
     struct conn_budget *budget;
-    uv_poll_t poll;
+    struct watch watch;
     struct wheel_timer retry; /* of a pause */
     /* A socket to take over; false: it could not be, and is closed. over: it is one too many. */
     bool (*accepted)(struct listener *, int fd, const struct net_addr *peer, bool over);
@@ -53,7 +51,7 @@ void listen_bound(int fd, struct net_addr *addr);
  * error. */
 int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_budget *budget);
 
-/* Stops and closes the socket; the struct may go when the loop has run once more. */
+/* Stops and closes the socket; the struct may go after this turn. */
 void listener_close(struct listener *l);
 
 /* Are there more conns now than the budget allows? */

@@ -11,19 +11,18 @@
 #include "proxy/base/check.h"
 #include "proxy/net/reactor.h"
 
-#define PAIR_MAGIC   MAGIC('p', 'a', 'i', 'r')
-#define SEND_VECTORS 4 /* slices that one write keeps in flight, as tcp.c does */
+#define PAIR_MAGIC MAGIC('p', 'a', 'i', 'r')
 
 struct pair_side {
     struct transport base;
     struct pair *pair;
     unsigned index;
     struct chain arriving; /* written by the other side, not yet read here */
-    struct chain held;     /* in flight from here: there is no room yet */
     size_t limit;
     int read_error, write_error;
     int connect_status;
     bool taken, reading, ended; /* ended: the owner was told of an end or an error */
+    bool waiting;               /* the last write did not take everything */
     bool connecting;            /* connect_status is to be told */
     bool shut, closing, closed;
 };
@@ -58,32 +57,24 @@ static void side_read(struct transport *t, bool on)
     s->reading = on && !s->closing && !s->ended;
 }
 
-static ssize_t side_write(struct transport *t, struct chain *out)
+static ssize_t side_write(struct transport *t, struct chain *out, bool last)
 {
     struct pair_side *s = side_of(t), *to = other(s);
     CHECK(!s->closing && !s->shut);
+    (void)last;
     if (s->write_error != 0)
         return s->write_error;
     if (to->closing)
         return UV_EPIPE;
-    if (!chain_empty(&s->held))
-        return 0;
     size_t before = out->bytes;
     chain_move_bytes(&to->arriving, out, room_to(to));
-    for (int i = 0; i < SEND_VECTORS && !chain_empty(out); i++)
-        chain_move_bytes(&s->held, out, out->head->len);
+    s->waiting = !chain_empty(out);
     return (ssize_t)(before - out->bytes);
-}
-
-static size_t side_in_flight(const struct transport *t)
-{
-    return ((const struct pair_side *)t)->held.bytes;
 }
 
 static void side_shutdown(struct transport *t)
 {
     struct pair_side *s = side_of(t);
-    CHECK(chain_empty(&s->held)); /* a conn ends its direction once all is written */
     s->shut = true;
 }
 
@@ -99,7 +90,6 @@ static void side_close(struct transport *t, bool reset)
         to->read_error = UV_ECONNRESET;
         to->write_error = UV_EPIPE;
     }
-    chain_clear(&s->held);
     chain_clear(&s->arriving);
 }
 
@@ -107,7 +97,6 @@ static const struct transport_ops pair_ops = {
     .name = "pair",
     .read = side_read,
     .write = side_write,
-    .in_flight = side_in_flight,
     .shutdown = side_shutdown,
     .close = side_close,
 };
@@ -123,20 +112,13 @@ static bool tell_connected(struct pair_side *s)
     return true;
 }
 
-static bool tell_written(struct pair_side *s)
+static bool tell_writable(struct pair_side *s)
 {
     struct pair_side *to = other(s);
-    if (chain_empty(&s->held) || s->closing)
+    if (!s->waiting || s->closing || (room_to(to) == 0 && s->write_error == 0 && !to->closing))
         return false;
-    int error = s->write_error != 0 ? s->write_error : to->closing ? UV_EPIPE : 0;
-    size_t room = room_to(to);
-    if (error != 0)
-        chain_clear(&s->held);
-    else
-        chain_move_bytes(&to->arriving, &s->held, room);
-    if (!chain_empty(&s->held))
-        return room > 0; /* part of it went: conns notice by in_flight */
-    s->base.events->written(s->base.owner, error);
+    s->waiting = false;
+    s->base.events->writable(s->base.owner);
     return true;
 }
 
@@ -186,7 +168,7 @@ static bool tell_closed(struct pair_side *s)
 
 bool pair_step(struct pair *p)
 {
-    static bool (*const tell[])(struct pair_side *) = {tell_connected, tell_written, tell_read,
+    static bool (*const tell[])(struct pair_side *) = {tell_connected, tell_writable, tell_read,
                                                        tell_closed};
     bool any = false;
     for (size_t kind = 0; kind < ARRAY_LEN(tell); kind++) {
@@ -220,7 +202,6 @@ struct pair *pair_new(struct reactor *r, size_t capacity)
         p->sides[end].pair = p;
         p->sides[end].index = end;
         chain_init(&p->sides[end].arriving);
-        chain_init(&p->sides[end].held);
     }
     return p;
 }
@@ -232,7 +213,6 @@ void pair_free(struct pair *p)
     for (unsigned end = 0; end < 2; end++) {
         CHECK(p->sides[end].closed || !p->sides[end].taken);
         chain_clear(&p->sides[end].arriving);
-        chain_clear(&p->sides[end].held);
     }
     free(p);
 }

@@ -2,8 +2,8 @@
 /*
  * Two transports in memory, both on one reactor: what is written at one end is read at
  * the other. For tests: nothing happens but in pair_step, so that every order of events can be
- * made, and made again. It behaves as TCP does: writing ahead up to a capacity, then in flight; a
- * half-close; an RST instead of a FIN when bytes were left unread. Reactor's thread.
+ * made, and made again. It behaves as TCP does: writing ahead up to a capacity; a half-close; an
+ * RST instead of a FIN when bytes were left unread. Reactor's thread.
  */
 #ifndef WEIR_NET_PAIR_H
 #define WEIR_NET_PAIR_H
@@ -40,7 +40,8 @@ void pair_connect(struct pair *p, unsigned end, int status);
 /* Reading at end fails with a libuv error in the next step; bytes that wait for it are lost. */
 void pair_fail_read(struct pair *p, unsigned end, int error);
 
-/* Writing at end fails with a libuv error from now on; what is in flight fails in the next step. */
+/* Writing at end fails with a libuv error from now on; who waits to write is told in the next step.
+ */
 void pair_fail_write(struct pair *p, unsigned end, int error);
 
 /* Tells each end at most one thing of each kind, then runs the reactor's dispatch. False: there was

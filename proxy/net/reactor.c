@@ -1,79 +1,174 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The dispatch loop, the one timer and the graveyard of a thread. Owns the libuv loop and all
- * recycled memory; must never be touched from another thread.
+ * The loop of a thread: epoll for the sockets, libuv for the rest, the dispatch, the timers and the
+ * graveyard. Owns both loops and all recycled memory; must never be touched from another thread.
  */
 #include "proxy/net/reactor.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "proxy/base/check.h"
 
 #define REACTOR_MAGIC MAGIC('r', 'e', 'a', 'c')
+#define TURN_EVENTS   256 /* more of them come in the next turn */
 
-static void on_tick(uv_timer_t *tick)
+/* ---- watching ---- */
+
+void watch_init(struct watch *w, int fd, void (*happened)(struct watch *, uint32_t events))
 {
-    struct reactor *r = CAST_OBJ(reactor, tick->data, REACTOR_MAGIC);
-    r->tick_at = NEVER;
-    wheel_advance(&r->wheel, reactor_now(r));
-    reactor_dispatch(r);
+    *w = (struct watch){.fd = fd, .happened = happened};
 }
 
-/* Just before the loop sleeps: the tick stands where the wheel next has something to do. */
-static void on_prepare(uv_prepare_t *prep)
+int watch_arm(struct reactor *r, struct watch *w, uint32_t events)
 {
-    struct reactor *r = CAST_OBJ(reactor, prep->data, REACTOR_MAGIC);
-    uint64_t next = wheel_next_ms(&r->wheel);
-    if (next == r->tick_at)
-        return;
-    r->tick_at = next;
-    if (next == NEVER) {
-        uv_timer_stop(&r->tick);
-        return;
-    }
-    uint64_t now = reactor_now(r);
-    uv_timer_start(&r->tick, on_tick, next > now ? next - now : 0, 0);
+    if (w->armed == events)
+        return 0;
+    int op = w->armed == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+    struct epoll_event event = {.events = events, .data.ptr = w};
+    if (epoll_ctl(r->epoll, op, w->fd, &event) != 0)
+        return uv_translate_sys_error(errno);
+    w->armed = events;
+    return 0;
+}
+
+void watch_close(struct watch *w)
+{
+    if (w->fd >= 0)
+        close(w->fd);
+    w->fd = -1;
+    w->armed = 0;
+}
+
+/* ---- turning ---- */
+
+/* It is enough to know: reactor_turn runs libuv after everybody else. */
+static void on_uv(struct watch *w, uint32_t events)
+{
+    (void)w;
+    (void)events;
 }
 
 int reactor_init(struct reactor *r)
 {
-    *r = (struct reactor){.magic = REACTOR_MAGIC, .tick_at = NEVER};
+    *r = (struct reactor){.magic = REACTOR_MAGIC};
     int err = uv_loop_init(&r->loop);
     if (err != 0)
         return err;
+    r->epoll = epoll_create1(EPOLL_CLOEXEC);
+    watch_init(&r->uv, uv_backend_fd(&r->loop), on_uv);
+    err = r->epoll < 0 ? uv_translate_sys_error(errno) : watch_arm(r, &r->uv, EPOLLIN);
+    if (err != 0) {
+        if (r->epoll >= 0)
+            close(r->epoll);
+        uv_loop_close(&r->loop);
+        return err;
+    }
     buf_pool_init(&r->bufs);
     wheel_init(&r->wheel, uv_now(&r->loop));
     list_init(&r->ready);
     list_init(&r->graves);
-    uv_timer_init(&r->loop, &r->tick);
-    uv_prepare_init(&r->loop, &r->prep);
-    r->tick.data = r->prep.data = r;
-    uv_prepare_start(&r->prep, on_prepare);
-    /* Neither keeps the loop alive: the conns and listeners do. */
-    uv_unref((uv_handle_t *)&r->tick);
-    uv_unref((uv_handle_t *)&r->prep);
+    list_init(&r->later);
     return 0;
 }
 
 void reactor_fini(struct reactor *r)
 {
-    uv_close((uv_handle_t *)&r->tick, NULL);
-    uv_close((uv_handle_t *)&r->prep, NULL);
-    uv_run(&r->loop, UV_RUN_DEFAULT);
+    reactor_run(r);
     reactor_dispatch(r);
-    CHECK(list_empty(&r->ready) && list_empty(&r->graves));
+    CHECK(list_empty(&r->ready) && list_empty(&r->graves) && list_empty(&r->later));
     for (int i = 0; i < SLAB_COUNT; i++)
         if (r->slabs[i].size != 0)
             slab_fini(&r->slabs[i]);
     buf_pool_fini(&r->bufs);
+    close(r->epoll);
     CHECK(uv_loop_close(&r->loop) == 0);
     r->magic = 0;
 }
 
+static bool reactor_alive(const struct reactor *r)
+{
+    return r->holds > 0 || uv_loop_alive(&r->loop);
+}
+
+/* Milliseconds that libuv may be left alone for; -1: until its descriptor says otherwise. */
+static int uv_patience(const struct reactor *r)
+{
+    return uv_loop_alive(&r->loop) ? uv_backend_timeout(&r->loop) : -1;
+}
+
+/* Milliseconds until something is due: never too early, so that no turn is in vain. */
+static int turn_patience(struct reactor *r)
+{
+    if (!list_empty(&r->later))
+        return 0;
+    int uv = uv_patience(r);
+    uint64_t next = wheel_next_ms(&r->wheel);
+    if (next == WHEEL_NEVER)
+        return uv;
+    uint64_t now = reactor_now(r), ms = next > now ? next - now : 0;
+    if (uv >= 0 && (uint64_t)uv < ms)
+        return uv;
+    return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+/* What was put off during the turn; what these put off waits for the next. */
+static void run_later(struct reactor *r)
+{
+    struct list_node tasks;
+    list_init(&tasks);
+    list_splice_back(&tasks, &r->later);
+    struct list_node *node;
+    while ((node = list_pop_front(&tasks)) != NULL) {
+        struct ready *task = CONTAINER_OF(node, ready, link);
+        task->run(task);
+        reactor_dispatch(r);
+    }
+}
+
+void reactor_turn(struct reactor *r)
+{
+    struct epoll_event events[TURN_EVENTS];
+    int n = epoll_wait(r->epoll, events, TURN_EVENTS, turn_patience(r));
+    CHECK(n >= 0 || errno == EINTR);
+    uv_update_time(&r->loop);
+    if (wheel_next_ms(&r->wheel) <= reactor_now(r)) {
+        wheel_advance(&r->wheel, reactor_now(r));
+        reactor_dispatch(r);
+    }
+    bool uv = uv_patience(r) == 0;
+    for (int i = 0; i < n; i++) {
+        struct watch *w = events[i].data.ptr;
+        uv = uv || w == &r->uv;
+        if (w->fd >= 0)
+            w->happened(w, events[i].events);
+    }
+    if (uv)
+        uv_run(&r->loop, UV_RUN_NOWAIT);
+    run_later(r);
+}
+
 void reactor_run(struct reactor *r)
 {
-    uv_run(&r->loop, UV_RUN_DEFAULT);
+    uv_run(&r->loop, UV_RUN_NOWAIT); /* only this puts what was started in libuv's epoll */
+    while (reactor_alive(r))
+        reactor_turn(r);
+}
+
+void reactor_unhold(struct reactor *r)
+{
+    CHECK(r->holds > 0);
+    r->holds--;
+}
+
+void reactor_later(struct reactor *r, struct ready *task)
+{
+    if (!list_linked(&task->link))
+        list_push_back(&r->later, &task->link);
 }
 
 void reactor_ready(struct reactor *r, struct ready *ready)

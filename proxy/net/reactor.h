@@ -3,9 +3,14 @@
  * One thread's event loop and what everything on it shares: memory, timers, the queue of objects
  * that have something to do, and the graveyard. Workers and the control thread have one each.
  *
- * libuv callbacks only record what happened and make an object ready; reactor_dispatch then runs
- * the ready objects until none is left, and frees the dead ones last. That is how up-calls never
- * have a parser or a write beneath them, and nothing is freed inside a callback.
+ * Sockets are watched by an epoll of the reactor's own; libuv's loop hangs in it as one more
+ * descriptor and runs what is no socket (signals, wake-ups from other threads, timers of the
+ * control thread). See HACKING.md for what that saves.
+ *
+ * Whatever happens to a watched socket is only recorded and makes an object ready;
+ * reactor_dispatch then runs the ready objects until none is left, and frees the dead ones last.
+ * That is how up-calls never have a parser or a write beneath them, and nothing is freed inside a
+ * callback.
  */
 #ifndef WEIR_NET_REACTOR_H
 #define WEIR_NET_REACTOR_H
@@ -25,7 +30,6 @@
 /* The kinds of objects a reactor recycles; the layer above net names its own here too. */
 enum reactor_slab {
     SLAB_TCP,
-    SLAB_TCP_SEND,
     SLAB_H1_SERVER,
     SLAB_H1_STREAM,
     SLAB_H1_PARSER,
@@ -47,16 +51,26 @@ struct grave {
     void (*bury)(struct grave *);
 };
 
+/* A descriptor in the reactor's epoll, level-triggered. Embedded in its owner; it may be closed at
+ * any time, its memory may go in a later turn (reactor_later). */
+struct watch {
+    int fd;         /* -1: closed; what epoll had already said of it is dropped */
+    uint32_t armed; /* EPOLLIN, EPOLLOUT; 0 = not in epoll */
+    /* EPOLLHUP and EPOLLERR come unasked. Ends with reactor_dispatch. */
+    void (*happened)(struct watch *, uint32_t events);
+};
+
 struct reactor {
     uint32_t magic;
     bool dispatching;
+    int epoll;
     uv_loop_t loop;
+    struct watch uv; /* libuv's own descriptor */
+    uint32_t holds;
     struct buf_pool bufs;
     struct wheel wheel;
-    uv_timer_t tick;   /* the one timer; fires for the wheel */
-    uv_prepare_t prep; /* arms it before the loop sleeps */
-    uint64_t tick_at;
     struct list_node ready, graves;
+    struct list_node later; /* of struct ready, for the end of the turn */
     struct slab slabs[SLAB_COUNT];
     uint64_t date_second;
     char date[32];           /* IMF-fixdate of date_second */
@@ -69,10 +83,34 @@ int reactor_init(struct reactor *r);
 /* The loop must have nothing left but the reactor's own handles. Checks that all memory is back. */
 void reactor_fini(struct reactor *r);
 
-/* Runs until nothing is left to wait for. */
+/* Runs until nobody holds it and libuv has nothing left to wait for. */
 void reactor_run(struct reactor *r);
 
-/* Puts an object in the queue, once. Call reactor_dispatch at the end of every libuv callback. */
+/* One turn of it: waits until something happens, at most until the next deadline. */
+void reactor_turn(struct reactor *r);
+
+/* Whoever waits for events keeps the loop running. */
+static inline void reactor_hold(struct reactor *r)
+{
+    r->holds++;
+}
+void reactor_unhold(struct reactor *r);
+
+/* A descriptor that is not watched yet; watch_close closes it. */
+void watch_init(struct watch *w, int fd, void (*happened)(struct watch *, uint32_t events));
+
+/* Watches for exactly these events, EPOLLIN and EPOLLOUT; 0 for none at all. One system call, or
+ * none if nothing changes. 0 or a libuv error: the kernel is out of memory or of watches. */
+int watch_arm(struct reactor *r, struct watch *w, uint32_t events);
+
+/* Closes the descriptor; idempotent. A socket that only this process has leaves epoll by itself. */
+void watch_close(struct watch *w);
+
+/* Runs a task at the end of this turn, when every event of it has been handled; or at the end of
+ * the next, when told at the end of a turn. */
+void reactor_later(struct reactor *r, struct ready *task);
+
+/* Puts an object in the queue, once. Call reactor_dispatch at the end of every callback. */
 void reactor_ready(struct reactor *r, struct ready *ready);
 void reactor_dispatch(struct reactor *r);
 

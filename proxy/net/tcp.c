@@ -1,296 +1,313 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TCP and Unix stream sockets on libuv. Owns the handle and the one send in flight; must never
- * call up outside a libuv callback. Reactor's thread.
+ * TCP and Unix stream sockets. Owns the descriptor and its interest in events; must never call up
+ * but when the reactor says that something happened. Reactor's thread.
  */
 #include "proxy/net/tcp.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
+#include <sys/uio.h>
 
 #include "proxy/net/reactor.h"
 
-#define TCP_MAGIC   MAGIC('t', 'c', 'p', ' ')
-#define TRY_VECTORS 32
-/* uv_write allocates when it gets more. */
-#define SEND_VECTORS 4
-
-struct tcp_send {
-    uv_write_t req;
-    struct chain data;
-};
+#define TCP_MAGIC MAGIC('t', 'c', 'p', ' ')
+/* Slices that leave in one call; the kernel takes up to 1,024. */
+#define WRITE_VECTORS 64
+/* Full buffers that one event reads, so that a fast peer does not starve the others. */
+#define READS_MAX 16
 
 struct tcp {
     struct transport base;
-    struct tcp_send *send; /* in flight, or NULL */
-    bool is_unix, reading, shut;
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } uv;
+    struct watch watch;
+    struct ready later; /* tells what happened inside a verb: see tcp_tell_later */
+    uint32_t wanted;    /* EPOLLIN, EPOLLOUT */
+    int failed;         /* a libuv error that is still to be told, or 0 */
+    bool is_unix, connecting, shut, closing;
 };
 
 static const struct transport_ops tcp_ops;
+static void tcp_happened(struct watch *watch, uint32_t events);
+static void tcp_later(struct ready *task);
 
 static struct tcp *tcp_of(struct transport *t)
 {
     return CAST_OBJ(tcp, t, TCP_MAGIC);
 }
 
-static struct tcp *tcp_new(struct reactor *r, bool is_unix, int family,
-                           const struct transport_events *events, void *owner, int *err)
+static int last_error(void)
+{
+    return uv_translate_sys_error(errno);
+}
+
+static struct tcp *tcp_new(struct reactor *r, int fd, bool is_unix,
+                           const struct transport_events *events, void *owner)
 {
     struct tcp *tcp = reactor_alloc(r, SLAB_TCP, sizeof(*tcp));
-    memset(tcp, 0, offsetof(struct tcp, uv));
-    tcp->base = (struct transport){TCP_MAGIC, &tcp_ops, events, owner, r};
-    tcp->is_unix = is_unix;
-    *err = is_unix ? uv_pipe_init(&r->loop, &tcp->uv.pipe, 0)
-                   : uv_tcp_init_ex(&r->loop, &tcp->uv.tcp, (unsigned)family);
-    if (*err != 0) { /* the handle never came to be: nothing to close */
-        reactor_free(r, SLAB_TCP, tcp);
-        return NULL;
-    }
-    tcp->uv.handle.data = tcp;
+    *tcp = (struct tcp){.base = {TCP_MAGIC, &tcp_ops, events, owner, r},
+                        .later.run = tcp_later,
+                        .is_unix = is_unix};
+    watch_init(&tcp->watch, fd, tcp_happened);
+    list_init(&tcp->later.link);
+    reactor_hold(r);
     return tcp;
 }
 
 struct transport *tcp_adopt(struct reactor *r, int fd, bool is_unix,
                             const struct transport_events *events, void *owner)
 {
-    int err;
-    struct tcp *tcp = tcp_new(r, is_unix, AF_UNSPEC, events, owner, &err);
-    if (tcp == NULL) {
-        close(fd);
-        return NULL;
-    }
-    err = is_unix ? uv_pipe_open(&tcp->uv.pipe, fd) : uv_tcp_open(&tcp->uv.tcp, fd);
-    /* Only a descriptor that is not a fresh stream socket could be refused. */
-    CHECK(err == 0);
-    return &tcp->base;
+    return &tcp_new(r, fd, is_unix, events, owner)->base;
 }
 
-static void on_connect(uv_connect_t *req, int status)
+/* ---- what is watched ---- */
+
+/* An owner is never called from within a verb of its own. */
+static void tcp_tell_later(struct tcp *tcp, int error)
 {
-    struct tcp *tcp = CAST_OBJ(tcp, req->data, TCP_MAGIC);
-    struct reactor *r = tcp->base.reactor;
-    reactor_free(r, SLAB_TCP_SEND, CONTAINER_OF((uv_write_t *)(void *)req, tcp_send, req));
-    if (status != UV_ECANCELED)
-        tcp->base.events->connected(tcp->base.owner, status);
-    reactor_dispatch(r);
+    tcp->failed = error;
+    reactor_later(tcp->base.reactor, &tcp->later);
 }
 
-static void on_refused_close(uv_handle_t *handle)
+static void tcp_arm(struct tcp *tcp, uint32_t events)
 {
-    struct tcp *tcp = CAST_OBJ(tcp, handle->data, TCP_MAGIC);
-    reactor_free(tcp->base.reactor, SLAB_TCP, tcp);
+    int err = watch_arm(tcp->base.reactor, &tcp->watch, events);
+    if (err != 0)
+        tcp_tell_later(tcp, err);
+}
+
+/* More is asked for at once; less only once something comes that nobody waits for (tcp_happened),
+ * so that a pause which ends in time costs nothing. */
+static void tcp_want(struct tcp *tcp, uint32_t events)
+{
+    tcp->wanted |= events;
+    if (!tcp->closing && (tcp->wanted & ~tcp->watch.armed) != 0)
+        tcp_arm(tcp, tcp->wanted);
+}
+
+static void tcp_unwant(struct tcp *tcp, uint32_t events)
+{
+    tcp->wanted &= ~events;
+}
+
+/* ---- connecting ---- */
+
+/* The socket, and 0 (connected), 1 (under way) or a libuv error (then there is none). */
+static int begin_connect(const struct net_addr *to, int *fd)
+{
+    int on = 1;
+    *fd = socket(to->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (*fd < 0)
+        return last_error();
+    if (!net_addr_is_unix(to)) /* no harm if it fails: only slower */
+        (void)setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (connect(*fd, &to->u.sa, to->len) == 0)
+        return 0;
+    return errno == EINPROGRESS || errno == EINTR ? 1 : last_error();
 }
 
 struct transport *tcp_dial(struct reactor *r, const struct net_addr *to,
                            const struct transport_events *events, void *owner, int *err)
 {
-    bool is_unix = net_addr_is_unix(to);
-    struct tcp *tcp = tcp_new(r, is_unix, to->u.sa.sa_family, events, owner, err);
-    if (tcp == NULL)
+    int fd, how = begin_connect(to, &fd);
+    if (fd < 0) {
+        *err = how;
         return NULL;
-    /* A connect request is needed once and is smaller than a write request: share the slab. */
-    _Static_assert(sizeof(uv_connect_t) <= sizeof(uv_write_t), "a connect request fits a send");
-    struct tcp_send *send = reactor_alloc(r, SLAB_TCP_SEND, sizeof(*send));
-    uv_connect_t *req = (uv_connect_t *)(void *)&send->req;
-    req->data = tcp;
-    if (is_unix) {
-        uv_pipe_connect(req, &tcp->uv.pipe, to->u.un.sun_path, on_connect);
-        return &tcp->base;
     }
-    uv_tcp_nodelay(&tcp->uv.tcp, 1);
-    *err = uv_tcp_connect(req, &tcp->uv.tcp, &to->u.sa, on_connect);
-    if (*err == 0)
-        return &tcp->base;
-    reactor_free(r, SLAB_TCP_SEND, send);
-    uv_close(&tcp->uv.handle, on_refused_close);
-    return NULL;
+    struct tcp *tcp = tcp_new(r, fd, net_addr_is_unix(to), events, owner);
+    tcp->connecting = true;
+    if (how == 1)
+        tcp_want(tcp, EPOLLOUT);
+    else
+        tcp_tell_later(tcp, how);
+    return &tcp->base;
 }
 
-static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *buf)
+static void tcp_connected(struct tcp *tcp, int status)
 {
-    (void)hint;
-    struct tcp *tcp = CAST_OBJ(tcp, handle->data, TCP_MAGIC);
-    struct span room = tcp->base.events->buffer(tcp->base.owner);
-    *buf = uv_buf_init((char *)room.ptr, (unsigned)room.len);
+    tcp->connecting = false;
+    tcp_unwant(tcp, EPOLLOUT);
+    tcp->base.events->connected(tcp->base.owner, status);
 }
 
-/* libuv takes a hang-up behind a partial read for an end, whether it was a FIN or an RST, and
- * whether or not bytes are left. One look at the socket tells; it costs a call a conn, not a read.
- */
-static ssize_t true_end(struct tcp *tcp)
+static int connect_status(struct tcp *tcp)
 {
-    uv_os_fd_t fd;
-    char byte;
-    if (uv_fileno(&tcp->uv.handle, &fd) != 0)
-        return UV_EOF;
-    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n == 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
-        return UV_EOF;
-    return n < 0 ? uv_translate_sys_error(errno) : 1;
+    int error = 0;
+    socklen_t len = sizeof(error);
+    if (getsockopt(tcp->watch.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+        error = errno;
+    return error != 0 ? uv_translate_sys_error(error) : 0;
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
-{
-    (void)buf;
-    struct tcp *tcp = CAST_OBJ(tcp, stream->data, TCP_MAGIC);
-    struct reactor *r = tcp->base.reactor;
-    /* 0 is EAGAIN; ENOBUFS is our own empty buffer, said by a conn that stops reading then. */
-    if (n == 0 || n == UV_ENOBUFS)
-        return;
-    if (n == UV_EOF && (n = true_end(tcp)) > 0) {
-        uv_read_start(stream, on_alloc, on_read);
-        return;
-    }
-    if (n < 0)
-        tcp->reading = false; /* libuv stops by itself */
-    tcp->base.events->read(tcp->base.owner, n);
-    reactor_dispatch(r);
-}
+/* ---- reading ---- */
 
 static void tcp_read(struct transport *t, bool on)
 {
     struct tcp *tcp = tcp_of(t);
-    if (tcp->reading == on || uv_is_closing(&tcp->uv.handle))
-        return;
-    tcp->reading = on;
     if (on)
-        uv_read_start(&tcp->uv.stream, on_alloc, on_read);
+        tcp_want(tcp, EPOLLIN);
     else
-        uv_read_stop(&tcp->uv.stream);
+        tcp_unwant(tcp, EPOLLIN);
 }
 
-static void on_written(uv_write_t *req, int status)
+static void tcp_ended(struct tcp *tcp, int how)
 {
-    struct tcp_send *send = CONTAINER_OF(req, tcp_send, req);
-    struct tcp *tcp = CAST_OBJ(tcp, req->data, TCP_MAGIC);
-    struct reactor *r = tcp->base.reactor;
-    chain_clear(&send->data);
-    tcp->send = NULL;
-    reactor_free(r, SLAB_TCP_SEND, send);
-    if (!uv_is_closing(&tcp->uv.handle))
-        tcp->base.events->written(tcp->base.owner, status);
-    reactor_dispatch(r);
+    tcp_unwant(tcp, EPOLLIN);
+    tcp->base.events->read(tcp->base.owner, how);
 }
 
-static int vectors_of(const struct chain *out, uv_buf_t *bufs, int max, size_t *bytes)
+/* True: there may be more. */
+static bool tcp_read_once(struct tcp *tcp)
+{
+    struct span room = tcp->base.events->buffer(tcp->base.owner);
+    if (room.len == 0) /* the conn has paused, and resumes */
+        return false;
+    ssize_t n = recv(tcp->watch.fd, (char *)(uintptr_t)room.ptr, room.len, 0);
+    if (n > 0)
+        tcp->base.events->read(tcp->base.owner, n);
+    else if (n == 0)
+        tcp_ended(tcp, UV_EOF);
+    else if (errno != EAGAIN && errno != EINTR)
+        tcp_ended(tcp, last_error());
+    reactor_dispatch(tcp->base.reactor);
+    return n > 0 && (size_t)n == room.len;
+}
+
+static void tcp_readable(struct tcp *tcp)
+{
+    for (int i = 0; i < READS_MAX && tcp->wanted & EPOLLIN && !tcp->closing; i++)
+        if (!tcp_read_once(tcp))
+            break;
+}
+
+/* ---- writing ---- */
+
+static int vectors_of(const struct chain *out, struct iovec *vectors, size_t *bytes)
 {
     int n = 0;
     *bytes = 0;
-    for (const struct slice *s = out->head; s != NULL && n < max; s = s->next, n++) {
-        bufs[n] = uv_buf_init(s->ptr, (unsigned)s->len);
+    for (const struct slice *s = out->head; s != NULL && n < WRITE_VECTORS; s = s->next, n++) {
+        vectors[n] = (struct iovec){.iov_base = s->ptr, .iov_len = s->len};
         *bytes += s->len;
     }
     return n;
 }
 
-/* Hands the front of out to the kernel's readiness: libuv calls on_written when it is gone. */
-static ssize_t tcp_send_later(struct tcp *tcp, struct chain *out)
+/* send() for one slice: it costs the kernel less than a vector of one. */
+static ssize_t send_front(int fd, const struct chain *out, int flags, size_t *bytes)
 {
-    struct tcp_send *send = reactor_alloc(tcp->base.reactor, SLAB_TCP_SEND, sizeof(*send));
-    uv_buf_t bufs[SEND_VECTORS];
-    size_t bytes;
-    chain_init(&send->data);
-    send->req.data = tcp;
-    int n = vectors_of(out, bufs, SEND_VECTORS, &bytes);
-    int err = uv_write(&send->req, &tcp->uv.stream, bufs, (unsigned)n, on_written);
-    if (err != 0) {
-        reactor_free(tcp->base.reactor, SLAB_TCP_SEND, send);
-        return err;
+    struct iovec vectors[WRITE_VECTORS];
+    if (out->head->next == NULL) {
+        *bytes = out->head->len;
+        return send(fd, out->head->ptr, out->head->len, flags);
     }
-    chain_move_bytes(&send->data, out, bytes);
-    tcp->send = send;
-    return (ssize_t)bytes;
+    struct msghdr msg = {.msg_iov = vectors};
+    msg.msg_iovlen = (size_t)vectors_of(out, vectors, bytes);
+    return sendmsg(fd, &msg, flags);
 }
 
-static ssize_t tcp_write(struct transport *t, struct chain *out)
+static ssize_t tcp_write(struct transport *t, struct chain *out, bool last)
 {
     struct tcp *tcp = tcp_of(t);
     ssize_t taken = 0;
-    if (tcp->send != NULL)
-        return 0;
     while (!chain_empty(out)) {
-        uv_buf_t bufs[TRY_VECTORS];
         size_t bytes;
-        int n = vectors_of(out, bufs, TRY_VECTORS, &bytes);
-        int wrote = uv_try_write(&tcp->uv.stream, bufs, (unsigned)n);
-        if (wrote < 0 && wrote != UV_EAGAIN)
-            return taken > 0 ? taken : wrote; /* what is gone is gone; the error comes again */
-        if (wrote > 0) {
-            chain_drop(out, (size_t)wrote);
-            taken += wrote;
+        /* The end rides in the segment of the last bytes: one packet less, and one wake-up. */
+        int flags = MSG_NOSIGNAL | (last ? MSG_MORE : 0);
+        ssize_t n = send_front(tcp->watch.fd, out, flags, &bytes);
+        if (n < 0 && errno != EAGAIN && errno != EINTR && taken == 0) {
+            tcp_unwant(tcp, EPOLLOUT);
+            return last_error();
         }
-        if (wrote < 0 || (size_t)wrote < bytes) {
-            ssize_t later = tcp_send_later(tcp, out);
-            return later < 0 && taken == 0 ? later : taken + (later > 0 ? later : 0);
+        if (n > 0) {
+            chain_drop(out, (size_t)n);
+            taken += n;
         }
+        if (n < 0 || (size_t)n < bytes)
+            break;
     }
+    if (chain_empty(out))
+        tcp_unwant(tcp, EPOLLOUT);
+    else
+        tcp_want(tcp, EPOLLOUT);
     return taken;
-}
-
-static size_t tcp_in_flight(const struct transport *t)
-{
-    const struct tcp *tcp = (const struct tcp *)t;
-    return tcp->send != NULL ? uv_stream_get_write_queue_size(&tcp->uv.stream) : 0;
-}
-
-static void on_shutdown(uv_shutdown_t *req, int status)
-{
-    (void)status; /* an error shows on the read side too */
-    struct tcp *tcp = CAST_OBJ(tcp, req->data, TCP_MAGIC);
-    reactor_free(tcp->base.reactor, SLAB_TCP_SEND,
-                 CONTAINER_OF((uv_write_t *)(void *)req, tcp_send, req));
 }
 
 static void tcp_shutdown(struct transport *t)
 {
     struct tcp *tcp = tcp_of(t);
-    if (tcp->shut || uv_is_closing(&tcp->uv.handle))
+    if (tcp->shut || tcp->closing)
         return;
     tcp->shut = true;
-    _Static_assert(sizeof(uv_shutdown_t) <= sizeof(uv_write_t), "a shutdown request fits a send");
-    struct tcp_send *send = reactor_alloc(t->reactor, SLAB_TCP_SEND, sizeof(*send));
-    uv_shutdown_t *req = (uv_shutdown_t *)(void *)&send->req;
-    req->data = tcp;
-    if (uv_shutdown(req, &tcp->uv.stream, on_shutdown) != 0)
-        reactor_free(t->reactor, SLAB_TCP_SEND, send);
+    shutdown(tcp->watch.fd, SHUT_WR); /* an error shows on the read side too */
 }
 
-static void on_close(uv_handle_t *handle)
+/* ---- what happens ---- */
+
+static void tcp_happened(struct watch *watch, uint32_t events)
 {
-    struct tcp *tcp = CAST_OBJ(tcp, handle->data, TCP_MAGIC);
+    struct tcp *tcp = CONTAINER_OF(watch, tcp, watch);
+    bool trouble = events & (EPOLLERR | EPOLLHUP);
+    if (tcp->connecting) {
+        tcp_connected(tcp, connect_status(tcp));
+        reactor_dispatch(tcp->base.reactor);
+        return;
+    }
+    if (tcp->wanted & EPOLLOUT && (events & EPOLLOUT || trouble)) {
+        tcp->base.events->writable(tcp->base.owner);
+        reactor_dispatch(tcp->base.reactor);
+    }
+    bool reads = tcp->wanted & EPOLLIN;
+    if (reads && (events & EPOLLIN || trouble))
+        tcp_readable(tcp);
+    bool in_vain = !reads && (events & EPOLLIN || trouble);
+    if (!tcp->closing && (in_vain || tcp->watch.armed & ~tcp->wanted & EPOLLOUT))
+        tcp_arm(tcp, tcp->wanted);
+}
+
+static void tcp_free(struct tcp *tcp)
+{
     struct reactor *r = tcp->base.reactor;
     const struct transport_events *events = tcp->base.events;
     void *owner = tcp->base.owner;
-    CHECK(tcp->send == NULL);
     tcp->base.magic = 0;
     reactor_free(r, SLAB_TCP, tcp);
+    reactor_unhold(r);
     events->closed(owner);
-    reactor_dispatch(r);
 }
+
+static void tcp_later(struct ready *task)
+{
+    struct tcp *tcp = CONTAINER_OF(task, tcp, later);
+    if (tcp->closing)
+        tcp_free(tcp);
+    else if (tcp->connecting)
+        tcp_connected(tcp, tcp->failed);
+    else
+        tcp_ended(tcp, tcp->failed);
+}
+
+/* ---- the end ---- */
 
 static void tcp_close(struct transport *t, bool reset)
 {
     struct tcp *tcp = tcp_of(t);
-    if (uv_is_closing(&tcp->uv.handle))
+    struct linger abort = {.l_onoff = 1, .l_linger = 0};
+    if (tcp->closing)
         return;
-    if (reset && !tcp->is_unix && !tcp->shut && uv_tcp_close_reset(&tcp->uv.tcp, on_close) == 0)
-        return;
-    uv_close(&tcp->uv.handle, on_close);
+    tcp->closing = true;
+    if (reset && !tcp->is_unix && !tcp->shut)
+        (void)setsockopt(tcp->watch.fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+    watch_close(&tcp->watch);
+    reactor_later(t->reactor, &tcp->later);
 }
 
 static const struct transport_ops tcp_ops = {
     .name = "tcp",
     .read = tcp_read,
     .write = tcp_write,
-    .in_flight = tcp_in_flight,
     .shutdown = tcp_shutdown,
     .close = tcp_close,
 };

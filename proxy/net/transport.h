@@ -19,29 +19,27 @@ struct transport;
 /* Conn to transport. None of these calls back before it returns. */
 struct transport_ops {
     const char *name;
-    /* Arms or disarms reading. Disarming and arming again cost a system call each. */
+    /* Begins or stops to read. */
     void (*read)(struct transport *, bool on);
-    /* Takes bytes off the front of out: written now, or held in flight until events->written.
-     * Returns how many were taken (0: one send is still in flight) or a negative libuv error, which
-     * then has taken none. */
-    ssize_t (*write)(struct transport *, struct chain *out);
-    /* Bytes that are held in flight. */
-    size_t (*in_flight)(const struct transport *);
-    /* Ends our direction (FIN) after what is in flight. */
+    /* Takes what it can off the front of out, and tells events->writable when it could take more.
+     * last: our end follows as soon as out is empty. Returns how many bytes were taken or a
+     * negative libuv error, which then has taken none. */
+    ssize_t (*write)(struct transport *, struct chain *out, bool last);
+    /* Ends our direction (FIN). */
     void (*shutdown)(struct transport *);
     /* Idempotent; reset: the peer is to see an error, not an end. The memory goes right before
      * events->closed, which comes in a later turn. */
     void (*close)(struct transport *, bool reset);
 };
 
-/* Transport to conn; all from a libuv callback, and the conn only records what it is told. */
+/* Transport to conn; never from within one of the above. The conn only records what it is told. */
 struct transport_events {
     /* Where to read into; len 0 = nowhere at the moment. */
     struct span (*buffer)(void *owner);
     /* n > 0 bytes were read, UV_EOF, or another negative libuv error. */
     void (*read)(void *owner, ssize_t n);
-    /* What was in flight is written (0) or failed. */
-    void (*written)(void *owner, int status);
+    /* A write that did not take everything may be tried again. */
+    void (*writable)(void *owner);
     /* A dialled transport is up (0) or failed. */
     void (*connected)(void *owner, int status);
     /* The last call. */

@@ -229,7 +229,7 @@ def test_a_post_is_not_sent_twice_when_its_second_write_fails(
         chunk = b"12c\r\n" + b"x" * 300 + b"\r\n"
         c.send(
             b"POST /pay HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + chunk * 45  # too many pieces for one write
+            + chunk * 90  # too many pieces for one write
             + b"0\r\n\r\n"
         )
         assert u.head().target == "/pay"

@@ -9,8 +9,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 /* The descriptor whose writes fail, until it is another connection. */
 static _Atomic int posted = -1;
@@ -36,31 +34,31 @@ int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t n)
     return next(fd, to, n);
 }
 
-ssize_t writev(int fd, const struct iovec *v, int n)
+ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-    static ssize_t (*next)(int, const struct iovec *, int);
+    static ssize_t (*next)(int, const struct msghdr *, int);
     if (next == NULL)
-        next = (ssize_t(*)(int, const struct iovec *, int))dlsym(RTLD_NEXT, "writev");
+        next = (ssize_t(*)(int, const struct msghdr *, int))dlsym(RTLD_NEXT, "sendmsg");
     if (fails(fd)) {
         errno = ECONNRESET;
         return -1;
     }
-    ssize_t wrote = next(fd, v, n);
-    if (n > 0)
-        note(fd, v[0].iov_base, v[0].iov_len, wrote);
+    ssize_t wrote = next(fd, msg, flags);
+    if (msg->msg_iovlen > 0)
+        note(fd, msg->msg_iov[0].iov_base, msg->msg_iov[0].iov_len, wrote);
     return wrote;
 }
 
-ssize_t write(int fd, const void *data, size_t n)
+ssize_t send(int fd, const void *data, size_t n, int flags)
 {
-    static ssize_t (*next)(int, const void *, size_t);
+    static ssize_t (*next)(int, const void *, size_t, int);
     if (next == NULL)
-        next = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+        next = (ssize_t(*)(int, const void *, size_t, int))dlsym(RTLD_NEXT, "send");
     if (fails(fd)) {
         errno = ECONNRESET;
         return -1;
     }
-    ssize_t wrote = next(fd, data, n);
+    ssize_t wrote = next(fd, data, n, flags);
     note(fd, data, n, wrote);
     return wrote;
 }

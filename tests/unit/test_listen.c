@@ -61,7 +61,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof(f->path), "%s/s", f->dir);
     memset(f->clients, -1, sizeof(f->clients));
-    f->l.fd = -1;
+    f->l.watch.fd = -1;
     *state = f;
     return 0;
 }
@@ -112,7 +112,7 @@ static void dial(struct fixture *f, unsigned i)
 static void accept_until(struct fixture *f, unsigned n)
 {
     while (f->n_accepted < n)
-        uv_run(&f->r.loop, UV_RUN_ONCE);
+        reactor_turn(&f->r);
 }
 
 static void the_kernel_chooses_a_port_that_is_told(void **state)
@@ -208,7 +208,7 @@ static void the_budget_pauses_accepting(void **state)
     for (unsigned i = 0; i < CLIENTS; i++)
         dial(f, i);
     while (f->n_paused == 0)
-        uv_run(&f->r.loop, UV_RUN_ONCE);
+        reactor_turn(&f->r);
     unsigned taken = f->n_accepted;
     assert_true(taken > 3 && taken < CLIENTS);
     assert_int_equal(f->n_over, taken - 3);
@@ -230,7 +230,7 @@ static void closing_takes_what_is_in_the_queue(void **state)
         dial(f, i);
     listener_close(&f->l);
     assert_int_equal(f->n_accepted, 5);
-    assert_int_equal(f->l.fd, -1);
+    assert_int_equal(f->l.watch.fd, -1);
     listener_close(&f->l); /* once is enough */
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, &f->bound.u.sa, f->bound.len), -1);

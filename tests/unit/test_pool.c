@@ -110,7 +110,7 @@ static int teardown(void **state)
     pool_close_idle(f->view);
     reactor_dispatch(&f->r);
     while (counter_get(&f->stats.conns) > 0)
-        uv_run(&f->r.loop, UV_RUN_ONCE);
+        reactor_turn(&f->r);
     pool_view_free(f->view);
     if (f->listener >= 0)
         close(f->listener);
@@ -139,7 +139,7 @@ static int upstream(struct fixture *f)
 {
     int fd = -1;
     while ((fd = accept(f->listener, NULL, NULL)) < 0)
-        uv_run(&f->r.loop, UV_RUN_ONCE);
+        reactor_turn(&f->r);
     return fd;
 }
 
@@ -148,7 +148,7 @@ static void reply(struct fixture *f, int fd, const char *text)
     unsigned before = f->ended + f->aborted;
     assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
     while (f->ended + f->aborted == before)
-        uv_run(&f->r.loop, UV_RUN_ONCE);
+        reactor_turn(&f->r);
 }
 
 #define OK "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -156,7 +156,7 @@ static void reply(struct fixture *f, int fd, const char *text)
 static void wait_conns(struct fixture *f, uint64_t n)
 {
     while (counter_get(&f->stats.conns) != n)
-        uv_run(&f->r.loop, UV_RUN_ONCE);
+        reactor_turn(&f->r);
 }
 
 static bool has_request(int fd)
@@ -321,7 +321,7 @@ static void nobody_listens(void **state)
     f->listener = -1;
     request(f, false);
     while (f->aborted == 0)
-        uv_run(&f->r.loop, UV_RUN_ONCE);
+        reactor_turn(&f->r);
     assert_int_equal(f->reason, REASON_CONNECT_REFUSED);
     wait_conns(f, 0);
 }

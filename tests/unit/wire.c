@@ -33,17 +33,13 @@ static void say_on(struct wire *w)
 {
     if (w->peer_closed || chain_empty(&w->saying))
         return;
-    if (w->peer->ops->write(w->peer, &w->saying) < 0)
+    if (w->peer->ops->write(w->peer, &w->saying, false) < 0)
         chain_clear(&w->saying);
 }
 
-static void on_written(void *owner, int status)
+static void on_writable(void *owner)
 {
-    struct wire *w = owner;
-    if (status == 0)
-        say_on(w);
-    else
-        chain_clear(&w->saying);
+    say_on(owner);
 }
 
 static void on_connected(void *owner, int status)
@@ -62,7 +58,7 @@ static void on_closed(void *owner)
 static const struct transport_events peer_events = {
     .buffer = on_buffer,
     .read = on_read,
-    .written = on_written,
+    .writable = on_writable,
     .connected = on_connected,
     .closed = on_closed,
 };
