@@ -183,6 +183,12 @@ test: ## install what is missing, build every variant, run every test
 	@scripts/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py
 
+.PHONY: budget budget-update
+budget: all ## fail if a request costs more calls, instructions or bytes than bench/budget.yaml allows
+	@WEIR=$(OUT)/weir exec $(PYTHON) bench/budget.py $(T)
+budget-update: all ## accept what it costs now: write that into bench/budget.yaml
+	@WEIR=$(OUT)/weir exec $(PYTHON) bench/budget.py --update $(T)
+
 .PHONY: unit e2e
 unit: ## the unit tests of one MODE; T='span list' picks some
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only unit $(T)

@@ -2,42 +2,60 @@
 # SPDX-License-Identifier: Apache-2.0
 """User-space instructions a request, counted by callgrind: the same on a quiet and a busy machine.
 
-Runs the proxy under valgrind twice, with N1 and with N2 requests, and divides the difference, so
-that start-up and shutdown cancel. The kernel's part is not in it.
+A module for budget.py, and a command: it runs a proxy under valgrind twice, with N1 and with N2
+requests, and divides the difference, so that start-up and shutdown cancel. The kernel's part is
+not in it.
 """
 import argparse
 import collections
+import http.client
 import re
-import socket
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import servers
-from idle import REQUEST, read_response
-from servers import BenchError
-
 STOP_SECONDS = 60.0  # under valgrind
 
+NAME = re.compile(r"(c?(?:fn|ob))=(?:\((\d+)\))?\s*(.*)")
 
-NAME = re.compile(r"c?fn=(?:\((\d+)\))?\s*(.*)")
+
+class Names:
+    """A name is spelled out where its number first appears, and a function that has no symbol is
+    told by its library."""
+
+    def __init__(self):
+        self.names = {}
+        self.object = self.callee_object = ""
+
+    def read(self, line):
+        """-> the function, if the line is one's beginning."""
+        kind, number, name = NAME.match(line).groups()
+        if kind.endswith("fn") and name.startswith("0x"):
+            where = self.callee_object if kind == "cfn" else self.object
+            name = f"{where.rpartition('/')[2]}+0x{name[2:].lstrip('0')}"
+        if name:
+            self.names[kind[-2:], number] = name
+        name = self.names[kind[-2:], number]
+        if kind == "ob":
+            self.object = self.callee_object = name
+        elif kind == "cob":
+            self.callee_object = name
+        elif kind == "cfn":
+            self.callee_object = self.object
+        return name if kind == "fn" else None
 
 
 def read_costs(path):
     """function -> instructions spent in it itself, from one callgrind.out file.
 
-    The line after `calls=` holds what a callee spent, and belongs to the callee. A name is spelled
-    out where its number first appears.
+    The line after `calls=` holds what a callee spent, and belongs to the callee.
     """
     costs = collections.Counter()
-    names, function, inclusive, totals = {}, "", False, 0
+    names, function, inclusive, totals = Names(), "", False, 0
     for line in path.read_text(errors="replace").splitlines():
-        if line.startswith(("fn=", "cfn=")):
-            number, name = NAME.match(line).groups()
-            if name:
-                names[number] = name
-            if line.startswith("fn="):
-                function = names[number]
+        if line.startswith(("fn=", "cfn=", "ob=", "cob=")):
+            function = names.read(line) or function
         elif line.startswith("calls="):
             inclusive = True
         elif line.startswith("totals:"):
@@ -47,18 +65,57 @@ def read_costs(path):
                 costs[function] += int(line.split()[1])
             inclusive = False
     if sum(costs.values()) != totals:
-        raise BenchError(f"{path.name}: the functions' sum is {sum(costs.values())}, not {totals}")
+        raise ValueError(f"{path.name}: the functions' sum is {sum(costs.values())}, not {totals}")
     return costs
 
 
+def valgrind(folder):
+    """What to put before a command so that `collect(folder)` knows its counts when it has ended."""
+    return ["valgrind", "--tool=callgrind", "--separate-threads=no", "--trace-children=yes",
+            f"--callgrind-out-file={folder}/callgrind.out.%p", f"--vgdb-prefix={folder}/vgdb"]
+
+
+def order(folder, pid, what):
+    """Tells a program that runs under `valgrind(folder)` to `zero` its counts, or to `dump` those
+    since then into callgrind.out.PID.1, .2 and so on."""
+    done = subprocess.run(["vgdb", f"--vgdb-prefix={folder}/vgdb", f"--pid={pid}", what],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=STOP_SECONDS)
+    if done.returncode != 0:
+        raise ValueError(f"vgdb could not {what}: {done.stderr}")
+
+
+def collect(folder):
+    """function -> instructions, of all the processes that ran and ended by themselves."""
+    costs = collections.Counter()
+    for path in Path(folder).glob("callgrind.out.*"):
+        costs.update(read_costs(path))
+    if not costs:
+        raise ValueError("callgrind left no counts; valgrind must see the program end by itself")
+    return costs
+
+
+def per_request(less, more, requests):
+    """function -> instructions a request, of two runs that differ by so many requests."""
+    functions = {f: (more[f] - less[f]) / requests for f in {*less, *more}}
+    return collections.Counter({f: cost for f, cost in functions.items() if cost})
+
+
+# ---- the command: any proxy of the bench, keep-alive requests ------------------------------------
+
 def send(address, requests, connections):
     """Takes turns over the connections, one request at a time: the order is the same each time."""
-    host, port = address.rsplit(":", 1)
-    conns = [socket.create_connection((host, int(port)), 30) for _ in range(connections)]
+    conns = [http.client.HTTPConnection(address, timeout=60) for _ in range(connections)]
     try:
         for i in range(requests):
-            conns[i % connections].sendall(REQUEST)
-            read_response(conns[i % connections])
+            conn = conns[i % connections]
+            conn.putrequest("GET", "/", skip_host=True, skip_accept_encoding=True)
+            conn.putheader("Host", "idle.example")
+            conn.endheaders()
+            response = conn.getresponse()
+            response.read()
+            if response.status != 200 or response.will_close:
+                raise ValueError(f"an answer is {response.status}, or ends its connection")
     finally:
         for conn in conns:
             conn.close()
@@ -66,17 +123,10 @@ def send(address, requests, connections):
 
 def count(make, folder, backend, requests, connections):
     """function -> instructions, of a whole run with this many requests."""
-    valgrind = ["valgrind", "--tool=callgrind", "--trace-children=yes",
-                f"--callgrind-out-file={folder}/callgrind.out.%p"]
-    with make(folder, wrap=valgrind) as server:
+    with make(folder, wrap=valgrind(folder)) as server:
         send(server.start(backend).address, requests, connections)
         server.stop(STOP_SECONDS)
-    costs = collections.Counter()
-    for path in folder.glob("callgrind.out.*"):
-        costs.update(read_costs(path))
-    if not costs:
-        raise BenchError(f"{server.name} left no counts; valgrind must see it end by itself")
-    return costs
+    return collect(folder)
 
 
 def report(label, per_request, top):
@@ -88,7 +138,7 @@ def report(label, per_request, top):
     print(flush=True)
 
 
-def main():
+def main(servers):
     p = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     p.add_argument("--only", type=lambda s: s.split(","), metavar="NAMES", default=["weir"],
                    help="comma-separated: " + ", ".join(servers.PROXIES) + " (default: weir)")
@@ -108,15 +158,15 @@ def main():
         for label, make in proxies:
             less, more = (count(make, Path(folder) / f"{label}-{n}", backend, n, args.connections)
                           for n in (few, many))
-            more.subtract(less)
-            report(label, collections.Counter({f: c / (many - few) for f, c in more.items()}),
-                   args.top)
+            report(label, per_request(less, more, many - few), args.top)
 
 
 if __name__ == "__main__":
+    import servers  # budget.py needs only what is above, and starts weir in its own way
+
     try:
-        sys.exit(main())
-    except (BenchError, OSError) as e:
+        sys.exit(main(servers))
+    except (servers.BenchError, ValueError, OSError) as e:
         sys.exit(f"{Path(sys.argv[0]).name}: {e}")
     except KeyboardInterrupt:
         sys.exit(130)

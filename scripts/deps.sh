@@ -11,7 +11,7 @@ export LC_ALL=C
 declare -A group=(
     [build]='gcc libc6-dev make pkg-config libuv1-dev libyaml-dev libllhttp-dev'
     [test]='python3 python3-pytest python3-pytest-xdist python3-jsonschema python3-yaml
-            libcmocka-dev strace curl'
+            libcmocka-dev strace curl valgrind binutils'
     [lint]='python3 clang-tidy clang-format shellcheck'
     [bench]='python3 python3-yaml wrk nghttp2-client nghttp2-server openssl gnuplot-nox nginx-light
              haproxy caddy lighttpd lighttpd-mod-openssl strace liburing-dev'

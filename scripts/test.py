@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e] [UNIT...] [-- PYTEST-ARGUMENT...]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,budget] [UNIT...]
+            [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
-named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. A step
-that is no test (a build, the format) counts only when it fails. A program that crashes, hangs, or
-runs no test has failed, and so has a pytest that ends oddly.
+named ones) and e2e is pytest over tests/e2e, under each mode; in tsan weir has two workers. budget
+is bench/budget.py, on the release build. A step that is no test (a build, the format) counts only
+when it fails. A program that crashes, hangs, or runs no test has failed, and so has a pytest that
+ends oddly.
 """
 import argparse
 import concurrent.futures
@@ -25,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
-STAGES = ("static", "unit", "e2e")
+STAGES = ("static", "unit", "e2e", "budget")
 UNIT_LIMIT = 120                    # seconds for one program
 E2E_LIMIT = 600                     # seconds for one run of pytest: a hang, not slowness
 BUDGET = 600                        # seconds for all of it; more is said, not failed
@@ -249,6 +251,18 @@ def pytest(tally, what, mode, paths, arguments):
     judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
 
 
+def budget(tally):
+    if not make(tally, "release", "all"):
+        return
+    results = ROOT / folder("release") / "results" / "budget.xml"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.unlink(missing_ok=True)
+    say("budget ...")
+    status, output, seconds = run(["/usr/bin/python3", "bench/budget.py", "--results", results],
+                                  E2E_LIMIT, environment("release"))
+    judge(tally, "budget", status, E2E_LIMIT, [results] if results.exists() else [], seconds, output)
+
+
 def chosen(text, all_of):
     picked = [w for w in text.split(",") if w]
     for word in picked:
@@ -284,6 +298,8 @@ def main():
                 unit(tally, mode, options.names)
             if "e2e" in options.only:
                 e2e(tally, mode, options.pytest)
+            if "budget" in options.only and mode == "release":
+                budget(tally)
     except KeyboardInterrupt:
         tally.add("run", failures=["interrupted"])
 

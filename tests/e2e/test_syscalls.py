@@ -4,24 +4,15 @@
 One worker, one client connection, one upstream connection, after a warm-up. Everything is counted,
 and one call more than the contract's fails.
 """
-import mmap
-import re
 import shutil
-import signal
-import struct
-import subprocess
-from collections import Counter
-from pathlib import Path
 
 import pytest
 
 import harness
-from peers import Client, wait_for
+from counting import READS, WAITS, WRITES, Allocations, Strace, build_preload
+from peers import Client
 
 REQUESTS = 1000
-READS = ("read", "readv", "recvfrom", "recvmsg")
-WRITES = ("write", "writev", "sendto", "sendmsg")
-WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
 
 pytestmark = pytest.mark.skipif(
     bool(harness.sanitizer()), reason="a sanitizer makes system calls and allocations of its own"
@@ -54,48 +45,13 @@ def requests(client, request, count):
             got += part
 
 
-class Strace:
-    """strace attached to every thread of a running weir."""
-
-    def __init__(self, pid, out):
-        if not shutil.which("strace"):
-            pytest.skip("strace is not installed")
-        self.out, self.log = Path(out), Path(str(out) + ".log")
-        self.proc = subprocess.Popen(
-            ["strace", "-f", "-qqq", "-o", str(out), "-p", str(pid)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=open(self.log, "wb"),
-        )
-        threads = sorted(int(p.name) for p in Path(f"/proc/{pid}/task").iterdir())
-        wait_for(
-            lambda: self.proc.poll() is not None or all(self._traced(pid, t) for t in threads),
-            "strace to attach",
-        )
-        assert self.proc.poll() is None, f"strace can't attach: {self.log.read_text()}"
-
-    def _traced(self, pid, thread):
-        status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
-        return f"TracerPid:\t{self.proc.pid}\n" in status
-
-    def stop(self):
-        """Detaches: the names of the system calls that the worker began, and their raw text. The
-        worker is the thread that read the most; the log's own thread is not on a request's path."""
-        self.proc.send_signal(signal.SIGINT)
-        self.proc.wait(10)
-        text = self.out.read_text(errors="replace")
-        began = re.findall(r"^(\d+) +([a-z_0-9]+)\(", text, re.M)
-        worker = Counter(t for t, name in began if name in READS).most_common(1)[0][0]
-        lines = [line for line in text.splitlines() if line.startswith(worker)]
-        return Counter(name for t, name in began if t == worker), "\n".join(lines)
-
-
 def table(calls):
     return "\n".join(
         f"{calls[n]:8} {calls[n] / REQUESTS:8.3f} a request  {n}" for n in sorted(calls)
     )
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 @pytest.mark.parametrize("log", [NO_LOG, ""], ids=["without a log", "with the access log"])
 def test_a_keep_alive_request_costs_two_reads_and_two_writes(start_weir, auto, tmp, log):
     weir = start_weir(CONFIG.format(address=auto(lambda _: HELLO).address, log=log))
@@ -119,36 +75,8 @@ def test_a_keep_alive_request_costs_two_reads_and_two_writes(start_weir, auto, t
 
 
 @pytest.fixture(scope="module")
-def counting(tmp_path_factory):
-    """The preload, compiled."""
-    out = tmp_path_factory.mktemp("preload") / "malloc_count.so"
-    subprocess.run(
-        [
-            "cc",
-            "-O2",
-            "-Wall",
-            "-shared",
-            "-fPIC",
-            "-fno-builtin",
-            "-o",
-            str(out),
-            str(Path(__file__).parent / "malloc_count.c"),
-        ],
-        check=True,
-    )
-    return out
-
-
-class Allocations:
-    """The counters that the preload maps: a pair of 64-bit numbers."""
-
-    def __init__(self, path):
-        path.write_bytes(bytes(16))
-        with open(path, "r+b") as f:
-            self.map = mmap.mmap(f.fileno(), 16)
-
-    def read(self):
-        return struct.unpack("QQ", self.map[:16])
+def preload(tmp_path_factory):
+    return build_preload(tmp_path_factory.mktemp("preload"))
 
 
 @pytest.mark.parametrize(
@@ -157,13 +85,13 @@ class Allocations:
     ids=["GET", "POST with a length", "chunked both ways"],
 )
 def test_a_keep_alive_request_allocates_and_frees_nothing(
-    start_weir, auto, tmp, counting, request_, answer
+    start_weir, auto, tmp, preload, request_, answer
 ):
     counts = Allocations(tmp / "counts")
     weir = start_weir(
         CONFIG.format(address=auto(lambda _: answer).address, log=""),
-        preload=counting,
-        env={"MALLOC_COUNT_FILE": str(tmp / "counts")},
+        preload=preload,
+        env=counts.env,
     )
     assert counts.read()[0] > 0, "the preload counts"
     with Client(weir.listeners["web"]) as c:
