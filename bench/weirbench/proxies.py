@@ -5,6 +5,8 @@ A class is one program. `can` is the one place that says which workloads it is a
 scenario that needs more leaves it out by name.
 """
 import contextlib
+import ctypes
+import errno
 import json
 import os
 import pwd
@@ -18,6 +20,7 @@ from .process import BUILD, HERE, BenchError, Server
 from .setup import render
 
 WORKERS = 1  # of every proxy: one worker against one worker
+IO_URING_SETUP = 425  # the same number on every architecture
 KEEPALIVE = 1024  # idle upstream conns that a proxy may keep, where it wants to be told
 
 # What a scenario may need of a proxy.
@@ -93,10 +96,12 @@ class FloorUring(Floor):
 
 
 def io_uring_missing():
-    switch = Path("/proc/sys/kernel/io_uring_disabled")
-    with contextlib.suppress(OSError):
-        if int(switch.read_text()) == 2 or (int(switch.read_text()) == 1 and os.getuid() != 0):
-            return f"{switch} forbids io_uring"
+    """Asks the kernel for a ring of no entries: a kernel that has rings finds that invalid."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(ctypes.c_long(IO_URING_SETUP), ctypes.c_long(0), None)
+    error = ctypes.get_errno()
+    if error in (errno.ENOSYS, errno.EPERM, errno.EACCES):
+        return f"no io_uring here: {os.strerror(error)}"
     return None
 
 

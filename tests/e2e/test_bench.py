@@ -627,3 +627,9 @@ def test_the_list_has_every_scenario_and_proxy():
     for path in (BENCH / "scenarios").glob("*.yaml"):
         assert path.stem in done.stdout
     assert all(name in done.stdout for name in proxies.PROXIES)
+
+
+def test_the_other_programs_of_bench_find_what_they_import():
+    done = subprocess.run(["/usr/bin/python3", BENCH / "instructions.py", "--help"], text=True,
+                          capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0 and "--requests" in done.stdout, done.stderr
