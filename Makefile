@@ -175,7 +175,7 @@ BENCH_ARGS = $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
 .PHONY: bench
 bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=weir,nginx, ROUNDS=9
 	@scripts/deps.sh build bench
-	@$(MAKE) --no-print-directory all bench-tools
+	@$(MAKE) --no-print-directory all bench-tools >&2
 	@BUILD=$(OUT) exec $(PYTHON) bench/run.py $(BENCH_ARGS)
 
 .PHONY: test

@@ -14,7 +14,7 @@ from .process import BenchError
 from .proxies import Hello, HelloEverywhere, Nghttpd, find_program
 from .setup import Setup
 
-START_SECONDS = 0.8  # about what it takes to start, check and end a proxy; for the plan only
+START_SECONDS = 0.6  # about what it takes to start, check and end a proxy; for the plan only
 
 
 @dataclasses.dataclass
