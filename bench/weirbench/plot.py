@@ -10,7 +10,7 @@ import subprocess
 
 from .report import PERCENTILES
 
-COLOURS = {"weir": "#1456b8", "floor": "#7b828c", "floor-uring": "#b0b5bd", "nginx": "#1f9e55",
+COLOURS = {"weir": "#1456b8", "floor": "#7b828c", "floor-uring": "#9aa1ab", "nginx": "#1f9e55",
            "haproxy": "#e07800", "caddy": "#8a56c2", "lighttpd": "#8c6a3f", "envoy": "#d0478c",
            "traefik": "#128fa8"}
 OTHERS = ("#c23b3b", "#5a8f00", "#0f7c7c", "#a3007a")  # for variants as nginx:mine

@@ -120,6 +120,12 @@ def test_what_a_workload_needs_goes_without_saying(tmp_path):
     assert "h2-upstream" in read(tmp_path, "about: x\nworkload: { name: h2, upstream: h2 }\n").needs
 
 
+def test_the_scenario_that_the_readme_shows_is_valid(tmp_path):
+    text = (BENCH / "README.md").read_text()
+    one = read(tmp_path, text.split("```yaml\n", 1)[1].split("```", 1)[0])
+    assert one.sweep == (0, 10000) and one.latency["proxies"] == ("weir",)
+
+
 def test_an_unknown_scenario_is_answered_with_those_there_are():
     with pytest.raises(BenchError, match="nope: no such scenario; there are .*keepalive"):
         scenario.choose(["nope"])
