@@ -31,7 +31,7 @@
 enum { ENTRIES = 4096, BUFFERS = 1024, BUFFER_SIZE = 64 * 1024, GROUP = 0 };
 
 /* The lowest bits of user_data, which is otherwise an end's address. */
-enum { ON_RECV, ON_SEND, ON_CONNECT, ON_IGNORED, ON_BITS = 7 };
+enum { ON_RECV, ON_SEND, ON_CONNECT, ON_BITS = 7 };
 
 struct pair;
 
@@ -72,7 +72,7 @@ static _Noreturn void die(const char *what, int error)
     exit(1);
 }
 
-static struct io_uring_sqe *entry(void *data, unsigned kind)
+static struct io_uring_sqe *entry(void)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
@@ -82,7 +82,6 @@ static struct io_uring_sqe *entry(void *data, unsigned kind)
         if (!sqe)
             die("no room in the ring", ENOSPC);
     }
-    sqe->user_data = (uintptr_t)data | kind;
     return sqe;
 }
 
@@ -105,7 +104,7 @@ static struct end *peer_of(struct end *e)
 
 static void arm_recv(struct end *e)
 {
-    struct io_uring_sqe *sqe = entry(e, ON_RECV);
+    struct io_uring_sqe *sqe = entry();
 
     io_uring_prep_recv_multishot(sqe, e->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
@@ -118,7 +117,7 @@ static void arm_recv(struct end *e)
 static void send_first(struct end *to)
 {
     uint16_t id = to->out_first;
-    struct io_uring_sqe *sqe = entry(to, ON_SEND);
+    struct io_uring_sqe *sqe = entry();
 
     io_uring_prep_send(sqe, to->fd, memory + (size_t)id * BUFFER_SIZE + to->out_at,
                        used[id].len - to->out_at, MSG_NOSIGNAL);
@@ -266,7 +265,7 @@ static void end_init(struct end *e, struct pair *p, int fd)
 
 static void arm_accept(void)
 {
-    struct io_uring_sqe *sqe = entry(NULL, ON_RECV);
+    struct io_uring_sqe *sqe = entry();
 
     io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
     set_data(sqe, NULL, ON_RECV);
@@ -282,7 +281,7 @@ static void on_client(int client, unsigned flags)
         die("a new conn", client < 0 ? -client : errno);
     end_init(&p->client, p, client);
     end_init(&p->upstream, p, upstream);
-    sqe = entry(&p->upstream, ON_CONNECT);
+    sqe = entry();
     io_uring_prep_connect(sqe, upstream, (struct sockaddr *)&upstream_addr, sizeof(upstream_addr));
     set_data(sqe, &p->upstream, ON_CONNECT);
     p->pending++;

@@ -87,20 +87,21 @@ static uint64_t parse_seconds(const char *name, const char *text, double least)
     return (uint64_t)(parse_number(name, text, least, 1e6) * 1e9);
 }
 
-static const char *parse_method(const char *text, size_t n)
+static struct mix_part parse_method(const char *text, size_t n, unsigned weight)
 {
-    char *method = n ? strndup(text, n) : NULL;
+    struct mix_part part = {.weight = weight};
 
-    if (!method)
-        wrong("a method is missing");
-    for (char *p = method; *p; p++) {
-        if (!((*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z')))
-            wrong("%s: not a method", method);
-        *p = (char)(*p & ~0x20);
+    if (n == 0 || n > METHOD_MAX)
+        wrong("%s: not a method", text);
+    for (size_t i = 0; i < n; i++) {
+        char upper = (char)(text[i] & ~0x20);
+        if (upper < 'A' || upper > 'Z')
+            wrong("%s: not a method", text);
+        part.method[i] = upper;
     }
-    if (strcmp(method, "CONNECT") == 0)
+    if (strcmp(part.method, "CONNECT") == 0)
         wrong("CONNECT is not a request with an answer");
-    return method; /* kept for good */
+    return part;
 }
 
 static void parse_mix(struct load_options *o, const char *text)
@@ -115,7 +116,7 @@ static void parse_mix(struct load_options *o, const char *text)
             wrong("--mix %s: expected such as get=9,post=1", text);
         if (o->mix_len == MAX_MIX)
             wrong("--mix: at most %d methods", MAX_MIX);
-        o->mix[o->mix_len] = (struct mix_part){parse_method(text, n), (unsigned)weight};
+        o->mix[o->mix_len] = parse_method(text, n, (unsigned)weight);
         total += (unsigned)weight;
         text = *end ? end + 1 : end;
     }
@@ -229,7 +230,7 @@ static void set_option(struct load_options *o, int option, const char *value)
         o->paths = (unsigned)parse_count("paths", value, 1, 1000000);
         break;
     case OPT_METHOD:
-        o->mix[0] = (struct mix_part){parse_method(value, strlen(value)), 1};
+        o->mix[0] = parse_method(value, strlen(value), 1);
         o->mix_len = 1;
         break;
     case OPT_MIX:
@@ -292,7 +293,7 @@ void options_parse(struct load_options *o, int argc, char **argv)
     if (o->paths > 1 && !strstr(o->path, "{}"))
         wrong("--paths needs {} in --path");
     if (o->mix_len == 0) {
-        o->mix[0] = (struct mix_part){o->body ? "POST" : "GET", 1};
+        o->mix[0] = parse_method(o->body ? "POST" : "GET", o->body ? 4 : 3, 1);
         o->mix_len = 1;
     }
 }

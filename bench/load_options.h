@@ -10,10 +10,10 @@
 enum load_mode { LOAD_OPEN, LOAD_CLOSED, LOAD_IDLE, LOAD_SLOW, LOAD_WEBSOCKET };
 enum slow_kind { SLOW_HEAD, SLOW_BODY, SLOW_READ };
 
-enum { MAX_FIELDS = 32, MAX_MIX = 8, MAX_MIX_TOTAL = 1000 };
+enum { MAX_FIELDS = 32, MAX_MIX = 8, MAX_MIX_TOTAL = 1000, METHOD_MAX = 15 };
 
 struct mix_part {
-    const char *method; /* as sent */
+    char method[METHOD_MAX + 1]; /* as sent */
     unsigned weight;
 };
 
