@@ -126,7 +126,7 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 $(OUT)/load: $(LOAD_LIB)
 $(OUT)/tests/test_load: $(call objects,$(addprefix bench/load_,answer.c hist.c schedule.c))
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
-	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 # Needs liburing, which nothing else does: without it there is no such program.
 ifeq ($(HAS_URING),yes)
