@@ -62,7 +62,7 @@ static enum lb_outcome outcome_of(enum reason reason)
 static void attempt_end(struct exchange *x, enum reason reason)
 {
     if (lb_lease_started(&x->lease)) {
-        uint64_t now = reactor_us();
+        uint64_t now = reactor_us(&x->worker->reactor);
         enum lb_outcome outcome = outcome_of(reason);
         if (outcome == LB_OK && (x->status == 429 || x->status == 503))
             outcome = LB_OVERLOADED;
@@ -137,7 +137,7 @@ static void attempt_send(struct exchange *x)
 static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enum reason *reason)
 {
     const struct route_spec *spec = &x->snapshot->routes[x->route->index];
-    x->attempt_us = reactor_us();
+    x->attempt_us = reactor_us(&x->worker->reactor);
     x->attempts++;
     x->endpoint = endpoint;
     x->upstream = pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
@@ -157,7 +157,7 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
 static void attempt_next(struct exchange *x, enum reason last)
 {
     enum reason reason;
-    int32_t endpoint = lb_pick(pool_lb(x->pool), 0, &x->tried, reactor_us());
+    int32_t endpoint = lb_pick(pool_lb(x->pool), 0, &x->tried, reactor_us(&x->worker->reactor));
     if (endpoint == LB_NONE) {
         exchange_fail(x, last);
         return;
@@ -275,7 +275,7 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
     x->listener = peer->listener;
     x->replayable = true;
     x->pool_index = -1;
-    x->start_us = reactor_us();
+    x->start_us = reactor_us(&w->reactor);
     list_init(&x->ready.link);
     list_init(&x->grave.link);
     x->ready.run = exchange_run;
@@ -392,7 +392,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         x->interim = true;
     replay_drop(x);
     if (final) {
-        x->first_byte_us = reactor_us();
+        x->first_byte_us = reactor_us(&x->worker->reactor);
         x->connected_us = s->connected_us;
         x->reused = s->reused;
         x->status = head->status;

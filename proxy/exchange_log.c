@@ -93,7 +93,7 @@ static void write_line(struct exchange *x, enum reason reason, uint64_t now)
 void exchange_tell(struct exchange *x, enum reason reason)
 {
     struct worker_stats *stats = &x->worker->stats;
-    uint64_t now = reactor_us();
+    uint64_t now = reactor_us(&x->worker->reactor);
     unsigned class = x->status >= 100 && x->status < 600 ? x->status / 100u : 5;
     counter_inc(&row_of(x)->classes[class - 1]);
     hist_add(&stats->durations[x->route != NULL ? x->route->index

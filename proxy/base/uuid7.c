@@ -63,11 +63,17 @@ static void step(struct uuid7 *gen)
         start_ms(gen, gen->last_ms + 1);
 }
 
-static char *put_hex(char *out, uint64_t v, unsigned digits)
+/* Two digits for each value of a byte. */
+#define HEX_1(d) \
+    d "0" d "1" d "2" d "3" d "4" d "5" d "6" d "7" d "8" d "9" d "a" d "b" d "c" d "d" d "e" d "f"
+static const char hex_pairs[] =
+    HEX_1("0") HEX_1("1") HEX_1("2") HEX_1("3") HEX_1("4") HEX_1("5") HEX_1("6") HEX_1("7")
+        HEX_1("8") HEX_1("9") HEX_1("a") HEX_1("b") HEX_1("c") HEX_1("d") HEX_1("e") HEX_1("f");
+
+static inline char *put_hex(char *out, uint64_t v, unsigned digits)
 {
-    static const char hex[] = "0123456789abcdef";
-    for (unsigned i = digits; i-- > 0;)
-        *out++ = hex[v >> (4 * i) & 15];
+    for (unsigned i = digits / 2; i-- > 0; out += 2)
+        memcpy(out, hex_pairs + 2 * (v >> (8 * i) & 255), 2);
     return out;
 }
 

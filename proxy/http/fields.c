@@ -2,6 +2,8 @@
 /* The table of known fields. Constant data; any thread. */
 #include "proxy/http/fields.h"
 
+#include <string.h>
+
 #include "proxy/base/check.h"
 
 static const struct {
@@ -13,9 +15,41 @@ static const struct {
 #undef X
 };
 
+/* Where eight bytes, or four, differ by more than case. to is of letters, digits and '-'; of these
+ * only letters have bit 6, and only in bit 5 may they differ. */
+static inline uint64_t differ8(const char *at, const char *to)
+{
+    uint64_t a, b;
+    memcpy(&a, at, sizeof(a));
+    memcpy(&b, to, sizeof(b));
+    return (a ^ b) & ~((b & UINT64_C(0x4040404040404040)) >> 1);
+}
+
+static inline uint32_t differ4(const char *at, const char *to)
+{
+    uint32_t a, b;
+    memcpy(&a, at, sizeof(a));
+    memcpy(&b, to, sizeof(b));
+    return (a ^ b) & ~((b & 0x40404040u) >> 1);
+}
+
+/* Equal but for case; the last step may look at some bytes twice. */
+static bool same_name(const char *name, const char *to, size_t n)
+{
+    if (n < 4)
+        return span_eq_nocase(span_of(name, n), span_of(to, n));
+    if (n < 8)
+        return (differ4(name, to) | differ4(name + n - 4, to + n - 4)) == 0;
+    uint64_t bits = differ8(name + n - 8, to + n - 8);
+    for (size_t at = 0; at + 8 < n; at += 8)
+        bits |= differ8(name + at, to + at);
+    return bits == 0;
+}
+
 static enum field_id is(enum field_id id, struct span name)
 {
-    return span_eq_nocase(name, known[id].name) ? id : FIELD_OTHER;
+    struct span to = known[id].name;
+    return name.len == to.len && same_name(name.ptr, to.ptr, to.len) ? id : FIELD_OTHER;
 }
 
 /* By length, then by one distinguishing byte: at most one comparison a field. */

@@ -468,7 +468,7 @@ static void client_process(struct conn *c)
     }
     if (!cl->connected && c->flags & CONN_CONNECTED) {
         cl->connected = true;
-        cl->stream.connected_us = reactor_us();
+        cl->stream.connected_us = reactor_us(c->reactor);
         conn_expect(c, cl->tx_done || cl->expects ? cl->response_head_ms : NEVER);
     }
     if (!client_read(cl))

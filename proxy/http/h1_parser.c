@@ -108,17 +108,20 @@ static enum reason check_status(struct h1_parser *p)
     return h1_check_status_line(span_of(p->start, (size_t)(end - p->start)), p->head);
 }
 
-/* Bytes of the complete head or trailer section: up to and with the empty line, which comes soon
- * after the last value. llhttp places an empty value behind the CRLF, hence the two bytes back. */
-static size_t section_size(const struct h1_parser *p, const struct http_head *head)
+/* Is the complete head or trailer section, up to and with its empty line, over the limit? That line
+ * comes soon after the last value; llhttp places an empty value behind the CRLF, hence the two
+ * bytes back. */
+static bool section_too_large(const struct h1_parser *p, const struct http_head *head)
 {
     const char *last = p->start;
+    if ((size_t)(p->end - p->start) <= p->limits->header_bytes)
+        return false; /* nor is all that there is */
     if (head->n_fields > 0) {
         const struct http_field *f = &head->fields[head->n_fields - 1];
         last = f->value != NULL ? f->value + f->value_len - 2 : f->name + f->name_len;
     }
     const char *end = memmem(last, (size_t)(p->end - last), "\r\n\r\n", 4);
-    return (size_t)((end != NULL ? end + 4 : p->end) - p->start);
+    return (size_t)((end != NULL ? end + 4 : p->end) - p->start) > p->limits->header_bytes;
 }
 
 static int on_head(llhttp_t *ll)
@@ -126,7 +129,7 @@ static int on_head(llhttp_t *ll)
     struct h1_parser *p = ll->data;
     struct http_head *head = p->head;
     enum reason bad = p->response ? check_status(p) : REASON_NONE;
-    if (section_size(p, head) > p->limits->header_bytes)
+    if (section_too_large(p, head))
         bad = p->response ? REASON_RESPONSE_HEAD_TOO_LARGE : REASON_HEAD_TOO_LARGE;
     finish_fields(head);
     if (bad == REASON_NONE)
@@ -182,7 +185,7 @@ static int on_done(llhttp_t *ll)
     if (p->raw)
         return 0;
     if (p->trailers != NULL) {
-        if (section_size(p, p->trailers) > p->limits->header_bytes)
+        if (section_too_large(p, p->trailers))
             return fail(p, p->response ? REASON_RESPONSE_HEAD_TOO_LARGE : REASON_HEAD_TOO_LARGE);
         finish_fields(p->trailers);
     }

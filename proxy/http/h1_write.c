@@ -18,7 +18,6 @@ static char *put(char *at, struct span s)
 
 /* Enough for the first line's fixed parts and everything that framing may add. */
 #define HEAD_SLACK 160
-#define SMALL_BODY 512
 
 static size_t fields_size(const struct http_head *head)
 {
@@ -153,17 +152,9 @@ void h1_write_body(struct conn *c, struct chain *body, bool chunked)
     *--at = '\r';
     for (size_t n = body->bytes; n > 0; n >>= 4)
         *--at = digits[n & 15];
-    /* Behind a backlog small bodies are copied, so that a chunk costs its bytes and not a slice or
-     * three: else a peer that sends one byte a chunk would make us hold a hundred times as many. */
-    bool copy = body->bytes <= SMALL_BODY && conn_unsent(c) > 0;
     write_bytes(c, at, (size_t)(end - at));
-    if (copy)
-        for (const struct slice *s = body->head; s != NULL; s = s->next)
-            write_bytes(c, s->ptr, s->len);
-    else
-        conn_send(c, body);
+    conn_send(c, body);
     write_bytes(c, "\r\n", 2);
-    chain_clear(body);
 }
 
 void h1_write_last_chunk(struct conn *c, const struct http_head *trailers)

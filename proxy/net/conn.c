@@ -14,6 +14,8 @@
 
 /* Less room than this in the block, and the next read goes to a fresh one. */
 #define READ_ROOM_MIN 4096
+/* A body, or a piece of one, up to here may be copied: see conn_send_copy. */
+#define COPY_MAX 512
 
 static void conn_run(struct ready *ready);
 static void conn_bury(struct grave *grave);
@@ -268,13 +270,38 @@ void conn_wrote(struct conn *c, struct block *block, const char *at, size_t n)
     conn_wake(c);
 }
 
+/* Is there room for n bytes right behind the last queued one? */
+static bool conn_has_room_behind(const struct conn *c, size_t n)
+{
+    const struct slice *last = c->out.tail;
+    return c->own != NULL && last != NULL && last->ptr + last->len == c->own->data + c->own->used &&
+           block_room(c->own) >= n;
+}
+
+/* A few bytes behind a head or a chunk's size cost less to copy than to refer to: the kernel gets
+ * one piece and not two, and a peer that sends one byte a chunk does not make us hold a slice and a
+ * block for each. */
+static void conn_send_copy(struct conn *c, struct chain *chain)
+{
+    for (const struct slice *s = chain->head; s != NULL; s = s->next) {
+        char *to = c->own->data + c->own->used;
+        memcpy(to, s->ptr, s->len);
+        c->own->used += (uint32_t)s->len;
+        chain_append(&c->out, c->own, to, s->len);
+    }
+    chain_clear(chain);
+}
+
 void conn_send(struct conn *c, struct chain *chain)
 {
     if (c->flags & (CONN_CLOSED | CONN_BROKEN)) {
         chain_clear(chain);
         return;
     }
-    chain_move(&c->out, chain);
+    if (chain->bytes <= COPY_MAX && conn_has_room_behind(c, chain->bytes))
+        conn_send_copy(c, chain);
+    else
+        chain_move(&c->out, chain);
     conn_wake(c);
 }
 

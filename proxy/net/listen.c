@@ -14,6 +14,7 @@
 #define LISTENER_MAGIC MAGIC('l', 's', 't', 'n')
 #define BACKLOG        4096
 #define ACCEPT_BATCH   16  /* conns a turn, so that a burst does not starve those that are open */
+#define FULL_BATCHES   8   /* in a row: more are waiting than a batch takes */
 #define OVER_MAX       16  /* conns over the budget that are answered 503 at a time */
 #define RETRY_MS       100 /* between looks whether there is room again */
 
@@ -170,13 +171,28 @@ static bool accept_one(struct listener *l)
     return true;
 }
 
+/* As many as usually wait: to find that none is left costs a call. What a batch leaves behind comes
+ * in the next turn. */
+static void accept_batch(struct listener *l)
+{
+    unsigned n = 0;
+    while (n < l->batch && accept_one(l))
+        n++;
+    if (n < l->batch) {
+        l->batch = 1;
+        l->full = 0;
+    } else if (++l->full == FULL_BATCHES) {
+        l->batch = l->batch < ACCEPT_BATCH ? 2 * l->batch : ACCEPT_BATCH;
+        l->full = 0;
+    }
+}
+
 static void on_connection(struct watch *watch, uint32_t events)
 {
     (void)events;
     struct listener *l = CONTAINER_OF(watch, listener, watch);
     CHECK(l->magic == LISTENER_MAGIC);
-    for (int i = 0; i < ACCEPT_BATCH && accept_one(l); i++)
-        ;
+    accept_batch(l);
     reactor_dispatch(l->reactor);
 }
 
@@ -185,6 +201,7 @@ int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_bu
     l->magic = LISTENER_MAGIC;
     l->reactor = r;
     l->budget = budget;
+    l->batch = 1;
     wheel_timer_init(&l->retry, on_retry);
     watch_init(&l->watch, fd, on_connection);
     int err = watch_arm(r, &l->watch, EPOLLIN);

@@ -24,7 +24,9 @@ struct conn_budget {
 struct listener {
     uint32_t magic;
     bool paused, closing;
-    bool starved; /* paused, and nothing was accepted since */
+    bool starved;  /* paused, and nothing was accepted since */
+    uint8_t batch; /* conns to accept a turn */
+    uint8_t full;  /* batches in a row that found as many */
     struct reactor *reactor;
     struct conn_budget *budget;
     struct watch watch;

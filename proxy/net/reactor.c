@@ -69,7 +69,8 @@ int reactor_init(struct reactor *r)
         return err;
     }
     buf_pool_init(&r->bufs);
-    wheel_init(&r->wheel, uv_now(&r->loop));
+    r->now_ms = uv_now(&r->loop);
+    wheel_init(&r->wheel, r->now_ms);
     list_init(&r->ready);
     list_init(&r->graves);
     list_init(&r->later);
@@ -95,24 +96,21 @@ static bool reactor_alive(const struct reactor *r)
     return r->holds > 0 || uv_loop_alive(&r->loop);
 }
 
-/* Milliseconds that libuv may be left alone for; -1: until its descriptor says otherwise. */
-static int uv_patience(const struct reactor *r)
+/* When libuv has something to do whatever its descriptor says; NEVER: not before that. */
+static uint64_t uv_due(const struct reactor *r)
 {
-    return uv_loop_alive(&r->loop) ? uv_backend_timeout(&r->loop) : -1;
+    int ms = uv_loop_alive(&r->loop) ? uv_backend_timeout(&r->loop) : -1;
+    return ms < 0 ? NEVER : reactor_now(r) + (uint64_t)ms;
 }
 
-/* Milliseconds until something is due: never too early, so that no turn is in vain. */
-static int turn_patience(struct reactor *r)
+/* Milliseconds until then: never too few, so that no turn is in vain. */
+static int patience(const struct reactor *r, uint64_t due)
 {
     if (!list_empty(&r->later))
         return 0;
-    int uv = uv_patience(r);
-    uint64_t next = wheel_next_ms(&r->wheel);
-    if (next == WHEEL_NEVER)
-        return uv;
-    uint64_t now = reactor_now(r), ms = next > now ? next - now : 0;
-    if (uv >= 0 && (uint64_t)uv < ms)
-        return uv;
+    if (due == NEVER)
+        return -1;
+    uint64_t now = reactor_now(r), ms = due > now ? due - now : 0;
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
@@ -133,21 +131,23 @@ static void run_later(struct reactor *r)
 void reactor_turn(struct reactor *r)
 {
     struct epoll_event events[TURN_EVENTS];
-    int n = epoll_wait(r->epoll, events, TURN_EVENTS, turn_patience(r));
+    uint64_t uv = uv_due(r), wheel = wheel_next_ms(&r->wheel);
+    int n = epoll_wait(r->epoll, events, TURN_EVENTS, patience(r, uv < wheel ? uv : wheel));
     CHECK(n >= 0 || errno == EINTR);
     uv_update_time(&r->loop);
-    if (wheel_next_ms(&r->wheel) <= reactor_now(r)) {
+    r->now_ms = uv_now(&r->loop);
+    if (wheel <= reactor_now(r)) {
         wheel_advance(&r->wheel, reactor_now(r));
         reactor_dispatch(r);
     }
-    bool uv = uv_patience(r) == 0;
+    bool uv_runs = uv <= reactor_now(r);
     for (int i = 0; i < n; i++) {
         struct watch *w = events[i].data.ptr;
-        uv = uv || w == &r->uv;
+        uv_runs = uv_runs || w == &r->uv;
         if (w->fd >= 0)
             w->happened(w, events[i].events);
     }
-    if (uv)
+    if (uv_runs)
         uv_run(&r->loop, UV_RUN_NOWAIT);
     run_later(r);
 }
@@ -182,6 +182,7 @@ void reactor_dispatch(struct reactor *r)
     if (r->dispatching)
         return;
     r->dispatching = true;
+    r->us = 0;
     struct list_node *node;
     while ((node = list_pop_front(&r->ready)) != NULL) {
         struct ready *ready = CONTAINER_OF(node, ready, link);
@@ -217,6 +218,13 @@ void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size)
     return obj;
 }
 
+uint64_t reactor_us(struct reactor *r)
+{
+    if (r->us == 0)
+        r->us = uv_hrtime() / 1000;
+    return r->us;
+}
+
 static void refresh_clock(struct reactor *r)
 {
     uint64_t second = reactor_now(r) / 1000;
@@ -228,7 +236,7 @@ static void refresh_clock(struct reactor *r)
     gmtime_r(&now.tv_sec, &tm);
     strftime(r->date, sizeof(r->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     r->wall_offset_us =
-        (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - reactor_us();
+        (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - uv_hrtime() / 1000;
     r->date_second = second;
 }
 

@@ -64,6 +64,8 @@ struct reactor {
     uint32_t magic;
     bool dispatching;
     int epoll;
+    uint64_t now_ms;
+    uint64_t us; /* of reactor_us; 0: to be read */
     uv_loop_t loop;
     struct watch uv; /* libuv's own descriptor */
     uint32_t holds;
@@ -120,7 +122,7 @@ void reactor_bury(struct reactor *r, struct grave *grave);
 /* Milliseconds since an arbitrary start, as of the beginning of this turn. */
 static inline uint64_t reactor_now(const struct reactor *r)
 {
-    return uv_now(&r->loop);
+    return r->now_ms;
 }
 
 /* A recycled object of the kind, undefined content; every call for a kind names the same size. */
@@ -134,11 +136,9 @@ static inline void reactor_free(struct reactor *r, enum reactor_slab kind, void 
     slab_put(&r->slabs[kind], obj);
 }
 
-/* Microseconds of a monotonic clock, now; not cached. */
-static inline uint64_t reactor_us(void)
-{
-    return uv_hrtime() / 1000;
-}
+/* Microseconds of a monotonic clock: one and the same until what happened now has had all of its
+ * consequences (one reactor_dispatch), so that it is read once and not for every use. */
+uint64_t reactor_us(struct reactor *r);
 
 /* The Unix time of a reactor_us, in microseconds; set right once a second. */
 uint64_t reactor_wall_us(struct reactor *r, uint64_t us);

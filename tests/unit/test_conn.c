@@ -208,6 +208,33 @@ static void a_window_pauses_reading_and_credit_resumes_it(void **state)
     assert_int_equal(f->conn.read_cap, 0);
 }
 
+static void few_bytes_behind_a_head_become_one_piece_with_it(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        size_t n;
+        bool one;
+    } bodies[] = {{1, true}, {512, true}, {513, false}};
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct block *block;
+        struct chain body;
+        char text[600] = {0};
+        char *head = conn_reserve(&f->conn, 4, &block);
+        memcpy(head, "head", 4);
+        conn_wrote(&f->conn, block, head, 4);
+        chain_init(&body);
+        chain_copy_in(&body, &f->w.r.bufs, text, bodies[i].n);
+        conn_send(&f->conn, &body);
+        assert_true(chain_empty(&body));
+        assert_int_equal(f->conn.out.bytes, 4 + bodies[i].n);
+        assert_int_equal(f->conn.out.head == f->conn.out.tail, bodies[i].one);
+        size_t before = f->w.got_len;
+        reactor_dispatch(&f->w.r);
+        wire_settle(&f->w);
+        assert_int_equal(f->w.got_len - before, 4 + bodies[i].n);
+    }
+}
+
 static void our_end_follows_what_is_queued(void **state)
 {
     struct fixture *f = *state;
@@ -361,6 +388,7 @@ int main(void)
         TEST(reading_goes_on_when_no_pause_is_left),
         TEST(what_leaves_is_counted),
         TEST(a_window_pauses_reading_and_credit_resumes_it),
+        TEST(few_bytes_behind_a_head_become_one_piece_with_it),
         TEST(our_end_follows_what_is_queued),
         TEST(a_read_deadline_is_told_once),
         TEST(an_earlier_deadline_wins),

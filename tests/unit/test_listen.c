@@ -190,6 +190,25 @@ static void what_is_accepted_is_handed_over(void **state)
     assert_int_equal(f->n_over, 0);
 }
 
+/* One by one while they come one by one: the call that finds nobody is saved. */
+static void batches_grow_with_what_waits(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 1000);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(f->l.batch, 1);
+        dial(f, i);
+        accept_until(f, i + 1);
+    }
+    assert_int_equal(f->l.batch, 2);
+    dial(f, 8);
+    accept_until(f, 9);
+    assert_int_equal(f->l.batch, 1); /* the second call found nobody */
+    for (unsigned i = 9; i < CLIENTS; i++)
+        dial(f, i);
+    accept_until(f, CLIENTS); /* what a batch leaves behind comes by itself */
+}
+
 static void what_is_not_taken_over_is_given_back(void **state)
 {
     struct fixture *f = *state;
@@ -216,7 +235,7 @@ static void the_budget_pauses_accepting(void **state)
     assert_int_equal(f->budget.open, taken);
     assert_true(f->l.paused);
     listener_budget_freed(&f->budget);
-    f->r.loop.time += 200; /* it looks again by itself, by the clock that this moves on */
+    f->r.now_ms += 200; /* it looks again by itself, by the clock that this moves on */
     wheel_advance(&f->r.wheel, reactor_now(&f->r));
     accept_until(f, taken + 1);
     assert_int_equal(f->budget.open, taken);
@@ -248,6 +267,7 @@ int main(void)
         TEST(a_unix_socket_has_its_mode),
         TEST(a_file_in_the_way_is_not_removed),
         TEST(what_is_accepted_is_handed_over),
+        TEST(batches_grow_with_what_waits),
         TEST(what_is_not_taken_over_is_given_back),
         TEST(the_budget_pauses_accepting),
         TEST(closing_takes_what_is_in_the_queue),

@@ -287,7 +287,7 @@ static void a_conn_that_outlives_what_was_learnt_raises_it(void **state)
     request(f, false);
     int fd = upstream(f);
     reply(f, fd, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=10\r\nContent-Length: 0\r\n\r\n");
-    f->r.loop.time += 8100; /* until the loop looks at the clock again */
+    f->r.now_ms += 8100; /* until the loop looks at the clock again */
     wheel_advance(&f->r.wheel, reactor_now(&f->r));
     reactor_dispatch(&f->r);
     wait_conns(f, 0);

@@ -129,7 +129,7 @@ void wire_read(struct wire *w, bool on)
 
 void wire_pass(struct wire *w, uint64_t ms)
 {
-    w->r.loop.time += ms;
+    w->r.now_ms += ms;
     wheel_advance(&w->r.wheel, reactor_now(&w->r));
     reactor_dispatch(&w->r);
     wire_settle(w);
