@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What weir costs beside the floor and beside its rivals: runs scenarios, and writes tables and plots.
+"""What weir costs beside the floor and its rivals: runs scenarios, writes tables and plots.
 
     run.py                          the default scenarios
     run.py keepalive my-own.yaml    these

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One sample: a proxy freshly started, an answer checked, a warm-up, and then what a stretch of load
-cost it."""
+"""One sample: a proxy freshly started, an answer checked, a warm-up, and then what a stretch of
+load cost it."""
 import contextlib
 import http.client
 import os
@@ -97,7 +97,7 @@ class Sampler:
         self.cpus, self.load_cpus = parse_cpus(proxy_cpu), load_cpus
         self.rate = None  # of the warm-up
 
-    def run(self, run, seconds):
+    def run(self, run):
         """`run` is a load: run(halfway) -> what it counted."""
         memory = []
         busy, before = busy_ticks(self.cpus), self.server.cpu()
@@ -125,7 +125,7 @@ class Sampler:
         if warmup:
             self.rate = self.closed(warmup)["rate"]
         with self.beside() as held:
-            sample = self.run(lambda halfway: self.closed(seconds, halfway), seconds)
+            sample = self.run(lambda halfway: self.closed(seconds, halfway))
         return {"kind": "peak", **sample, **held}
 
     def paced(self, seconds, warmup, rate):
@@ -134,7 +134,7 @@ class Sampler:
             load.paced(self.server.address, self.cell, self.load_cpus, warmup, rate)
         with self.beside() as held:
             sample = self.run(lambda _: load.paced(self.server.address, self.cell, self.load_cpus,
-                                                   seconds, rate), seconds)
+                                                   seconds, rate))
         return {"kind": "paced", "asked": rate, **sample, **held}
 
     @contextlib.contextmanager

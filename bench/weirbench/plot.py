@@ -70,11 +70,13 @@ def bars(rows):
     data = []
     for place, (proxy, v) in enumerate(reversed(rows)):
         rgb = int(colour(proxy)[1:], 16)
-        data.append(f"{v['median']} {place} {v['min']} {v['max']} {rgb} {quote(short(v['median']))}")
+        label = quote(short(v["median"]))
+        data.append(f"{v['median']} {place} {v['min']} {v['max']} {rgb} {label}")
     tics = ", ".join(f"{quote(p)} {place}" for place, (p, _) in enumerate(reversed(rows)))
     return ["$data << EOD", *data, "EOD", "set xrange [0:%g]" % (most * 1.02 or 1),
             f"set yrange [-0.6:{len(rows) - 0.4}]", f"set ytics ({tics}) scale 0",
-            f"set xtics ({tics_of(0, most, False)}) scale 0", "set grid xtics lt 1 lc rgb '%s'" % GRID,
+            f"set xtics ({tics_of(0, most, False)}) scale 0",
+            "set grid xtics lt 1 lc rgb '%s'" % GRID,
             "plot $data using 1:2:(0):1:($2-0.36):($2+0.36):5 with boxxyerror fs solid 0.85 "
             "noborder lc rgb variable notitle, "
             f"'' using 1:2:3:4 with xerrorbars pt 0 ps 0.01 lw 1.2 lc rgb '{INK}' notitle, "
@@ -132,7 +134,8 @@ def curves(lines, tics, log):
     out = [f"set xrange [-0.15:{last + 0.15}]", f"set yrange [{low:g}:{high:g}]",
            "set logscale y" if log else "unset logscale y",
            "set xtics (" + ", ".join(f"{quote(t)} {p}" for p, t in tics) + ") scale 0",
-           f"set ytics ({tics_of(low, high, log)}) scale 0", "set grid ytics lt 1 lc rgb '%s'" % GRID]
+           f"set ytics ({tics_of(low, high, log)}) scale 0",
+           "set grid ytics lt 1 lc rgb '%s'" % GRID]
     plots, ends = [], []
     for index, (proxy, points) in enumerate(lines.items()):
         # A little beside one another, so that whiskers can be told apart.
@@ -142,7 +145,8 @@ def curves(lines, tics, log):
         style = f"lc rgb '{colour(proxy)}'"
         plots += [f"$line{index} using 1:2 with lines lw 2.2 {style} notitle",
                   f"$line{index} using 1:2:3:4 with yerrorbars pt 7 ps 0.45 lw 1.2 {style} notitle"]
-        ends.append((share(points[-1][1]["median"], low, high, log), proxy, points[-1][1]["median"]))
+        last = points[-1][1]["median"]
+        ends.append((share(last, low, high, log), proxy, last))
     for at, proxy, value in apart(ends):
         out.append(f"set label {quote(f'{proxy} {short(value)}')} at graph 1.01, graph {at:.4f} "
                    f"left tc rgb '{colour(proxy)}'")
@@ -188,7 +192,7 @@ def short(value):
 # ---- the whole of a plot -------------------------------------------------------------------------
 
 def script(panels, path):
-    """gnuplot's input: panels in one or two columns, row by row, each row as high as its highest."""
+    """gnuplot's input: panels in one or two columns, each row as high as its highest."""
     columns = min(2, len(panels))
     rows = [panels[i:i + columns] for i in range(0, len(panels), columns)]
     heights = [TOP + BOTTOM + max(field for _, field, _ in row) for row in rows]

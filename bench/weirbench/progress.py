@@ -28,7 +28,8 @@ class Progress:
         if not self.bar:
             return f"[{share:4.0%}, {minutes}:{seconds:02} left] {text}"
         full = int(share * BAR)
-        return f"[{'#' * full}{'.' * (BAR - full)}] {share:4.0%} {minutes}:{seconds:02} left  {text}"
+        bar = "#" * full + "." * (BAR - full)
+        return f"[{bar}] {share:4.0%} {minutes}:{seconds:02} left  {text}"
 
     def now(self, text):
         """What is being measured; seen on a terminal only."""

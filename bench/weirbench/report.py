@@ -150,7 +150,8 @@ def details(cell, summary):
         return ""
     rounds = max(row["rounds"] for row in measured.values())
     lines = [f"### {cell['key']}: {cell['about']}", "",
-             f"{cell['connections']} connections, {rounds} round{'s' * (rounds > 1)} of {cell['seconds']:g} s, "
+             f"{cell['connections']} connections, {rounds} round{'s' * (rounds > 1)} of "
+             f"{cell['seconds']:g} s, "
              "median (min to max).", "", table(head, rows)]
     worst = max(row["others"]["max"] for row in measured.values())
     middle = statistics.median(row["others"]["median"] for row in measured.values())

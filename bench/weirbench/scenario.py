@@ -176,7 +176,7 @@ class Reader:
         try:
             root = yaml.compose(self.path.read_text())
         except (OSError, UnicodeDecodeError) as e:
-            raise BenchError(f"{self.path}: {e.strerror if isinstance(e, OSError) else e}") from None
+            raise BenchError(f"{self.path}: {getattr(e, 'strerror', None) or e}") from None
         except yaml.MarkedYAMLError as e:
             raise BenchError(f"{self.path}:{e.problem_mark.line + 1}: {e.problem}") from None
         if root is None:
@@ -186,8 +186,8 @@ class Reader:
         for key in ("about", "workload"):
             if key not in nodes and isinstance(root, yaml.MappingNode):
                 self.wrong(root, f"{key!r} is missing")
-        simple = {"about": (str, None), "order": (int, 0), "default": (bool, None), "quick": (bool, None),
-                  "connections": (int, 1), "rounds": (int, 1), "seconds": (float, 0.1),
+        simple = {"about": (str, None), "order": (int, 0), "default": (bool, None),
+                  "quick": (bool, None), "connections": (int, 1), "rounds": (int, 1), "seconds": (float, 0.1),
                   "warmup": (float, 0)}
         for key, node in nodes.items():
             if key in simple:

@@ -21,7 +21,8 @@ BENCH = ROOT / "bench"
 BUILD = harness.WEIR.resolve().parent
 sys.path.insert(0, str(BENCH))
 
-from weirbench import load, measure, plot, progress, proxies, report, runner, scenario, setup  # noqa: E402,I001
+from weirbench import load, measure, plot, progress, proxies, report  # noqa: E402
+from weirbench import runner, scenario, setup  # noqa: E402
 from weirbench.process import BenchError  # noqa: E402
 
 LIMIT = 300                         # seconds for a run, under a sanitizer on a busy machine too
@@ -158,8 +159,8 @@ def test_every_template_renders_for_everything_its_proxy_can(tmp_path, monkeypat
     monkeypatch.setattr(cls, "path", classmethod(lambda cls: Path("/program")))
     tls = (Path("/c"), Path("/k"), Path("/b"))
     setups = [setup.Setup("127.0.0.1:80"), setup.Setup("127.0.0.1:80", access_log=True)]
-    more = {"routes": {"routes": 3}, "endpoints": {"endpoints": 3}, "websocket": {"websocket": True},
-            "tls": {"tls": tls}, "h2": {"tls": tls, "h2": True},
+    more = {"routes": {"routes": 3}, "endpoints": {"endpoints": 3},
+            "websocket": {"websocket": True}, "tls": {"tls": tls}, "h2": {"tls": tls, "h2": True},
             "h2-upstream": {"tls": tls, "h2": True, "upstream": "h2"},
             "grpc": {"tls": tls, "h2": True, "upstream": "grpc"}}
     setups += [setup.Setup("127.0.0.1:80", **more[need]) for need in cls.can]
@@ -210,7 +211,8 @@ def test_a_summary_has_medians_ratios_and_errors():
     samples += [sample("weir", n, cpu) for n, cpu in ((1, 11.0), (2, 15.0), (3, 12.0))]
     samples[-1]["errors"] = {"status": 2, "timeout": 1}
     latency = {"p50": 100, "p90": 200, "p99": 300, "p99.9": 400, "max": 500, "mean": 120}
-    samples += [sample("weir", n, 11.0, kind="paced", asked=700, latency_us=latency) for n in (1, 2)]
+    samples += [sample("weir", n, 11.0, kind="paced", asked=700, latency_us=latency)
+                for n in (1, 2)]
     summary = report.summarise(samples, "mine")
     weir = summary["weir"]
     assert weir["cpu_us"] == {"median": 12.0, "min": 11.0, "max": 15.0}
