@@ -138,7 +138,7 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 $(OUT)/load: $(LOAD_LIB)
 $(OUT)/tests/test_load: $(call objects,$(addprefix bench/load_,answer.c hist.c schedule.c))
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
-	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
+	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 # Needs liburing, which nothing else does: without it there is no such program.
 ifeq ($(HAS_URING),yes)
@@ -185,7 +185,7 @@ release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), bui
 .PHONY: tests fuzz-tests fuzzers bench-tools faults
 faults: $(FAULTS_SO) ## the preload that injects faults
 tests: $(UNIT_BIN) # the unit test programs, not run
-bench-tools: $(BENCH_BIN) $(URING_BIN) ## the helper programs of bench/
+bench-tools: $(BENCH_BIN) $(URING_BIN) ## the floors and the load generator of bench/
 fuzz-tests: $(REPLAYS) $(PROPERTY) # the fuzz targets as programs that run files, and the property
 fuzzers: $(FUZZERS) # with MODE=fuzz
 
@@ -206,6 +206,16 @@ run: ## install what is missing, build, and serve on port 8000 until Ctrl-C
 	@scripts/deps.sh build
 	@$(MAKE) --no-print-directory all
 	@BIN=$(OUT) exec scripts/run.sh
+
+BENCH_ARGS = $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
+             $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+             $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(SCENARIO) $(T)
+
+.PHONY: bench
+bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=weir,nginx, ROUNDS=9
+	@scripts/deps.sh build bench
+	@$(MAKE) --no-print-directory all bench-tools >&2
+	@BUILD=$(OUT) exec $(PYTHON) bench/run.py $(BENCH_ARGS)
 
 .PHONY: test
 test: ## install what is missing, build every variant, run every test

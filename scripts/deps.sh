@@ -13,10 +13,15 @@ declare -A group=(
     [test]='python3 python3-pytest python3-pytest-xdist python3-jsonschema python3-yaml
             libcmocka-dev strace curl valgrind binutils clang libclang-rt-dev'
     [lint]='python3 clang-tidy clang-format shellcheck'
-    [bench]='python3 wrk nghttp2-client nginx-light haproxy strace liburing-dev'
+    [bench]='python3 python3-yaml wrk nghttp2-client nghttp2-server openssl gnuplot-nox nginx-light
+             haproxy caddy lighttpd lighttpd-mod-openssl strace liburing-dev'
 )
 # The packages of the bench group whose daemons would start by themselves.
-daemons='nginx haproxy'
+daemons='nginx haproxy caddy lighttpd'
+# What can be done without: bench/ leaves out by name what is not there. Not every distribution has
+# them all.
+optional='nghttp2-server gnuplot-nox nginx-light haproxy caddy lighttpd lighttpd-mod-openssl
+          liburing-dev'
 
 say() { echo "deps: $*"; }
 die() {
@@ -32,8 +37,24 @@ installed() {
     pkg-config) command -v pkg-config >/dev/null && return ;;
     libllhttp-dev) has_header llhttp.h && return ;;
     nginx-light) command -v nginx >/dev/null && return ;;
+    gnuplot-nox) command -v gnuplot >/dev/null && return ;;
+    caddy) command -v caddy >/dev/null && return ;;
     esac
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# leave_out TEST...: drops the optional packages that TEST refuses from what is missing.
+left_out=
+leave_out() {
+    local package rest=()
+    for package in "${missing[@]}"; do
+        if [[ " ${optional//$'\n'/ } " != *" $package "* ]] || "$@" "$package"; then
+            rest+=("$package")
+        else
+            left_out+=" $package"
+        fi
+    done
+    missing=("${rest[@]}")
 }
 
 has_header() {
@@ -53,9 +74,16 @@ find_missing() {
                 missing+=("$package")
         done
     done
+    [ -z "$left_out" ] || leave_out not_left_out
 }
 
+not_left_out() { [[ "$left_out " != *" $1 "* ]]; }
+
 # The rest runs only when something is missing. -------------------------------------------------
+
+can_be_root() {
+    [ "$(id -u)" -eq 0 ] || { command -v sudo && { [ -t 0 ] || sudo -n true; }; } >/dev/null 2>&1
+}
 
 root=()
 need_root() {
@@ -221,6 +249,13 @@ main() {
     command -v apt-get >/dev/null || die "missing: ${missing[*]} (Debian's names)." \
         "There is no apt-get here: install them by this system's own means"
 
+    # Without the means to install anything, what can be done without is.
+    can_be_root || leave_out false
+    if [ ${#missing[@]} -eq 0 ]; then
+        say "not here, and left out:$left_out"
+        return 0
+    fi
+
     say "installing ${missing[*]}"
     need_root
     trap clean_up EXIT
@@ -228,6 +263,8 @@ main() {
     trap 'exit 143' TERM
     apt_get update || say 'warning: apt-get update failed in part; going on with what it has'
 
+    leave_out candidate
+    [ -z "$left_out" ] || say "this distribution has no$left_out: left out"
     for package in "${missing[@]}"; do
         [ "$package" = libllhttp-dev ] || plain+=("$package")
     done

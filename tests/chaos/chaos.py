@@ -11,7 +11,6 @@ The schedule counts requests and waits for events; no verdict depends on how lon
 """
 import argparse
 import json
-import os
 import random
 import shutil
 import sys
