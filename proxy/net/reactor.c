@@ -234,6 +234,7 @@ void reactor_dispatch(struct reactor *r)
         grave->bury(grave);
     }
     CHECK(list_empty(&r->ready));
+    r->us = 0; /* whoever asks outside the queue asks after a wait */
     r->dispatching = false;
 }
 

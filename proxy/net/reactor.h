@@ -165,8 +165,8 @@ static inline bool reactor_short(struct reactor *r)
     return mem_short(&r->bufs.fund);
 }
 
-/* Microseconds of a monotonic clock: one and the same while one object of the queue runs, so that
- * it is read once and not for every use. */
+/* Microseconds of a monotonic clock: one and the same while one object of the queue runs, or from
+ * one dispatch to the next outside of it, so that it is read once and not for every use. */
 uint64_t reactor_us(struct reactor *r);
 
 /* The Unix time of a reactor_us, in microseconds; set right once a second. */

@@ -129,6 +129,20 @@ def test_shutdown_bounds_the_drain(start_weir, new_upstream):
     weir.assert_clean()
 
 
+def test_a_request_that_the_shutdown_cuts_is_logged_with_all_its_time(start_weir, new_upstream):
+    up = new_upstream()
+    weir = start_weir(routes(up.address, "workers: 1\nshutdown: 500ms\n"))
+    with weir.client() as c:
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        up.accept().request()
+        weir.signal(signal.SIGTERM)
+        assert weir.wait() == 0
+    entry = weir.access_log(1)[0]
+    assert entry["reason"] == "shutdown"
+    assert entry["total_ms"] >= 400
+    weir.assert_clean()
+
+
 def test_a_second_sigterm_exits_now(start_weir, new_upstream):
     up = new_upstream()
     weir = start_weir(routes(up.address, "shutdown: 60s\n"))
