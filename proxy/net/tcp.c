@@ -97,7 +97,8 @@ static void tcp_unwant(struct tcp *tcp, uint32_t events)
 
 /* ---- connecting ---- */
 
-/* The socket, and 0 (connected), 1 (under way) or a libuv error (then there is none). */
+/* The socket, and 0 (connected), 1 (under way) or a libuv error; the socket is -1 if even that
+ * could not be had. */
 static int begin_connect(const struct net_addr *to, int *fd)
 {
     int on = 1;
@@ -270,10 +271,11 @@ static ssize_t tcp_write(struct transport *t, struct chain *out, bool last)
         size_t bytes;
         /* The end rides in the segment of the last bytes: one packet less, and one wake-up. */
         ssize_t n = send_front(tcp, out, last, &bytes);
-        if (n < 0 && n != UV_EAGAIN && n != UV_EINTR && taken == 0) {
+        bool fails = n < 0 && n != UV_EAGAIN && n != UV_EINTR;
+        if (fails && n != UV_EPIPE && n != UV_ENOMEM && n != UV_ENOBUFS)
+            tcp->failed = (int)n; /* the kernel says it once, and to a read "end" from then on */
+        if (fails && taken == 0) {
             tcp_unwant(tcp, EPOLLOUT);
-            if (n != UV_EPIPE) /* the kernel says it once, and to a read "end" from then on */
-                tcp->failed = (int)n;
             return n;
         }
         if (n > 0) {
