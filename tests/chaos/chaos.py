@@ -11,6 +11,7 @@ The schedule counts requests and waits for events; no verdict depends on how lon
 """
 import argparse
 import json
+import os
 import random
 import shutil
 import sys
@@ -21,7 +22,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 
 import harness  # noqa: E402
-import peers  # noqa: E402
 from backend import Backend  # noqa: E402
 from client import Crowd  # noqa: E402
 from peers import deadline, wait_for  # noqa: E402
