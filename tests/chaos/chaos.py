@@ -286,4 +286,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nchaos: interrupted", flush=True)
+        sys.exit(130)
