@@ -89,12 +89,17 @@ class Chaos:
         self.phases, self.until = phases, time.monotonic() + seconds if seconds else None
         self.phase_requests = phase_requests
         self.began = time.monotonic()
-        for b in self.backends:
-            b.start()
-        for b in self.backends:
-            wait_for(b.up, f"{b.name} to listen", 20)
-        self.policy, text = config(self.backends, seed, self.tmp)
-        self.weir = weir_of(text, self.tmp)
+        self.weir = None
+        try:
+            for b in self.backends:
+                b.start()
+            for b in self.backends:
+                wait_for(b.up, f"{b.name} to listen", 20)
+            self.policy, text = config(self.backends, seed, self.tmp)
+            self.weir = weir_of(text, self.tmp)
+        except BaseException:
+            self.__exit__()  # which nobody else calls when this fails
+            raise
 
     def __enter__(self):
         return self
@@ -104,7 +109,8 @@ class Chaos:
             self.crowd.close()
         for b in self.backends:
             b.close()
-        self.weir.kill()
+        if self.weir:
+            self.weir.kill()
         shutil.rmtree(self.tmp, ignore_errors=True)
 
     # ---- the schedule: generators that yield what they wait for -------------------------------
