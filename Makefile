@@ -265,7 +265,7 @@ torture-storm: ## resets, and accepts and connects that fail: what must hold the
 	    --only e2e -- tests/e2e/test_faults.py $(T)
 torture-sweep: ## every single allocation fails in turn
 	@BUILD=$(BUILD) WEIR_SWEEP=all exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- \
-	    tests/e2e/test_alloc_sweep.py
+	    tests/e2e/test_alloc_sweep.py $(T)
 
 # ---- style -------------------------------------------------------------------------------------
 

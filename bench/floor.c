@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * floor: the least that forwarding can cost on epoll. It copies bytes between a client conn and an
- * upstream conn of its own, and looks at none of them; compare.py divides every proxy's CPU per
+ * upstream conn of its own, and looks at none of them; bench/run.py divides every proxy's CPU per
  * request by this one's. A keep-alive request and its response cost read, write, read, write and a
  * share of one epoll_wait: no epoll_ctl, no malloc.
  *

@@ -8,7 +8,6 @@ Ports are the kernel's choice.
 import contextlib
 import dataclasses
 import http.client
-import json
 import os
 import resource
 import signal

@@ -11,6 +11,7 @@ The schedule counts requests and waits for events; no verdict depends on how lon
 """
 import argparse
 import json
+import os
 import random
 import shutil
 import sys
@@ -21,7 +22,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 
 import harness  # noqa: E402
-import peers  # noqa: E402
 from backend import Backend  # noqa: E402
 from client import Crowd  # noqa: E402
 from peers import deadline, wait_for  # noqa: E402
@@ -89,12 +89,17 @@ class Chaos:
         self.phases, self.until = phases, time.monotonic() + seconds if seconds else None
         self.phase_requests = phase_requests
         self.began = time.monotonic()
-        for b in self.backends:
-            b.start()
-        for b in self.backends:
-            wait_for(b.up, f"{b.name} to listen", 20)
-        self.policy, text = config(self.backends, seed, self.tmp)
-        self.weir = weir_of(text, self.tmp)
+        self.weir = None
+        try:
+            for b in self.backends:
+                b.start()
+            for b in self.backends:
+                wait_for(b.up, f"{b.name} to listen", 20)
+            self.policy, text = config(self.backends, seed, self.tmp)
+            self.weir = weir_of(text, self.tmp)
+        except BaseException:
+            self.__exit__()  # which nobody else calls when this fails
+            raise
 
     def __enter__(self):
         return self
@@ -104,7 +109,8 @@ class Chaos:
             self.crowd.close()
         for b in self.backends:
             b.close()
-        self.weir.kill()
+        if self.weir:
+            self.weir.kill()
         shutil.rmtree(self.tmp, ignore_errors=True)
 
     # ---- the schedule: generators that yield what they wait for -------------------------------
@@ -286,4 +292,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nchaos: interrupted", flush=True)
+        sys.exit(130)

@@ -156,4 +156,8 @@ def rounds(weir, clients, options):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nslowloris: interrupted", flush=True)
+        sys.exit(130)

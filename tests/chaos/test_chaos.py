@@ -2,6 +2,7 @@
 """A short run of the chaos load. A failure prints its seed: chaos.py --seed N runs it again."""
 import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,6 +30,14 @@ def test_no_idempotent_request_is_lost_and_every_error_is_explained():
     # It was no idle run: requests met faults, and were saved.
     assert sum(1 for e in story.log if e["trail"] and e["status"] == 200) > 0
     assert story.metric("weir_attempts_failed_total", reason="response_head_timeout") > 0
+
+
+def test_make_chaos_starts_and_judges():
+    """The program around it, which nothing else here runs."""
+    program = Path(__file__).parent / "chaos.py"
+    done = subprocess.run([sys.executable, program, "--seconds", "1", "--seed", "1"], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    assert done.returncode == 0 and "chaos: ok" in done.stdout, done.stdout
 
 
 def test_a_ledger_has_what_was_read(tmp_path):

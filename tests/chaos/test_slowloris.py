@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import harness  # noqa: E402
-import peers  # noqa: E402
 import wire  # noqa: E402
 from backend import Backend  # noqa: E402
 from peers import Client, connect, deadline, wait_for  # noqa: E402
