@@ -222,10 +222,15 @@ test: ## install what is missing, build every variant, run every test
 	@scripts/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py
 
+# What the targets below begin with: a fresh machine is made fit for them.
+READY = @scripts/deps.sh build test && $(MAKE) --no-print-directory
+
 .PHONY: budget budget-update
-budget: all ## fail if a request costs more calls, instructions or bytes than bench/budget.yaml allows
+budget: ## fail if a request costs more calls, instructions or bytes than bench/budget.yaml allows
+	$(READY) all
 	@WEIR=$(OUT)/weir exec $(PYTHON) bench/budget.py $(T)
-budget-update: all ## accept what it costs now: write that into bench/budget.yaml
+budget-update: ## accept what it costs now: write that into bench/budget.yaml
+	$(READY) all
 	@WEIR=$(OUT)/weir exec $(PYTHON) bench/budget.py --update $(T)
 
 .PHONY: unit e2e
@@ -237,13 +242,16 @@ e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 # ---- torture: chaos, slow clients, soak, fuzzing, faults ---------------------------------------
 
 .PHONY: chaos slowloris soak
-chaos: all ## load while backends fail, every request accounted for; SECONDS=60 SEED=1
+chaos: ## load while backends fail, every request accounted for; SECONDS=60 SEED=1
+	$(READY) all
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello exec $(PYTHON) tests/chaos/chaos.py \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
-slowloris: all bench-tools ## what 10,000 slow clients do to the latency of the others; ROUNDS=5
+slowloris: ## what 10,000 slow clients do to the latency of the others; ROUNDS=5
+	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) \
 	    tests/chaos/slowloris.py $(if $(ROUNDS),--rounds $(ROUNDS))
-soak: all bench-tools ## load of all kinds, flat memory and open files; MINUTES=10 MODE=asan SEED=1
+soak: ## load of all kinds, flat memory and open files; MINUTES=10 MODE=asan SEED=1
+	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) tests/chaos/soak.py \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
@@ -251,19 +259,24 @@ soak: all bench-tools ## load of all kinds, flat memory and open files; MINUTES=
 fuzz: SECONDS ?= 60
 property: SEEDS ?= 100000
 fuzz: ## fuzz every target for SECONDS=60 (clang); T='conn h1' picks some
+	@scripts/deps.sh build test
 	@BUILD=$(BUILD) exec $(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) $(T)
-property: fuzz-tests ## random lives of connections, SEEDS=100000 of them
+property: ## random lives of connections, SEEDS=100000 of them
+	@scripts/deps.sh build && $(MAKE) --no-print-directory fuzz-tests
 	@$(PROPERTY) --seeds $(SEEDS)
 .PHONY: torture torture-faults torture-storm torture-sweep
 torture torture-faults torture-storm: SEEDS ?= 1 2 3 4
 torture: torture-sweep torture-storm torture-faults ## the next three, with SEEDS='1 2 3 4'
 torture-faults: ## e2e under faults that any program must bear: MODE=asan SEEDS='7 8' T='-k name'
+	@scripts/deps.sh build test
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only faults \
 	    --seeds '$(SEEDS)' -- $(T)
 torture-storm: ## resets, and accepts and connects that fail: what must hold then
+	@scripts/deps.sh build test
 	@BUILD=$(BUILD) WEIR_SEEDS='$(SEEDS)' exec $(PYTHON) scripts/test.py --modes $(MODE) \
 	    --only e2e -- tests/e2e/test_faults.py $(T)
 torture-sweep: ## every single allocation fails in turn
+	@scripts/deps.sh build test
 	@BUILD=$(BUILD) WEIR_SWEEP=all exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- \
 	    tests/e2e/test_alloc_sweep.py $(T)
 

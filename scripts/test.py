@@ -17,6 +17,7 @@ has a pytest that ends oddly.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import re
 import shutil
@@ -105,6 +106,11 @@ def run(argv, limit, env=None, show=False):
         status = process.returncode
     except subprocess.TimeoutExpired:
         pass
+    except KeyboardInterrupt:
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGINT)   # it may have folders to remove
+            process.communicate(timeout=10)
+        raise
     finally:
         end_group(process.pid)
         if status is None:
