@@ -11,6 +11,8 @@
  */
 #include "proxy/base/wheel.h"
 
+#include <limits.h>
+
 #define LAST_TICK ((WHEEL_NEVER >> WHEEL_TICK_SHIFT) - 1)
 
 /* The first tick that is not before ms. */
@@ -131,11 +133,11 @@ static void spread(struct wheel *w, unsigned list)
  * The wheel already stands at its new time here, so what a callback sets lands in a later tick and
  * the loop ends. A callback may have moved or removed any timer that is still in the list.
  */
-static void fire_due(struct wheel *w)
+static void fire_due(struct wheel *w, unsigned max)
 {
     struct list_node *n;
     w->advancing = true;
-    while ((n = list_pop_front(&w->lists[WHEEL_DUE]))) {
+    while (max > 0 && (n = list_pop_front(&w->lists[WHEEL_DUE]))) {
         struct wheel_timer *t = CONTAINER_OF(n, wheel_timer, link);
         uint64_t deadline = t->deadline_ms;
         t->linked_ms = WHEEL_NEVER;
@@ -147,12 +149,13 @@ static void fire_due(struct wheel *w)
             continue;
         }
         t->deadline_ms = WHEEL_NEVER;
+        max--;
         t->fire(t);
     }
     w->advancing = false;
 }
 
-void wheel_advance(struct wheel *w, uint64_t now_ms)
+void wheel_advance_some(struct wheel *w, uint64_t now_ms, unsigned max)
 {
     uint64_t now = now_ms >> WHEEL_TICK_SHIFT, tick;
     unsigned list;
@@ -164,5 +167,10 @@ void wheel_advance(struct wheel *w, uint64_t now_ms)
     if (now > w->tick)
         w->tick = now;
     if (!list_empty(&w->lists[WHEEL_DUE]))
-        fire_due(w);
+        fire_due(w, max);
+}
+
+void wheel_advance(struct wheel *w, uint64_t now_ms)
+{
+    wheel_advance_some(w, now_ms, UINT_MAX);
 }

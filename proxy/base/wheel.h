@@ -31,7 +31,7 @@ enum {
     WHEEL_BITS = 6,
     WHEEL_SLOTS = 1 << WHEEL_BITS,
     WHEEL_FAR = WHEEL_LEVELS * WHEEL_SLOTS, /* slot of everything beyond the last level */
-    WHEEL_DUE,                              /* what the running wheel_advance will fire */
+    WHEEL_DUE,                              /* what wheel_advance fires next */
     WHEEL_LISTS
 };
 
@@ -103,5 +103,8 @@ uint64_t wheel_next_ms(const struct wheel *w);
 /* Brings the wheel to now_ms (which may not go back: an earlier time is taken for the last one) and
  * fires what is due, in order of ticks. Costs a few ns when nothing is: call it once a turn. */
 void wheel_advance(struct wheel *w, uint64_t now_ms);
+
+/* The same, but fires max at the most; the others are due at once by wheel_next_ms. */
+void wheel_advance_some(struct wheel *w, uint64_t now_ms, unsigned max);
 
 #endif

@@ -25,6 +25,8 @@
  * are, the longer the first of them waits for its answer. */
 #define BATCH_EVENTS 32
 #define FULL_TURNS   16 /* in a row, before deadlines are looked at regardless */
+/* Deadlines that fire in one turn: clients that came together, and say nothing, end together. */
+#define TURN_DEADLINES 32
 
 /* ---- watching ---- */
 
@@ -172,7 +174,7 @@ static void run_deadlines(struct reactor *r, bool full)
     r->full_turns = 0;
     if (wheel_next_ms(&r->wheel) > reactor_now(r))
         return;
-    wheel_advance(&r->wheel, reactor_now(r));
+    wheel_advance_some(&r->wheel, reactor_now(r), TURN_DEADLINES);
     reactor_dispatch(r);
 }
 

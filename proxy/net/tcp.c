@@ -19,7 +19,10 @@
 /* Slices that leave in one call; the kernel takes up to 1,024. */
 #define WRITE_VECTORS 64
 /* Full buffers that one event reads, so that a fast peer does not starve the others. */
-#define READS_MAX 16
+#define READS_MAX 4
+/* Bytes that the kernel may hold unsent for a peer that is behind. It would take megabytes, and
+ * its window to who sends them would grow with that. */
+#define UNSENT_MAX (256 * 1024)
 
 struct tcp {
     struct transport base;
@@ -29,6 +32,7 @@ struct tcp {
     int failed;         /* a libuv error that is still to be told, or 0 */
     bool is_unix, connecting, shut, closing;
     bool no_splice; /* the kernel can't, from this socket */
+    bool bounded;   /* UNSENT_MAX is set */
     bool plain;     /* the next read is into memory: it tells what splicing could not */
 };
 
@@ -215,6 +219,15 @@ static void tcp_readable(struct tcp *tcp)
 
 /* ---- writing ---- */
 
+/* For sockets that carry a body which streams: others never hold so much, and save the call. */
+static void bound_unsent(struct tcp *tcp)
+{
+    int most = UNSENT_MAX;
+    tcp->bounded = true;
+    if (!tcp->is_unix) /* no harm if it fails */
+        (void)setsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
+}
+
 static int vectors_of(const struct chain *out, struct iovec *vectors, size_t *bytes)
 {
     int n = 0;
@@ -267,6 +280,8 @@ static ssize_t tcp_write(struct transport *t, struct chain *out, bool last)
 {
     struct tcp *tcp = tcp_of(t);
     ssize_t taken = 0;
+    if (!tcp->bounded && out->bytes > BLOCK_BYTES)
+        bound_unsent(tcp);
     while (!chain_empty(out)) {
         size_t bytes;
         /* The end rides in the segment of the last bytes: one packet less, and one wake-up. */

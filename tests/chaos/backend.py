@@ -15,10 +15,10 @@ class Backend:
     """One port, and the process that listens on it now and then. The port is ours throughout: a
     socket of ours is bound to it, which never listens, so that without the process it refuses."""
 
-    def __init__(self, name, tmp, ledger=True, own_session=False):
-        """own_session: a Ctrl-C at the terminal is not for it."""
+    def __init__(self, name, tmp, ledger=True, own_session=False, wrap=()):
+        """own_session: a Ctrl-C at the terminal is not for it. wrap: a command that starts it."""
         self.name, self.tmp = name, Path(tmp)
-        self.with_ledger, self.own_session = ledger, own_session
+        self.with_ledger, self.own_session, self.wrap = ledger, own_session, wrap
         self.hold = socket.socket()
         self.hold.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.hold.bind(("127.0.0.1", 0))
@@ -34,7 +34,7 @@ class Backend:
         assert self.process is None
         self.ready_file.unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            [HELLO, "--listen", self.address, "--name", self.name]
+            [*self.wrap, HELLO, "--listen", self.address, "--name", self.name]
             + ["--ready-file", self.ready_file, *flags]
             + (["--ledger", self.ledger_path] if self.with_ledger else []),
             stdin=subprocess.DEVNULL,

@@ -112,6 +112,31 @@ static void an_earlier_deadline_is_moved_at_once(void **state)
     wheel_fini(&w);
 }
 
+static void what_one_advance_does_not_fire_is_due_at_once(void **state)
+{
+    (void)state;
+    struct wheel w;
+    struct probe p[5];
+    wheel_init(&w, 0);
+    for (int i = 0; i < 5; i++) {
+        probe_init(&p[i], &w, probe_fire);
+        wheel_set(&w, &p[i].timer, 160);
+    }
+    wheel_advance_some(&w, 160, 2);
+    assert_int_equal(p[0].fired + p[1].fired + p[2].fired + p[3].fired + p[4].fired, 2);
+    assert_int_equal(wheel_next_ms(&w), 160);
+    wheel_remove(&w, &p[2].timer);
+    wheel_set(&w, &p[3].timer, 5000); /* only stored: it still waits among those that are due */
+    wheel_advance_some(&w, 160, 2);
+    assert_int_equal(p[2].fired, 0);
+    assert_int_equal(p[3].fired, 0);
+    assert_int_equal(p[4].fired, 1);
+    assert_true(wheel_next_ms(&w) > 160);
+    wheel_advance(&w, 5000 + WHEEL_TICK_MS);
+    assert_int_equal(p[3].fired, 1);
+    wheel_fini(&w);
+}
+
 static void a_cancelled_timer_stays_linked_and_silent(void **state)
 {
     (void)state;
@@ -403,6 +428,7 @@ int main(void)
         cmocka_unit_test(a_deadline_fires_at_the_first_tick_after_it),
         cmocka_unit_test(a_later_deadline_is_only_stored),
         cmocka_unit_test(an_earlier_deadline_is_moved_at_once),
+        cmocka_unit_test(what_one_advance_does_not_fire_is_due_at_once),
         cmocka_unit_test(a_cancelled_timer_stays_linked_and_silent),
         cmocka_unit_test(a_removed_timer_leaves_nothing_to_wake_for),
         cmocka_unit_test(a_passed_deadline_fires_within_one_tick),
