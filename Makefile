@@ -40,7 +40,7 @@ endif
 LD_release    := -Wl,-z,relro,-z,now
 
 # llhttp is named outright: not every distribution's package has a .pc file for it.
-PKGS     := libuv yaml-0.1
+PKGS     := libuv yaml-0.1 libnghttp2 openssl
 PKG_INC  := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lllhttp
 

@@ -144,7 +144,7 @@ void admin_close(struct admin *a)
     a->closing = true;
     listener_close(&a->listener);
     list_for_each_safe (node, &a->conns)
-        h1_server_abort(h1_server_at(node), REASON_SHUTDOWN);
+        client_conn_abort(client_conn_at(node), REASON_SHUTDOWN);
     reactor_dispatch(a->reactor);
 }
 

@@ -78,7 +78,8 @@ static void replay_drop(struct exchange *x)
 {
     chain_clear(&x->replay);
     x->replayable = false;
-    x->client->opaque = true; /* nobody keeps the request's body any more */
+    /* Nobody keeps the request's body any more. */
+    x->client->opaque = x->upstream != NULL && x->upstream->splices;
 }
 
 /* The last act: everybody is let go, and what happened is told. */
@@ -147,7 +148,7 @@ static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enu
             pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
     if (x->upstream == NULL)
         return false;
-    x->upstream->opaque = true;
+    x->upstream->opaque = x->client->splices;
     lb_started(pool_lb(x->pool), &x->lease, endpoint, x->attempt_us);
     attempt_send(x);
     return true;

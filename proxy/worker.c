@@ -91,7 +91,7 @@ static void worker_close(struct worker *w)
     for (size_t i = 0; i < w->n_listeners; i++)
         listener_close(&w->listeners[i]);
     list_for_each_safe (node, &w->conns)
-        h1_server_close_idle(h1_server_at(node));
+        client_conn_close_idle(client_conn_at(node));
 }
 
 void worker_obey(struct worker *w)
@@ -103,7 +103,7 @@ void worker_obey(struct worker *w)
         worker_close(w);
     if (orders & WORKER_ABORT)
         list_for_each_safe (node, &w->conns)
-            h1_server_abort(h1_server_at(node), REASON_SHUTDOWN);
+            client_conn_abort(client_conn_at(node), REASON_SHUTDOWN);
     reactor_dispatch(&w->reactor);
     worker_check_done(w);
 }

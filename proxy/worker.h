@@ -50,7 +50,7 @@ struct worker {
     struct worker_stats stats;
     struct uuid7 ids;
     struct lb_rng rng;
-    struct list_node conns; /* h1_server */
+    struct list_node conns; /* client_conn */
     struct listener *listeners;
     size_t n_listeners;
     uv_async_t mailbox;

@@ -54,6 +54,23 @@ int main(void)
     return yaml_get_version_string() == 0;
 }
 C
+    try -lssl 'OpenSSL (3.0 or newer)' <<'C'
+#include <openssl/ssl.h>
+#if OPENSSL_VERSION_NUMBER < 0x30000000L
+#error "OpenSSL is too old"
+#endif
+int main(void)
+{
+    return OPENSSL_init_ssl(0, NULL) == 0;
+}
+C
+    try -lnghttp2 libnghttp2 <<'C'
+#include <nghttp2/nghttp2.h>
+int main(void)
+{
+    return nghttp2_version(0) == NULL;
+}
+C
     try -lllhttp 'llhttp (9 or newer)' <<'C'
 #include <stddef.h>
 #include <llhttp.h>

@@ -167,6 +167,7 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
     cl->conn.flags &= (uint16_t)~CONN_TOUCHED;
     cl->stream = (struct stream){
         .magic = STREAM_MAGIC,
+        .splices = conn_splices(&cl->conn),
         .ops = &client_stream_ops,
         .events = events,
         .owner = owner,

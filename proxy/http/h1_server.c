@@ -57,13 +57,13 @@ struct h1_server {
     uint32_t discarded; /* bytes thrown away in SERVER_DRAIN and SERVER_LINGER */
     const struct h1_server_options *options;
     struct h1_stream *stream;
-    struct list_node link;
+    struct client_conn client;
     struct h1_parser *parser; /* NULL while no byte of a request is there */
-    struct http_peer peer;
 };
 
 static const struct stream_ops server_stream_ops;
 static const struct conn_ops server_conn_ops;
+static const struct client_conn_ops server_client_ops;
 
 /* Which states may follow which; the trace is what `log: debug` shows. */
 static void server_set_state(struct h1_server *srv, enum server_state state)
@@ -141,9 +141,10 @@ struct h1_server *h1_server_new(struct reactor *r, const struct h1_server_option
     conn_init(&srv->conn, r, &server_conn_ops, options->write_stall_ms);
     srv->magic = H1_SERVER_MAGIC;
     srv->options = options;
-    srv->peer = *peer;
-    list_init(&srv->link);
-    list_push_back(conns, &srv->link);
+    srv->client.peer = *peer;
+    srv->client.ops = &server_client_ops;
+    list_init(&srv->client.link);
+    list_push_back(conns, &srv->client.link);
     conn_expect(&srv->conn, options->head_ms);
     return srv;
 }
@@ -155,7 +156,7 @@ bool h1_server_accept(struct reactor *r, const struct h1_server_options *options
     if (conn_adopt(&srv->conn, fd, is_unix))
         return true;
     wheel_remove(&r->wheel, &srv->conn.timer);
-    list_unlink(&srv->link);
+    list_unlink(&srv->client.link);
     reactor_free(r, SLAB_H1_SERVER, srv);
     return false;
 }
@@ -165,19 +166,14 @@ struct conn *h1_server_conn(struct h1_server *srv)
     return &srv->conn;
 }
 
-struct h1_server *h1_server_at(struct list_node *node)
-{
-    return CONTAINER_OF(node, h1_server, link);
-}
-
 static void server_free(struct conn *c)
 {
     struct h1_server *srv = server_of(c);
     CHECK(srv->stream == NULL);
     parser_drop(srv);
-    list_unlink(&srv->link);
+    list_unlink(&srv->client.link);
     srv->magic = 0;
-    srv->options->service->closed(srv->options->ctx, &srv->peer,
+    srv->options->service->closed(srv->options->ctx, &srv->client.peer,
                                   (enum reason)srv->conn.close_reason);
     reactor_free(c->reactor, SLAB_H1_SERVER, srv);
 }
@@ -227,7 +223,8 @@ static struct h1_stream *stream_open(struct h1_server *srv)
 {
     struct h1_stream *s = reactor_alloc(srv->conn.reactor, SLAB_H1_STREAM, sizeof(*s));
     memset(s, 0, sizeof(*s));
-    s->base = (struct stream){.magic = STREAM_MAGIC, .ops = &server_stream_ops};
+    s->base = (struct stream){
+        .magic = STREAM_MAGIC, .ops = &server_stream_ops, .splices = conn_splices(&srv->conn)};
     s->srv = srv;
     s->head = TAKE(srv->parser->head);
     s->block = srv->conn.in != NULL ? block_ref(srv->conn.in) : NULL;
@@ -295,7 +292,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     /* A client that waits for a 100 in vain may send its body or not: only a new conn is clear. */
     s->keep = s->keep && !s->to_close && !(s->expects && !s->rx_done) && !s->rx_dead &&
               !(head->status >= 400 && stream_too_long_to_drain(s)) &&
-              srv->options->service->keep_alive(srv->options->ctx, &srv->peer);
+              srv->options->service->keep_alive(srv->options->ctx, &srv->client.peer);
     framing.chunked = s->chunked;
     framing.close = !s->keep;
     framing.keep_alive = s->keep && s->head->minor == 0;
@@ -341,7 +338,7 @@ static void server_next(struct h1_server *srv, bool keep, bool asked)
     parser_drop(srv);
     srv->served = true;
     /* Asked again: the worker may have begun to close since the head promised another request. */
-    keep = keep && srv->options->service->keep_alive(srv->options->ctx, &srv->peer);
+    keep = keep && srv->options->service->keep_alive(srv->options->ctx, &srv->client.peer);
     body_flow_end(c);
     if (!keep && (c->flags & CONN_EOF || (asked && conn_input(c).len == 0))) {
         server_close_flushed(srv, REASON_DONE, false);
@@ -424,7 +421,8 @@ static void server_refuse(struct h1_server *srv, enum reason reason)
         s = stream_open(srv);
         s->keep = false;
         s->rx_dead = true;
-        srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->peer, reason);
+        srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->client.peer,
+                                       reason);
         return;
     }
     s->keep = false;
@@ -463,7 +461,7 @@ static void server_deliver(struct h1_server *srv)
         /* A client that waits for a 100 is not slow, the upstream is; but bytes don't wait. */
         bool waits = s->expects && p->body.bytes == 0;
         conn_expect(&srv->conn, p->done || waits ? NEVER : srv->options->body_ms);
-        srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->peer,
+        srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->client.peer,
                                        REASON_NONE);
     }
     if (srv->stream != NULL && p->body.bytes > 0)
@@ -638,8 +636,9 @@ static const struct conn_ops server_conn_ops = {
     .free = server_free,
 };
 
-void h1_server_close_idle(struct h1_server *srv)
+static void server_close_idle(struct client_conn *client)
 {
+    struct h1_server *srv = CONTAINER_OF(client, h1_server, client);
     if (srv->stream != NULL || parser_began(srv) || srv->state != SERVER_OPEN ||
         conn_input(&srv->conn).len > 0)
         return;
@@ -649,8 +648,19 @@ void h1_server_close_idle(struct h1_server *srv)
         conn_expect(&srv->conn, FIRST_REQUEST_MS);
 }
 
-void h1_server_abort(struct h1_server *srv, enum reason reason)
+static void server_abort(struct client_conn *client, enum reason reason)
 {
+    struct h1_server *srv = CONTAINER_OF(client, h1_server, client);
     if (!conn_closed(&srv->conn))
         server_gone(srv, reason);
+}
+
+static const struct client_conn_ops server_client_ops = {
+    .close_idle = server_close_idle,
+    .abort = server_abort,
+};
+
+struct client_conn *h1_server_client(struct h1_server *srv)
+{
+    return &srv->client;
 }

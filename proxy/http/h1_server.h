@@ -6,6 +6,7 @@
 #ifndef WEIR_HTTP_H1_SERVER_H
 #define WEIR_HTTP_H1_SERVER_H
 
+#include "proxy/http/client_conn.h"
 #include "proxy/http/h1_parser.h"
 #include "proxy/http/stream.h"
 #include "proxy/net/conn.h"
@@ -31,13 +32,7 @@ struct h1_server *h1_server_new(struct reactor *r, const struct h1_server_option
                                 const struct http_peer *peer, struct list_node *conns);
 struct conn *h1_server_conn(struct h1_server *srv);
 
-/* The conn at a node of the list given to h1_server_accept. */
-struct h1_server *h1_server_at(struct list_node *node);
-
-/* Closes it if no request is in progress. */
-void h1_server_close_idle(struct h1_server *srv);
-
-/* Closes it, whatever is in progress; the exchange hears of it. */
-void h1_server_abort(struct h1_server *srv, enum reason reason);
+/* Its place in the list given to h1_server_accept. */
+struct client_conn *h1_server_client(struct h1_server *srv);
 
 #endif

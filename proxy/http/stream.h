@@ -64,6 +64,7 @@ struct stream {
     uint64_t connected_us; /* client streams: when their conn came up, by reactor_us; 0: before */
     bool reused;           /* client streams: the conn has served before, so it may be stale */
     bool answered;         /* client streams: a byte of the response was seen */
+    bool splices;          /* set by the codec: its conn takes body bytes in a pipe */
     bool opaque;           /* set by the owner, who from now on only passes the body on: it may come
                               in a pipe */
 };

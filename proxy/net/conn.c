@@ -473,6 +473,28 @@ void conn_close(struct conn *c, enum reason reason, bool reset)
     list_unlink(&c->ready.link);
 }
 
+void conn_hand_over(struct conn *from, struct conn *to)
+{
+    CHECK(!conn_closed(from) && chain_empty(&from->out) && from->in_pipe == NULL);
+    CHECK(to->transport == NULL && to->in == NULL);
+    to->transport = TAKE(from->transport);
+    to->transport->owner = to;
+    to->holds |= HOLD_TRANSPORT;
+    to->flags |= from->flags;
+    to->error = from->error;
+    to->in = TAKE(from->in);
+    to->in_pos = to->in_keep = from->in_pos;
+    from->flags |= CONN_CLOSED;
+    from->holds &= (uint8_t)~HOLD_TRANSPORT;
+    block_drop(TAKE(from->own));
+    wheel_remove(&from->reactor->wheel, &from->timer);
+    list_unlink(&from->ready.link);
+    if (from->pause != 0 && !(to->flags & (CONN_EOF | CONN_ERROR | CONN_CONNECTING)))
+        to->transport->ops->read(to->transport, true);
+    conn_wake(to);
+    conn_maybe_bury(from);
+}
+
 static void conn_transport_closed(void *owner)
 {
     struct conn *c = conn_of(owner);

@@ -125,6 +125,12 @@ static inline void conn_opaque(struct conn *c, uint64_t n)
     c->opaque = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 
+/* Its transport takes bytes in a pipe, and gives them so. */
+static inline bool conn_splices(const struct conn *c)
+{
+    return c->transport != NULL && c->transport->ops->splices;
+}
+
 /* How many bytes came in a pipe; they come after conn_input, which is empty then. */
 static inline size_t conn_piped(const struct conn *c)
 {
@@ -183,6 +189,11 @@ static inline bool conn_closed(const struct conn *c)
 /* Itself in one line, for logs and debuggers; always NUL-terminated. Returns out. */
 #define CONN_PRINT 256
 const char *conn_print(const struct conn *c, char out[CONN_PRINT]);
+
+/* Another session takes over: the transport and what was read and not consumed move from one conn
+ * to another, which was only initialised; it is woken. Nothing may be queued or in a pipe. from
+ * dies as by conn_close, but for the transport. */
+void conn_hand_over(struct conn *from, struct conn *to);
 
 /* Sets or clears the session's hold on the memory. */
 void conn_hold(struct conn *c);

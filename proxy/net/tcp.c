@@ -377,6 +377,7 @@ static void tcp_close(struct transport *t, bool reset)
 
 static const struct transport_ops tcp_ops = {
     .name = "tcp",
+    .splices = true,
     .read = tcp_read,
     .write = tcp_write,
     .shutdown = tcp_shutdown,

@@ -19,6 +19,7 @@ struct transport;
 /* Conn to transport. None of these calls back before it returns. */
 struct transport_ops {
     const char *name;
+    bool splices; /* takes and fills pipes */
     /* Begins or stops to read. */
     void (*read)(struct transport *, bool on);
     /* Takes what it can off the front of out, and tells events->writable when it could take more.

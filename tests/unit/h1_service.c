@@ -201,7 +201,7 @@ int service_setup(void **state)
 /* Another capacity of the wire than usual. */
 void service_rewire(struct service *f, size_t capacity)
 {
-    h1_server_abort(f->srv, REASON_SHUTDOWN);
+    client_conn_abort(h1_server_client(f->srv), REASON_SHUTDOWN);
     wire_settle(&f->w);
     wire_fini(&f->w);
     f->log[0] = '\0';
@@ -212,7 +212,7 @@ int service_teardown(void **state)
 {
     struct service *f = *state;
     if (f->srv != NULL)
-        h1_server_abort(f->srv, REASON_SHUTDOWN);
+        client_conn_abort(h1_server_client(f->srv), REASON_SHUTDOWN);
     wire_settle(&f->w);
     assert_null(f->stream);
     assert_null(f->srv);

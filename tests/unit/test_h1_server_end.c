@@ -151,13 +151,13 @@ static void a_cut_answer_until_close_is_reset(void **state)
 static void an_idle_conn_may_be_closed_by_either_side(void **state)
 {
     struct service *f = *state;
-    h1_server_close_idle(f->srv); /* its first request may be on the way */
+    client_conn_close_idle(h1_server_client(f->srv)); /* its first request may be on the way */
     service_run(f);
     assert_false(f->w.got_end);
     wire_say(&f->w, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     service_answer(f, "x");
     service_run(f);
-    h1_server_close_idle(f->srv);
+    client_conn_close_idle(h1_server_client(f->srv));
     service_run(f);
     assert_true(f->w.got_end);
     assert_string_equal(service_notes(f), "GET / |end|closed draining|");
@@ -171,7 +171,7 @@ static void an_idle_conn_may_be_closed_by_either_side(void **state)
 static void a_new_conn_has_a_moment_for_its_first_request(void **state)
 {
     struct service *f = *state;
-    h1_server_close_idle(f->srv);
+    client_conn_close_idle(h1_server_client(f->srv));
     service_run(f);
     wire_pass(&f->w, 900);
     assert_false(f->w.got_end);
@@ -184,11 +184,11 @@ static void a_busy_conn_is_not_idle(void **state)
 {
     struct service *f = *state;
     wire_say(&f->w, "GE");
-    h1_server_close_idle(f->srv);
+    client_conn_close_idle(h1_server_client(f->srv));
     service_run(f);
     assert_non_null(f->srv);
     wire_say(&f->w, "T / HTTP/1.1\r\nHost: h\r\n\r\n");
-    h1_server_close_idle(f->srv);
+    client_conn_close_idle(h1_server_client(f->srv));
     service_run(f);
     service_answer(f, "x");
     service_run(f);
@@ -367,7 +367,7 @@ static void go(struct service *f, unsigned how, unsigned answered)
     else if (how < 3)
         wire_close(&f->w, how == 2);
     else
-        h1_server_abort(f->srv, REASON_SHUTDOWN);
+        client_conn_abort(h1_server_client(f->srv), REASON_SHUTDOWN);
     service_run(f);
 }
 
