@@ -1,40 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The schema: every key of the file is one row here, and this is the only place that lists them.
- * A field's C type is checked against the row's when this is compiled. Constant data; any thread.
+ * The schema: every key of the file is one row here, or in schema_tls.c what is below `tls`. No
+ * other place lists them. A field's C type is checked against the row's when this is compiled.
+ * Constant data; any thread.
  */
 #include "config/schema.h"
 
 #include "config/bind.h"
+#include "config/rows.h"
 #include "config/types.h"
-#include "proxy/base/check.h"
-
-/* The offset of a field; does not compile if its type is not `type`. */
-#define FIELD(tag, field, type) \
-    (offsetof(struct tag, field) + 0 * sizeof(_Generic(((struct tag *)0)->field, type : 'x')))
-
-#define SCALAR(name, tag, field, ctype, kind) \
-    .key = name, .shape = SHAPE_SCALAR, .type = &(kind), .offset = FIELD(tag, field, ctype)
-
-#define INT(key, tag, field)      SCALAR(key, tag, field, uint32_t, type_int)
-#define DURATION(key, tag, field) SCALAR(key, tag, field, uint64_t, type_duration)
-#define SIZE(key, tag, field)     SCALAR(key, tag, field, uint64_t, type_size)
-#define BOOL(key, tag, field)     SCALAR(key, tag, field, bool, type_bool)
-#define STRING(key, tag, field)   SCALAR(key, tag, field, const char *, type_string)
-#define CHOICE(key, tag, field)   SCALAR(key, tag, field, const char *, type_choice)
-#define ADDRESS(key, tag, field)  SCALAR(key, tag, field, struct config_addr, type_address)
-
-#define MS       UINT64_C(1)
-#define SECOND   (1000 * MS)
-#define HOUR     (3600 * SECOND)
-#define MAX_TIME (365 * 24 * HOUR)
-#define KIB      (UINT64_C(1) << 10)
-#define MIB      (UINT64_C(1) << 20)
-#define PIB      (UINT64_C(1) << 50)
-
-#define NAME_PATTERN "^[A-Za-z0-9_.-]{1,64}$"
-
-#define ROWS(list) .rows = (list), .row_count = ARRAY_LEN(list)
 
 /* admin, log, access_log */
 
@@ -141,6 +115,8 @@ static const struct schema_row timeouts_rows[] = {
      .doc = "Without a byte in either direction of an upgraded connection."},
     {TIMEOUT("write_stall", write_stall), .dflt = "60s",
      .doc = "Without progress in writing to a client or an endpoint."},
+    {TIMEOUT("tls_handshake", tls_handshake), .dflt = "10s",
+     .doc = "For a client's TLS handshake, and for a PROXY protocol header before it."},
 };
 
 static const struct schema_table timeouts_table = {
@@ -152,12 +128,30 @@ static const struct schema_table timeouts_table = {
 /* listeners */
 
 /* The item itself is the field. */
-static const struct schema_row trusted_elem = {.shape = SHAPE_SCALAR, .type = &type_cidr};
+static const struct schema_row network_elem = {.shape = SHAPE_SCALAR, .type = &type_cidr};
 
-static const struct schema_items trusted_items = {
+static const struct schema_items network_items = {
     .size = sizeof(struct config_cidr),
-    .elem = &trusted_elem,
+    .elem = &network_elem,
     .what = "one network",
+};
+
+static const struct schema_row proxy_protocol_rows[] = {
+    {.key = "from",
+     .shape = SHAPE_LIST,
+     .flags = ROW_SINGLE | ROW_REQUIRED,
+     .items = &network_items,
+     .min = 1,
+     .offset = FIELD(config_proxy_protocol, from, struct config_cidr *),
+     .count_offset = FIELD(config_proxy_protocol, from_count, size_t),
+     .doc = "Peers that have to begin with the header; others are served without one."},
+};
+
+static const struct schema_table proxy_protocol_table = {
+    .expected = "a mapping such as { from: [10.0.0.0/8] }, or networks alone",
+    ROWS(proxy_protocol_rows),
+    .short_key = "from",
+    .own = true,
 };
 
 static bool is_unix_listener(const void *obj)
@@ -175,7 +169,7 @@ static const struct schema_row listener_rows[] = {
     {.key = "trusted_proxies",
      .shape = SHAPE_LIST,
      .flags = ROW_SINGLE,
-     .items = &trusted_items,
+     .items = &network_items,
      .offset = FIELD(config_listener, trusted, struct config_cidr *),
      .count_offset = FIELD(config_listener, trusted_count, size_t),
      .doc = "Peers whose X-Forwarded-* and Forwarded fields are believed; unix: those of a unix: "
@@ -183,26 +177,50 @@ static const struct schema_row listener_rows[] = {
     {BOOL("forwarded", config_listener, forwarded), .dflt = "false",
      .doc = "Whether Forwarded (RFC 7239) is sent to endpoints too."},
     {BOOL("via", config_listener, via), .dflt = "false", .doc = "Whether Via is sent."},
+    {.key = "tls",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_tls_server,
+     .offset = FIELD(config_listener, tls, struct config_tls_server),
+     .present_offset = FIELD(config_listener, tls.enabled, bool),
+     .doc = "TLS; plain text if not given."},
+    {BOOL("redirect_https", config_listener, redirect_https), .dflt = "false",
+     .doc = "Whether every request is answered with a redirect to https."},
+    {.key = "proxy_protocol",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &proxy_protocol_table,
+     .offset = FIELD(config_listener, proxy_protocol, struct config_proxy_protocol),
+     .present_offset = FIELD(config_listener, proxy_protocol.enabled, bool),
+     .doc = "Connections that begin with a header of the PROXY protocol, v1 or v2, which says "
+            "who the client is; none if not given."},
 };
 
-static const char *const listener_later[] = {"tls", "proxy_protocol", "redirect_https", NULL};
+/* Networks that no peer of the listener can be in. */
+static void warn_nobody(struct bind *b, const struct config_listener *l,
+                        const struct config_cidr *networks, size_t count, const char *what)
+{
+    for (size_t i = 0; i < count; i++)
+        if ((networks[i].kind == CONFIG_CIDR_UNIX) != is_unix_listener(l))
+            bind_warn(b, networks[i].pos, "%s %s, where no peer of %s comes from", what,
+                      bind_quote(b, networks[i].text), bind_quote(b, l->bind.text));
+}
 
-/* A network that no peer of the listener can be in. */
 static void check_listener(struct bind *b, const struct tree_node *node, void *obj)
 {
     const struct config_listener *l = obj;
-    (void)node;
-    for (size_t i = 0; i < l->trusted_count; i++)
-        if ((l->trusted[i].kind == CONFIG_CIDR_UNIX) != is_unix_listener(l))
-            bind_warn(b, l->trusted[i].pos, "trusts %s, where no peer of %s comes from",
-                      bind_quote(b, l->trusted[i].text), bind_quote(b, l->bind.text));
+    const struct config_proxy_protocol *proxy = &l->proxy_protocol;
+    warn_nobody(b, l, l->trusted, l->trusted_count, "trusts");
+    warn_nobody(b, l, proxy->from, proxy->from_count, "expects a PROXY header from");
+    if (l->redirect_https && l->tls.enabled)
+        bind_error(b, bind_pos_of(node, "redirect_https", l->pos),
+                   "redirect_https would redirect to itself: it is for a listener without tls");
 }
 
 static const struct schema_table listener_table = {
     .expected = "a mapping, or an address alone",
     ROWS(listener_rows),
     .short_key = "bind",
-    .later = listener_later,
     .own = true,
     .check = check_listener,
 };
@@ -505,6 +523,20 @@ static const struct schema_choice balance_policies[] = {
     {0},
 };
 
+static const struct schema_choice protocols[] = {
+    {.name = "auto", .value = CONFIG_PROTOCOL_AUTO},
+    {.name = "h1", .value = CONFIG_PROTOCOL_H1},
+    {.name = "h2", .value = CONFIG_PROTOCOL_H2},
+    {0},
+};
+
+static const struct schema_choice proxy_headers[] = {
+    {.name = "none", .value = CONFIG_PROXY_NONE},
+    {.name = "v1", .value = CONFIG_PROXY_V1},
+    {.name = "v2", .value = CONFIG_PROXY_V2},
+    {0},
+};
+
 static const struct schema_row upstream_rows[] = {
     {DURATION("connect", config_pool, connect_ms), .dflt = "1s", .min = MS, .max = MAX_TIME,
      .doc = "For a connection to be made (else another endpoint, or 504)."},
@@ -512,15 +544,23 @@ static const struct schema_row upstream_rows[] = {
      .doc = "How long an idle connection is kept; keep it below the endpoints' own timeout."},
     {INT("max_idle", config_pool, max_idle), .dflt = "256", .min = 0, .max = 65536,
      .doc = "Idle connections that each worker keeps to an endpoint; 0: none."},
+    {SCALAR("protocol", config_pool, protocol, enum config_protocol, type_enum),
+     .choices = protocols, .dflt = "auto",
+     .doc = "h1, h2, or auto: with tls what the endpoint chooses by ALPN, else h1."},
+    {.key = "tls",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_tls_client,
+     .offset = FIELD(config_pool, tls, struct config_tls_client),
+     .present_offset = FIELD(config_pool, tls.enabled, bool),
+     .doc = "TLS to the endpoints; plain text if not given."},
+    {SCALAR("proxy_protocol", config_pool, proxy_protocol, enum config_proxy_header, type_enum),
+     .choices = proxy_headers, .dflt = "none",
+     .doc = "Whether a connection begins with a header that says who the client is; if so, it "
+            "serves no other client."},
 };
 
-static const char *const upstream_later[] = {"protocol", "tls", NULL};
-
-static const struct schema_table upstream_table = {
-    .expected = "a mapping",
-    ROWS(upstream_rows),
-    .later = upstream_later,
-};
+static const struct schema_table upstream_table = {.expected = "a mapping", ROWS(upstream_rows)};
 
 static const struct schema_row pool_rows[] = {
     {.key = "endpoints",
@@ -550,6 +590,7 @@ static const struct schema_table pool_table = {
     .short_key = "endpoints",
     .later = pool_later,
     .own = true,
+    .check = schema_check_pool,
 };
 
 static const struct schema_row pool_name = {
