@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How rows of the schema are written, and the tables that schema.c takes from schema_tls.c. Only
- * those two files include it. Constant data; any thread.
+ * How rows of the schema are written, and what schema.c takes from schema_listener.c and
+ * schema_pool.c. Only those include it. Constant data; any thread.
  */
 #ifndef WEIR_CONFIG_ROWS_H
 #define WEIR_CONFIG_ROWS_H
@@ -23,6 +23,7 @@
 #define BOOL(key, tag, field)     SCALAR(key, tag, field, bool, type_bool)
 #define STRING(key, tag, field)   SCALAR(key, tag, field, const char *, type_string)
 #define CHOICE(key, tag, field)   SCALAR(key, tag, field, const char *, type_choice)
+#define FILENAME(key, tag, field) SCALAR(key, tag, field, struct config_str, type_file)
 #define ADDRESS(key, tag, field)  SCALAR(key, tag, field, struct config_addr, type_address)
 
 #define MS       UINT64_C(1)
@@ -37,10 +38,7 @@
 
 #define ROWS(list) .rows = (list), .row_count = ARRAY_LEN(list)
 
-extern const struct schema_table schema_tls_server; /* struct config_tls_server */
-extern const struct schema_table schema_tls_client; /* struct config_tls_client */
-
-/* The hook of a pool's table: whether its protocol, TLS and endpoints fit each other. */
-void schema_check_pool(struct bind *b, const struct tree_node *node, void *obj);
+extern const struct schema_items schema_listeners; /* struct config_listener */
+extern const struct schema_items schema_pools;     /* struct config_pool */
 
 #endif

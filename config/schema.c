@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The schema: every key of the file is one row here, or in schema_tls.c what is below `tls`. No
- * other place lists them. A field's C type is checked against the row's when this is compiled.
- * Constant data; any thread.
+ * The schema: every key of the file is one row here, or in schema_listener.c or schema_pool.c,
+ * and no other place lists them. A field's C type is checked against the row's when they are
+ * compiled. Constant data; any thread.
  */
 #include "config/schema.h"
 
@@ -123,122 +123,6 @@ static const struct schema_table timeouts_table = {
     .expected = "a mapping",
     ROWS(timeouts_rows),
     .own = true,
-};
-
-/* listeners */
-
-/* The item itself is the field. */
-static const struct schema_row network_elem = {.shape = SHAPE_SCALAR, .type = &type_cidr};
-
-static const struct schema_items network_items = {
-    .size = sizeof(struct config_cidr),
-    .elem = &network_elem,
-    .what = "one network",
-};
-
-static const struct schema_row proxy_protocol_rows[] = {
-    {.key = "from",
-     .shape = SHAPE_LIST,
-     .flags = ROW_SINGLE | ROW_REQUIRED,
-     .items = &network_items,
-     .min = 1,
-     .offset = FIELD(config_proxy_protocol, from, struct config_cidr *),
-     .count_offset = FIELD(config_proxy_protocol, from_count, size_t),
-     .doc = "Peers that have to begin with the header; others are served without one."},
-};
-
-static const struct schema_table proxy_protocol_table = {
-    .expected = "a mapping such as { from: [10.0.0.0/8] }, or networks alone",
-    ROWS(proxy_protocol_rows),
-    .short_key = "from",
-    .own = true,
-};
-
-static bool is_unix_listener(const void *obj)
-{
-    return ((const struct config_listener *)obj)->bind.kind == CONFIG_ADDR_UNIX;
-}
-
-static const struct schema_row listener_rows[] = {
-    {ADDRESS("bind", config_listener, bind), .flags = ROW_REQUIRED | ROW_LISTEN,
-     .expected = "an address such as \":8000\", 127.0.0.1:8000 or \"unix:/run/weir.sock\"",
-     .doc = "The address to listen on; \":8000\" is every address, IPv6 too."},
-    {SCALAR("mode", config_listener, mode, uint32_t, type_mode), .dflt = "0660",
-     .applies = is_unix_listener, .applies_to = "a listener on a unix: socket",
-     .doc = "The permissions of a unix: socket, octal and in quotes."},
-    {.key = "trusted_proxies",
-     .shape = SHAPE_LIST,
-     .flags = ROW_SINGLE,
-     .items = &network_items,
-     .offset = FIELD(config_listener, trusted, struct config_cidr *),
-     .count_offset = FIELD(config_listener, trusted_count, size_t),
-     .doc = "Peers whose X-Forwarded-* and Forwarded fields are believed; unix: those of a unix: "
-            "socket."},
-    {BOOL("forwarded", config_listener, forwarded), .dflt = "false",
-     .doc = "Whether Forwarded (RFC 7239) is sent to endpoints too."},
-    {BOOL("via", config_listener, via), .dflt = "false", .doc = "Whether Via is sent."},
-    {.key = "tls",
-     .shape = SHAPE_TABLE,
-     .flags = ROW_SWITCH,
-     .table = &schema_tls_server,
-     .offset = FIELD(config_listener, tls, struct config_tls_server),
-     .present_offset = FIELD(config_listener, tls.enabled, bool),
-     .doc = "TLS; plain text if not given."},
-    {BOOL("redirect_https", config_listener, redirect_https), .dflt = "false",
-     .doc = "Whether every request is answered with a redirect to https."},
-    {.key = "proxy_protocol",
-     .shape = SHAPE_TABLE,
-     .flags = ROW_SWITCH,
-     .table = &proxy_protocol_table,
-     .offset = FIELD(config_listener, proxy_protocol, struct config_proxy_protocol),
-     .present_offset = FIELD(config_listener, proxy_protocol.enabled, bool),
-     .doc = "Connections that begin with a header of the PROXY protocol, v1 or v2, which says "
-            "who the client is; none if not given."},
-};
-
-/* Networks that no peer of the listener can be in. */
-static void warn_nobody(struct bind *b, const struct config_listener *l,
-                        const struct config_cidr *networks, size_t count, const char *what)
-{
-    for (size_t i = 0; i < count; i++)
-        if ((networks[i].kind == CONFIG_CIDR_UNIX) != is_unix_listener(l))
-            bind_warn(b, networks[i].pos, "%s %s, where no peer of %s comes from", what,
-                      bind_quote(b, networks[i].text), bind_quote(b, l->bind.text));
-}
-
-static void check_listener(struct bind *b, const struct tree_node *node, void *obj)
-{
-    const struct config_listener *l = obj;
-    const struct config_proxy_protocol *proxy = &l->proxy_protocol;
-    warn_nobody(b, l, l->trusted, l->trusted_count, "trusts");
-    warn_nobody(b, l, proxy->from, proxy->from_count, "expects a PROXY header from");
-    if (l->redirect_https && l->tls.enabled)
-        bind_error(b, bind_pos_of(node, "redirect_https", l->pos),
-                   "redirect_https would redirect to itself: it is for a listener without tls");
-}
-
-static const struct schema_table listener_table = {
-    .expected = "a mapping, or an address alone",
-    ROWS(listener_rows),
-    .short_key = "bind",
-    .own = true,
-    .check = check_listener,
-};
-
-static const struct schema_row listener_name = {
-    STRING(NULL, config_listener, name),
-    .accept = grammar_name,
-    .pattern = NAME_PATTERN,
-    .expected = "a name",
-};
-
-static const struct schema_row listener_elem = {.shape = SHAPE_TABLE, .table = &listener_table};
-
-static const struct schema_items listener_items = {
-    .size = sizeof(struct config_listener),
-    .name = &listener_name,
-    .elem = &listener_elem,
-    .what = "one listener, such as web: \":8000\"",
 };
 
 /* routes */
@@ -482,133 +366,6 @@ static const struct schema_items route_items = {
     .unique_offset = FIELD(config_route, name, const char *),
 };
 
-/* pools */
-
-static const struct schema_row endpoint_rows[] = {
-    {ADDRESS("address", config_endpoint, address), .flags = ROW_REQUIRED,
-     .doc = "Host and port, or unix:/path; a host name is resolved once, when loading."},
-    {INT("weight", config_endpoint, weight), .dflt = "1", .min = 0, .max = 1000,
-     .doc = "Its share compared to the others; 0: no new requests."},
-};
-
-static const char *const endpoint_later[] = {"backup", "zone", NULL};
-
-static const struct schema_table endpoint_table = {
-    .expected = "an address, or a mapping such as { address: 10.0.0.1:80, weight: 2 }",
-    ROWS(endpoint_rows),
-    .short_key = "address",
-    .later = endpoint_later,
-    .own = true,
-};
-
-static const struct schema_row endpoint_elem = {.shape = SHAPE_TABLE, .table = &endpoint_table};
-
-static const struct schema_items endpoint_items = {
-    .size = sizeof(struct config_endpoint),
-    .elem = &endpoint_elem,
-    .what = "one endpoint, such as 127.0.0.1:8080",
-    .unique = "is listed twice; for a larger share, give it a weight",
-    .unique_offset = FIELD(config_endpoint, address.text, const char *),
-    .alike_is_warning = true,
-};
-
-static const struct schema_choice balance_policies[] = {
-    {.name = "p2c"},
-    {.name = "round_robin"},
-    {.name = "least_conn"},
-    {.name = "random"},
-    {.name = "peak_ewma", .later = true},
-    {.name = "ring_hash", .later = true},
-    {.name = "maglev", .later = true},
-    {0},
-};
-
-static const struct schema_choice protocols[] = {
-    {.name = "auto", .value = CONFIG_PROTOCOL_AUTO},
-    {.name = "h1", .value = CONFIG_PROTOCOL_H1},
-    {.name = "h2", .value = CONFIG_PROTOCOL_H2},
-    {0},
-};
-
-static const struct schema_choice proxy_headers[] = {
-    {.name = "none", .value = CONFIG_PROXY_NONE},
-    {.name = "v1", .value = CONFIG_PROXY_V1},
-    {.name = "v2", .value = CONFIG_PROXY_V2},
-    {0},
-};
-
-static const struct schema_row upstream_rows[] = {
-    {DURATION("connect", config_pool, connect_ms), .dflt = "1s", .min = MS, .max = MAX_TIME,
-     .doc = "For a connection to be made (else another endpoint, or 504)."},
-    {DURATION("idle", config_pool, idle_ms), .dflt = "55s", .min = MS, .max = MAX_TIME,
-     .doc = "How long an idle connection is kept; keep it below the endpoints' own timeout."},
-    {INT("max_idle", config_pool, max_idle), .dflt = "256", .min = 0, .max = 65536,
-     .doc = "Idle connections that each worker keeps to an endpoint; 0: none."},
-    {SCALAR("protocol", config_pool, protocol, enum config_protocol, type_enum),
-     .choices = protocols, .dflt = "auto",
-     .doc = "h1, h2, or auto: with tls what the endpoint chooses by ALPN, else h1."},
-    {.key = "tls",
-     .shape = SHAPE_TABLE,
-     .flags = ROW_SWITCH,
-     .table = &schema_tls_client,
-     .offset = FIELD(config_pool, tls, struct config_tls_client),
-     .present_offset = FIELD(config_pool, tls.enabled, bool),
-     .doc = "TLS to the endpoints; plain text if not given."},
-    {SCALAR("proxy_protocol", config_pool, proxy_protocol, enum config_proxy_header, type_enum),
-     .choices = proxy_headers, .dflt = "none",
-     .doc = "Whether a connection begins with a header that says who the client is; if so, it "
-            "serves no other client."},
-};
-
-static const struct schema_table upstream_table = {.expected = "a mapping", ROWS(upstream_rows)};
-
-static const struct schema_row pool_rows[] = {
-    {.key = "endpoints",
-     .shape = SHAPE_LIST,
-     .flags = ROW_REQUIRED,
-     .items = &endpoint_items,
-     .offset = FIELD(config_pool, endpoints, struct config_endpoint *),
-     .count_offset = FIELD(config_pool, endpoint_count, size_t),
-     .min = 1,
-     .doc = "The addresses that requests are spread over."},
-    {CHOICE("balance", config_pool, balance), .choices = balance_policies, .dflt = "p2c",
-     .doc = "How an endpoint is picked, by weight: p2c (the less busy of two drawn at random), "
-            "round_robin (in turn), least_conn (the least busy) or random."},
-    {.key = "upstream",
-     .shape = SHAPE_TABLE,
-     .table = &upstream_table,
-     .doc = "The connections to the endpoints."},
-};
-
-static const char *const pool_later[] = {"health",          "outlier", "slow_start", "retry_budget",
-                                         "max_connections", "queue",   "sticky",     "dns",
-                                         "kubernetes",      NULL};
-
-static const struct schema_table pool_table = {
-    .expected = "a list of endpoints, or a mapping",
-    ROWS(pool_rows),
-    .short_key = "endpoints",
-    .later = pool_later,
-    .own = true,
-    .check = schema_check_pool,
-};
-
-static const struct schema_row pool_name = {
-    STRING(NULL, config_pool, name),
-    .accept = grammar_name,
-    .pattern = NAME_PATTERN,
-    .expected = "a name",
-};
-
-static const struct schema_row pool_elem = {.shape = SHAPE_TABLE, .table = &pool_table};
-
-static const struct schema_items pool_items = {
-    .size = sizeof(struct config_pool),
-    .name = &pool_name,
-    .elem = &pool_elem,
-    .what = "one pool, such as app: [127.0.0.1:8080]",
-};
-
 /* The document. Rows are bound in this order: timeouts before routes, which inherit from them. */
 static const struct schema_row config_rows[] = {
     {INT("version", config, version), .flags = ROW_REQUIRED, .min = 1, .max = 1,
@@ -646,7 +403,7 @@ static const struct schema_row config_rows[] = {
     {.key = "listeners",
      .shape = SHAPE_MAP,
      .flags = ROW_REQUIRED,
-     .items = &listener_items,
+     .items = &schema_listeners,
      .offset = FIELD(config, listeners, struct config_listener *),
      .count_offset = FIELD(config, listener_count, size_t),
      .min = 1,
@@ -662,7 +419,7 @@ static const struct schema_row config_rows[] = {
     {.key = "pools",
      .shape = SHAPE_MAP,
      .flags = ROW_REQUIRED,
-     .items = &pool_items,
+     .items = &schema_pools,
      .offset = FIELD(config, pools, struct config_pool *),
      .count_offset = FIELD(config, pool_count, size_t),
      .min = 1,
