@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of pools, and what of a pool has to fit together. Constant data; any thread. */
+#include <arpa/inet.h>
 #include <string.h>
 
 #include "config/bind.h"
@@ -151,21 +152,30 @@ static const struct schema_row pool_rows[] = {
      .doc = "The connections to the endpoints."},
 };
 
-static const char *endpoint_host(const struct config_endpoint *e)
+/* What its certificate has to be for, NULL: nothing can be; *ip: that is its address, which the
+ * conn knows by itself. */
+static const char *endpoint_host(const struct config_endpoint *e, bool *ip)
 {
-    return e->address.host != NULL ? e->address.host : "";
+    uint8_t addr[16];
+    if (e->address.host == NULL)
+        return NULL;
+    *ip = inet_pton(AF_INET, e->address.host, addr) == 1 ||
+          inet_pton(AF_INET6, e->address.host, addr) == 1;
+    return e->address.host;
 }
 
-/* The certificate of each endpoint has to be for one name, which has to be known. */
+/* Without sni, certificates are for the one host of all endpoints, or for their addresses. */
 static void check_server_name(struct bind *b, const struct config_pool *pool)
 {
-    const char *first = endpoint_host(&pool->endpoints[0]);
+    bool first_ip = false, ip = false;
+    const char *first = endpoint_host(&pool->endpoints[0], &first_ip);
     for (size_t i = 0; i < pool->endpoint_count; i++) {
         const struct config_endpoint *e = &pool->endpoints[i];
-        if (*endpoint_host(e) != '\0' && strcmp(endpoint_host(e), first) == 0)
+        const char *host = endpoint_host(e, &ip);
+        if (host != NULL && ip == first_ip && (ip || strcmp(host, first) == 0))
             continue;
         bind_error(b, pool->tls.pos,
-                   *endpoint_host(e) == '\0'
+                   host == NULL
                        ? "the endpoint %s has no host name; sni has to say what its certificate "
                          "is for"
                        : "the endpoint %s has another host than the first; sni has to say what "

@@ -92,15 +92,18 @@ static void *array(size_t n, size_t size)
     return mem_need(calloc(n > 0 ? n : 1, size));
 }
 
-static void add_trusted(struct listener_spec *spec, const struct config_cidr *from)
+static void add_networks(struct cidr_set *set, bool *is_unix, const struct config_cidr *from,
+                         size_t count)
 {
-    struct cidr cidr;
-    if (from->kind == CONFIG_CIDR_UNIX) {
-        spec->trust_unix = true;
-        return;
+    for (size_t i = 0; i < count; i++) {
+        struct cidr cidr;
+        if (from[i].kind == CONFIG_CIDR_UNIX) {
+            *is_unix = true;
+            continue;
+        }
+        CHECK(cidr_parse(span_str(from[i].text), &cidr) != CIDR_ERR_ADDRESS);
+        cidr_set_add(set, &cidr);
     }
-    CHECK(cidr_parse(span_str(from->text), &cidr) != CIDR_ERR_ADDRESS);
-    cidr_set_add(&spec->trusted, &cidr);
 }
 
 static bool build_listeners(struct runtime *rt)
@@ -114,8 +117,10 @@ static bool build_listeners(struct runtime *rt)
         to->name = copy(from->name);
         to->mode = from->mode;
         to->forward = (struct forward_options){.forwarded = from->forwarded, .via = from->via};
-        for (size_t j = 0; j < from->trusted_count; j++)
-            add_trusted(to, &from->trusted[j]);
+        to->redirect_https = from->redirect_https;
+        add_networks(&to->trusted, &to->trust_unix, from->trusted, from->trusted_count);
+        add_networks(&to->proxy_from, &to->proxy_unix, from->proxy_protocol.from,
+                     from->proxy_protocol.from_count);
         if (!resolve(rt, &from->bind, &to->addr))
             return false;
     }
@@ -255,6 +260,7 @@ static void build_server(struct runtime *rt)
         .buffer = (size_t)cfg->limits.buffer,
     };
     snap->upgraded_ms = clamp_ms(cfg->timeouts.upgraded);
+    snap->handshake_ms = clamp_ms(cfg->timeouts.tls_handshake);
     snap->max_connections = cfg->limits.connections;
 }
 

@@ -20,6 +20,9 @@ struct listener_spec {
     struct cidr_set trusted;
     bool trust_unix;
     struct forward_options forward;
+    bool redirect_https;        /* serves nothing but redirects */
+    bool proxy_unix;            /* its peers on a Unix socket begin with a PROXY header, */
+    struct cidr_set proxy_from; /* and these do */
 };
 
 /* What a route says beside where it leads; same index as in the table. */
@@ -42,6 +45,7 @@ struct snapshot {
                       for each of its targets */
     struct h1_server_options server; /* service and ctx are the worker's */
     uint32_t upgraded_ms;
+    uint32_t handshake_ms; /* for a client's TLS handshake, and for its PROXY header */
     uint32_t max_connections;
     uint32_t pipes; /* that a worker may have at once, for large bodies */
 };
