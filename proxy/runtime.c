@@ -23,6 +23,7 @@
 #include "proxy/cpus.h"
 #include "proxy/net/listen.h"
 #include "proxy/net/pipe.h"
+#include "proxy/runtime_tls.h"
 
 struct runtime {
     const struct config *cfg;
@@ -109,6 +110,7 @@ static void add_networks(struct cidr_set *set, bool *is_unix, const struct confi
 static bool build_listeners(struct runtime *rt)
 {
     struct snapshot *snap = rt->snap;
+    bool ok = true;
     snap->n_listeners = rt->cfg->listener_count;
     snap->listeners = array(snap->n_listeners, sizeof(snap->listeners[0]));
     for (size_t i = 0; i < snap->n_listeners; i++) {
@@ -121,10 +123,10 @@ static bool build_listeners(struct runtime *rt)
         add_networks(&to->trusted, &to->trust_unix, from->trusted, from->trusted_count);
         add_networks(&to->proxy_from, &to->proxy_unix, from->proxy_protocol.from,
                      from->proxy_protocol.from_count);
-        if (!resolve(rt, &from->bind, &to->addr))
-            return false;
+        ok &= resolve(rt, &from->bind, &to->addr);
+        ok &= runtime_listener_tls(from, to, true, rt->errs);
     }
-    return true;
+    return ok;
 }
 
 static void pool_options(const struct config *cfg, const struct config_pool *from,
@@ -165,6 +167,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
         lb_endpoint_init(&ep->lb, i, i, from->endpoints[i].weight);
     }
     pool_options(rt->cfg, from, to);
+    ok &= runtime_pool_tls(from, to, rt->errs);
     return ok;
 }
 
@@ -406,7 +409,8 @@ static void log_summary(const struct runtime *rt)
     log_info("weir " WEIR_VERSION " serves %s", rt->cfg->pos.file);
     for (size_t i = 0; i < rt->snap->n_listeners; i++) {
         net_addr_print(&rt->snap->listeners[i].addr, text);
-        log_info("listener %s on %s", rt->snap->listeners[i].name, text);
+        log_info("listener %s on %s%s", rt->snap->listeners[i].name, text,
+                 rt->snap->listeners[i].tls != NULL ? " (TLS)" : "");
     }
     for (size_t i = 0; i < rt->snap->n_pools; i++)
         log_info("pool %s: %u endpoint%s, %s", rt->snap->pools[i].name,

@@ -10,6 +10,7 @@
 #include "proxy/base/cidr.h"
 #include "proxy/http/forward.h"
 #include "proxy/http/h1_server.h"
+#include "proxy/listener_tls.h"
 #include "proxy/route.h"
 #include "proxy/upstream/pool.h"
 
@@ -23,6 +24,7 @@ struct listener_spec {
     bool redirect_https;        /* serves nothing but redirects */
     bool proxy_unix;            /* its peers on a Unix socket begin with a PROXY header, */
     struct cidr_set proxy_from; /* and these do */
+    struct listener_tls *tls;   /* NULL: plain text */
 };
 
 /* What a route says beside where it leads; same index as in the table. */
@@ -51,6 +53,9 @@ struct snapshot {
 };
 
 void snapshot_unref(struct snapshot *snap);
+
+/* What a pool's TLS is made of, and what it refers to. NULL is fine. */
+void pool_tls_free(struct tls_client_options *tls);
 
 static inline struct snapshot *snapshot_ref(struct snapshot *snap)
 {

@@ -13,11 +13,18 @@
 #include "balancer/lb.h"
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
+#include "proxy/net/tls_ctx.h"
 
 struct endpoint_spec {
     struct lb_endpoint lb;
     struct net_addr addr;
     char text[NET_ADDR_TEXT];
+};
+
+enum pool_protocol {
+    POOL_AUTO, /* what ALPN says; without TLS, HTTP/1 */
+    POOL_H1,
+    POOL_H2, /* without TLS, with prior knowledge */
 };
 
 struct pool_spec {
@@ -28,6 +35,9 @@ struct pool_spec {
     uint32_t idle_ms;  /* how long an idle conn is kept */
     uint32_t max_idle; /* idle conns for each endpoint of a view */
     struct h1_client_options options;
+    enum pool_protocol protocol;
+    struct tls_client_options *tls; /* NULL: plain text; each view makes a context of it */
+    uint8_t proxy_header;           /* version of the PROXY header that conns begin with; 0: none */
 };
 
 /* One worker's counters of a pool. */
