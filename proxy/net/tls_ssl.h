@@ -67,30 +67,41 @@ struct tls_ticket_keys {
 /* Brings keys up to date; cheap if they are. unix_s: the time. */
 void tls_tickets_get(struct tls_tickets *tickets, int64_t unix_s, struct tls_ticket_keys *keys);
 
-/* For tls.c: a context of either side, counted for its conns. */
+/* What the contexts of both sides begin with, counted for their conns; not by an atomic. */
 struct tls_ctx {
     uint32_t refs;
-    SSL_CTX *base; /* what an SSL is made from */
+    int keylog_fd;
+    SSL_CTX *ssl; /* what an SSL is made from */
     BIO_METHOD *bio;
-    char *scratch; /* 16 KiB: small slices are gathered here into one record */
+    char *scratch; /* TLS_RECORD bytes: small slices are gathered here into one record */
     void (*free)(struct tls_ctx *);
 };
+#define TLS_RECORD 16384 /* most plaintext in one record */
+
+/* One reference. False: no memory; it is to be cleared all the same. */
+bool tls_ctx_init(struct tls_ctx *ctx, void (*dtor)(struct tls_ctx *));
+void tls_ctx_clear(struct tls_ctx *ctx);
+void tls_ctx_unref(struct tls_ctx *ctx);
+
 struct tls_ctx *tls_server_ctx_base(struct tls_server_ctx *ctx);
 struct tls_ctx *tls_client_ctx_base(struct tls_client_ctx *ctx);
-void tls_ctx_unref(struct tls_ctx *ctx);
+
+/* An SSL_CTX with all that both sides have in common; it knows ctx as its app data. NULL with
+ * OpenSSL's error. */
+SSL_CTX *tls_ssl_ctx_new(const SSL_METHOD *method, bool tls13_only, struct tls_ctx *ctx);
+
+/* The pair becomes one of the SSL_CTX's certificates. False with *error set. */
+bool tls_use_pair(SSL_CTX *ssl, const struct tls_pair *pair, char **error);
 
 /* Prepares a client's SSL: SNI, whom to expect, the session of the endpoint. NULL, or why not. */
 const char *tls_client_prepare(struct tls_client_ctx *ctx, SSL *ssl, uint32_t endpoint,
                                const struct net_addr *to);
 /* The handshake failed: its session is not tried again. */
 void tls_client_forget(struct tls_client_ctx *ctx, uint32_t endpoint);
-/* A session that may be tried for the endpoint; its reference is taken over. */
-void tls_client_keep(struct tls_client_ctx *ctx, uint32_t endpoint, SSL_SESSION *session);
+/* The endpoint under which a new session of this SSL is kept, by tls.c. */
+uint32_t tls_endpoint(const SSL *ssl);
 
-/* How OpenSSL's callbacks find the conn: by tls.c, for tls_ctx.c. */
-void tls_new_session(SSL *ssl, SSL_SESSION *session);
-
-/* The BIO between OpenSSL and a conn's blocks, by tls.c. */
+/* The BIO between OpenSSL and a conn's blocks, by tls.c; NULL: no memory. */
 BIO_METHOD *tls_bio_method(void);
 
 /* tls_peer.c: text of a certificate, malloc'd, "" if there is none; see tls_info. */
