@@ -121,7 +121,7 @@ static bool build_listeners(struct runtime *rt)
         to->forward = (struct forward_options){.forwarded = from->forwarded, .via = from->via};
         to->redirect_https = from->redirect_https;
         add_networks(&to->trusted, &to->trust_unix, from->trusted, from->trusted_count);
-        add_networks(&to->proxy_from, &to->proxy_unix, from->proxy_protocol.from,
+        add_networks(&to->proxy_from, &to->proxy_from_unix, from->proxy_protocol.from,
                      from->proxy_protocol.from_count);
         ok &= resolve(rt, &from->bind, &to->addr);
         ok &= runtime_listener_tls(from, to, true, rt->errs);

@@ -182,7 +182,7 @@ static enum pool_protocol protocol_of(const struct config_pool *from)
     return from->protocol == CONFIG_PROTOCOL_H2 ? POOL_H2 : POOL_AUTO;
 }
 
-static uint8_t offered(enum pool_protocol protocol)
+static uint8_t offered(uint8_t protocol)
 {
     return protocol == POOL_H1   ? TLS_ALPN_H1
            : protocol == POOL_H2 ? TLS_ALPN_H2
@@ -198,13 +198,14 @@ bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
     to->proxy_header = (uint8_t)from->proxy_protocol;
     if (!from->tls.enabled)
         return true;
-    to->tls = mem_need(calloc(1, sizeof(*to->tls)));
-    *to->tls = (struct tls_client_options){
+    struct tls_client_options *tls = mem_need(calloc(1, sizeof(*tls)));
+    *tls = (struct tls_client_options){
         .no_verify = !from->tls.verify,
         .server_name = copy(server_name(from)),
         .alpn = offered(to->protocol),
     };
-    if (!load_client_files(from, to->tls, &at))
+    to->tls = tls;
+    if (!load_client_files(from, tls, &at))
         return false;
     struct tls_client_ctx *tried = tls_client_ctx_new(to->tls, &error);
     if (tried == NULL)

@@ -4,14 +4,14 @@
 
 #include <stdlib.h>
 
-void pool_tls_free(struct tls_client_options *tls)
+void pool_tls_free(const struct tls_client_options *tls)
 {
     if (tls == NULL)
         return;
     tls_trust_unref(tls->ca);
     tls_certs_unref(tls->cert);
     free((char *)(uintptr_t)tls->server_name);
-    free(tls);
+    free((void *)(uintptr_t)tls);
 }
 
 void snapshot_unref(struct snapshot *snap)

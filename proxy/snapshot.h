@@ -22,9 +22,9 @@ struct listener_spec {
     bool trust_unix;
     struct forward_options forward;
     bool redirect_https;        /* serves nothing but redirects */
-    bool proxy_unix;            /* its peers on a Unix socket begin with a PROXY header, */
-    struct cidr_set proxy_from; /* and these do */
-    struct listener_tls *tls;   /* NULL: plain text */
+    struct cidr_set proxy_from; /* peers whose conns begin with a header of the PROXY protocol */
+    bool proxy_from_unix;
+    struct listener_tls *tls; /* NULL: plain text */
 };
 
 /* What a route says beside where it leads; same index as in the table. */
@@ -55,7 +55,7 @@ struct snapshot {
 void snapshot_unref(struct snapshot *snap);
 
 /* What a pool's TLS is made of, and what it refers to. NULL is fine. */
-void pool_tls_free(struct tls_client_options *tls);
+void pool_tls_free(const struct tls_client_options *tls);
 
 static inline struct snapshot *snapshot_ref(struct snapshot *snap)
 {

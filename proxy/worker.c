@@ -26,6 +26,8 @@ static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr,
 {
     struct worker *w = l->owner;
     const struct listener_spec *spec = &w->snapshot->listeners[l->index];
+    if (spec->tls != NULL) /* never in plain text */
+        return false;
     struct http_peer peer;
     http_peer_init(&peer, addr, spec, is_trusted(spec, addr));
     peer.over_limit = over;

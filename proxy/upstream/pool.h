@@ -22,9 +22,9 @@ struct endpoint_spec {
 };
 
 enum pool_protocol {
-    POOL_AUTO, /* what ALPN says; without TLS, HTTP/1 */
+    POOL_AUTO, /* what ALPN says; HTTP/1 without TLS */
     POOL_H1,
-    POOL_H2, /* without TLS, with prior knowledge */
+    POOL_H2, /* by prior knowledge without TLS */
 };
 
 struct pool_spec {
@@ -32,12 +32,12 @@ struct pool_spec {
     const struct lb_policy *policy;
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
-    uint32_t idle_ms;  /* how long an idle conn is kept */
-    uint32_t max_idle; /* idle conns for each endpoint of a view */
+    uint32_t idle_ms;     /* how long an idle conn is kept */
+    uint32_t max_idle;    /* idle conns for each endpoint of a view */
+    uint8_t protocol;     /* enum pool_protocol */
+    uint8_t proxy_header; /* version of the PROXY header that conns begin with; 0: none */
     struct h1_client_options options;
-    enum pool_protocol protocol;
-    struct tls_client_options *tls; /* NULL: plain text; each view makes a context of it */
-    uint8_t proxy_header;           /* version of the PROXY header that conns begin with; 0: none */
+    const struct tls_client_options *tls; /* NULL: plain; each view makes a context of it */
 };
 
 /* One worker's counters of a pool. */
