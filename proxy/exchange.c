@@ -461,11 +461,24 @@ static bool on_keep_alive(void *ctx, const struct http_peer *peer)
     return !w->draining && !over_limit(w, peer) && !reactor_short(&w->reactor);
 }
 
+/* Conns that end for it have no exchange that would be counted. */
+static bool ends_unasked(enum reason reason)
+{
+    switch (reason) {
+    case REASON_IDLE_TIMEOUT:
+    case REASON_BAD_PROXY_HEADER:
+    case REASON_PROXY_HEADER_TIMEOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
     struct worker *w = ctx;
     (void)peer;
-    if (reason == REASON_IDLE_TIMEOUT)
+    if (ends_unasked(reason))
         counter_inc(&w->stats.reasons[reason]);
     worker_conn_closed(w);
 }
