@@ -11,6 +11,7 @@ void snapshot_unref(struct snapshot *snap)
     for (size_t i = 0; i < snap->n_listeners; i++) {
         free((char *)(uintptr_t)snap->listeners[i].name);
         cidr_set_fini(&snap->listeners[i].trusted);
+        cidr_set_fini(&snap->listeners[i].proxy_from);
     }
     for (size_t i = 0; i < snap->n_pools; i++) {
         free((char *)(uintptr_t)snap->pools[i].name);
