@@ -12,6 +12,7 @@
 #include "proxy/base/log.h"
 #include "proxy/exchange_log.h"
 #include "proxy/exchange_state.h"
+#include "proxy/http/grpc.h"
 #include "proxy/reply.h"
 #include "proxy/retry.h"
 #include "proxy/worker.h"
@@ -107,7 +108,7 @@ static void exchange_fail(struct exchange *x, enum reason reason)
     const struct reason_row *row = reason_row(reason);
     attempt_end(x, reason);
     if (!x->committed && row->status != 0 && row->side != SIDE_GONE) {
-        x->status = row->status;
+        x->status = (uint16_t)reply_status(x->request, reason);
         x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason, x->id);
     }
     exchange_finish(x, reason);
@@ -264,6 +265,20 @@ static void exchange_run(struct ready *ready)
     exchange_fail(x, x->tunnel ? REASON_TUNNEL_IDLE : REASON_REQUEST_TIMEOUT);
 }
 
+/* The whole request ends in time: in the route's, or in what a gRPC caller gives it. */
+static void exchange_bound(struct exchange *x)
+{
+    struct reactor *r = &x->worker->reactor;
+    uint64_t ms = x->snapshot->routes[x->route->index].request_ms, caller_ms;
+    bool bound = ms != 0;
+    if (grpc_timeout(x->request, &caller_ms) && (!bound || caller_ms < ms)) {
+        ms = caller_ms;
+        bound = true;
+    }
+    if (bound)
+        wheel_set(&r->wheel, &x->timer, reactor_now(r) + ms);
+}
+
 static struct exchange *exchange_new(struct worker *w, struct stream *client,
                                      struct http_head *request, const struct http_peer *peer)
 {
@@ -329,9 +344,7 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
     }
     if (!exchange_route(x))
         return;
-    const struct route_spec *spec = &x->snapshot->routes[x->route->index];
-    if (spec->request_ms != 0)
-        wheel_set(&w->reactor.wheel, &x->timer, reactor_now(&w->reactor) + spec->request_ms);
+    exchange_bound(x);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     attempt_next(x, REASON_NO_ENDPOINT);
 }
@@ -477,11 +490,24 @@ static bool on_keep_alive(void *ctx, const struct http_peer *peer)
     return !w->draining && !over_limit(w, peer) && !reactor_short(&w->reactor);
 }
 
+/* Conns that end for it have no exchange that would be counted. */
+static bool ends_unasked(enum reason reason)
+{
+    switch (reason) {
+    case REASON_IDLE_TIMEOUT:
+    case REASON_BAD_PROXY_HEADER:
+    case REASON_PROXY_HEADER_TIMEOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
     struct worker *w = ctx;
     (void)peer;
-    if (reason == REASON_IDLE_TIMEOUT)
+    if (ends_unasked(reason))
         counter_inc(&w->stats.reasons[reason]);
     worker_conn_closed(w);
 }

@@ -16,10 +16,19 @@
 
 /* ---- conns ---- */
 
-static bool is_trusted(const struct listener_spec *spec, const struct net_addr *addr)
+static bool is_trusted(const void *listener, const struct net_addr *addr)
 {
+    const struct listener_spec *spec = listener;
     return net_addr_is_unix(addr) ? spec->trust_unix
                                   : cidr_set_contains_sockaddr(&spec->trusted, &addr->u.sa);
+}
+
+/* What is said of its clients is only believed of those that are listed; the others say nothing of
+ * the kind, and what they say is a request. */
+static bool is_proxied(const struct listener_spec *spec, const struct net_addr *addr)
+{
+    return net_addr_is_unix(addr) ? spec->proxy_from_unix
+                                  : cidr_set_contains_sockaddr(&spec->proxy_from, &addr->u.sa);
 }
 
 static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr, bool over)
@@ -31,8 +40,9 @@ static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr,
     struct http_peer peer;
     http_peer_init(&peer, addr, spec, is_trusted(spec, addr));
     peer.over_limit = over;
-    if (!h1_server_accept(&w->reactor, &w->server, fd, net_addr_is_unix(&spec->addr), &peer,
-                          &w->conns))
+    struct front_wants wants = {.proxy_header = is_proxied(spec, addr)};
+    if (!front_accept(&w->reactor, &w->front, wants, fd, net_addr_is_unix(&spec->addr), &peer,
+                      &w->conns))
         return false;
     counter_inc(&w->stats.conns_total);
     counter_inc(&w->stats.conns);
@@ -218,6 +228,11 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
     w->server = shared->snapshot->server;
     w->server.service = &exchange_service;
     w->server.ctx = w;
+    w->front = (struct front_options){
+        .h1 = &w->server,
+        .proxy_header_ms = w->server.head_ms,
+        .trusts = is_trusted,
+    };
     stats_init(w);
     for (size_t i = 0; i < w->snapshot->n_pools; i++)
         w->stats.pools[i].reasons = w->stats.reasons;

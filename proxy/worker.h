@@ -13,6 +13,7 @@
 #include "balancer/rng.h"
 #include "proxy/access_log.h"
 #include "proxy/base/uuid7.h"
+#include "proxy/http/front.h"
 #include "proxy/net/listen.h"
 #include "proxy/net/tls_stats.h"
 #include "proxy/snapshot.h"
@@ -48,6 +49,7 @@ struct worker {
     const struct worker_shared *shared;
     struct snapshot *snapshot;
     struct h1_server_options server;
+    struct front_options front;
     struct pool_view **pools;
     struct worker_stats stats;
     struct uuid7 ids;
