@@ -169,17 +169,18 @@ static struct h1_client *dial(struct pool_endpoint *ep, enum reason *reason)
 }
 
 struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
-                         const struct stream_events *events, void *owner, uint32_t response_head_ms,
-                         enum reason *reason)
+                         struct pool_request *request, enum reason *reason)
 {
-    CHECK(index < view->spec->n_endpoints);
+    CHECK(index < view->spec->n_endpoints && !list_linked(&request->link));
     struct pool_endpoint *ep = &view->endpoints[index];
     struct h1_client *cl = fresh ? NULL : take_idle(ep);
     if (cl != NULL)
         counter_inc(&view->stats->reused);
     else
         cl = dial(ep, reason);
-    return cl != NULL ? h1_client_open(cl, events, owner, response_head_ms) : NULL;
+    if (cl == NULL)
+        return NULL;
+    return h1_client_open(cl, request->stream_events, request->owner, request->response_head_ms);
 }
 
 bool pool_shed_idle(struct pool_view *view)

@@ -52,11 +52,32 @@ struct lb *pool_lb(struct pool_view *view);
 const struct pool_spec *pool_spec_of(const struct pool_view *view);
 struct pool_stats *pool_stats_of(struct pool_view *view);
 
-/* A stream to the endpoint at index: on the idle conn used last, or on a new one when there is none
- * or fresh is asked for. NULL with *reason when a conn cannot even be begun. */
+/* A wish for a stream. Its owner's memory, in which it may wait: for one stream at a time. */
+struct pool_request {
+    const struct pool_request_events *events;
+    const struct stream_events *stream_events; /* the stream's, and its owner */
+    void *owner;
+    uint32_t response_head_ms;
+    struct list_node link; /* the pool's, while it waits */
+};
+
+/* What becomes of one that had to wait; from the dispatch loop, and the pool's last touch of it. */
+struct pool_request_events {
+    void (*ready)(struct pool_request *, struct stream *);
+    void (*failed)(struct pool_request *, enum reason reason);
+};
+
+/* A stream to the endpoint at index: on a conn that is idle or has room, else on a new one. fresh:
+ * only on one that has not served yet. NULL with *reason when a conn cannot even be begun; NULL
+ * with REASON_NONE when the request waits. */
 struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
-                         const struct stream_events *events, void *owner, uint32_t response_head_ms,
-                         enum reason *reason);
+                         struct pool_request *request, enum reason *reason);
+
+/* It waits no more; fine if it does not wait. Neither event follows. */
+static inline void pool_cancel(struct pool_request *request)
+{
+    list_unlink(&request->link);
+}
 
 /* Closes all idle conns, and from now on each that becomes idle. */
 void pool_close_idle(struct pool_view *view);
