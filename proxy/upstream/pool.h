@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Pools of endpoints. The spec is what all workers share: frozen but for the endpoints' atomics.
- * The view is one worker's: its balancer, its conns and its idle lists.
+ * The view is one worker's: its balancer, its conns and its lists of those that can take a request.
  *
  *   view -> lb, endpoint lists -> idle h1_client      a busy h1_client belongs to its stream's user
+ *                              -> h2_client with room     a full one to the users of its streams
  *
  * Reactor's thread, but for the spec.
  */
@@ -13,11 +14,19 @@
 #include "balancer/lb.h"
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
+#include "proxy/http/h2_client.h"
+#include "proxy/net/tls_ctx.h"
 
 struct endpoint_spec {
     struct lb_endpoint lb;
     struct net_addr addr;
     char text[NET_ADDR_TEXT];
+};
+
+enum pool_protocol {
+    POOL_AUTO, /* what ALPN says; HTTP/1 without TLS */
+    POOL_H1,
+    POOL_H2, /* by prior knowledge without TLS */
 };
 
 struct pool_spec {
@@ -27,7 +36,10 @@ struct pool_spec {
     uint32_t n_endpoints;
     uint32_t idle_ms;  /* how long an idle conn is kept */
     uint32_t max_idle; /* idle conns for each endpoint of a view */
+    uint8_t protocol;  /* enum pool_protocol */
     struct h1_client_options options;
+    struct h2_client_options h2;
+    const struct tls_client_options *tls; /* NULL: plain; alpn follows from protocol */
 };
 
 /* One worker's counters of a pool. */
