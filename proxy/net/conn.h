@@ -103,10 +103,10 @@ bool conn_adopt(struct conn *c, int fd, bool is_unix);
 struct net_addr;
 int conn_dial(struct conn *c, const struct net_addr *to);
 
-/* From now on this conn speaks TLS (tls.h), and is CONN_CONNECTING until the handshake is done: then
- * CONN_CONNECTED is set, or CONN_ERROR with conn->error. What was read and not consumed are the
- * first bytes of the handshake. Nothing may be queued or in a pipe. If there is no memory the conn
- * has CONN_ERROR at once. The deadline for the handshake is the session's. */
+/* From now on this conn speaks TLS (tls.h), and is CONN_CONNECTING until the handshake is done:
+ * then CONN_CONNECTED is set, or CONN_ERROR with conn->error. What was read and not consumed are
+ * the first bytes of the handshake. Nothing may be queued or in a pipe. If there is no memory the
+ * conn has CONN_ERROR at once. The deadline for the handshake is the session's. */
 struct tls_server_ctx;
 struct tls_client_ctx;
 struct tls_info;

@@ -31,6 +31,7 @@
 /* The kinds of objects a reactor recycles; the layer above net names its own here too. */
 enum reactor_slab {
     SLAB_TCP,
+    SLAB_TLS,
     SLAB_H1_SERVER,
     SLAB_H1_STREAM,
     SLAB_H1_PARSER,

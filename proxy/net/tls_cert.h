@@ -19,22 +19,22 @@ struct tls_certs;
 /* What a pair is, for metrics and logs. Valid as long as the set. */
 struct tls_cert_info {
     const char *cert_file, *key_file; /* the same if one file holds both */
-    int64_t not_before, not_after;    /* Unix seconds; of whatever in the chain expires first */
+    int64_t not_before, not_after;    /* Unix seconds; of the first certificate of the chain */
     const char *const *names;         /* of its SANs (DNS, IP), or else its CN; lower case */
     size_t n_names;
     const char *key_type; /* "EC", "RSA", "ED25519", ... */
 };
 
 /*
- * Reads the pairs that n paths name, and checks each: the chain parses and each certificate is
- * followed by its issuer, none has expired, the key matches. The first pair of the first path is
- * the default. A path is
+ * Reads the pairs that n paths name, and checks each: every certificate of the chain parses, the
+ * first is valid now, the key matches it. The first pair of the first path is the default. A path
+ * is
  *   a directory      every pair in it, in the order of names: NAME.crt or NAME.pem with NAME.key
  *                    (so tls.crt with tls.key, as Kubernetes mounts them), fullchain.pem with
  *                    privkey.pem, or a NAME.pem that holds its key too. A certificate without a
  *                    key (ca.crt) and a name that begins with a dot are passed over. At least one
  *                    pair must be there.
- *   a file           NAME.crt or NAME.pem, with its key beside it or in it, as above
+ *   a file           with its key beside it or in it, as above; FILE.key is taken too
  * NULL with *error set if anything is wrong with any of them.
  */
 struct tls_certs *tls_certs_load(const char *const *paths, size_t n, char **error);
