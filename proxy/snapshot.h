@@ -20,8 +20,6 @@ struct listener_spec {
     uint32_t mode;        /* of a Unix socket */
     struct cidr_set trusted;
     bool trust_unix;
-    struct cidr_set proxy_from; /* peers whose conns begin with a header of the PROXY protocol */
-    bool proxy_from_unix;
     struct forward_options forward;
     bool redirect_https;        /* serves nothing but redirects */
     struct cidr_set proxy_from; /* peers whose conns begin with a header of the PROXY protocol */
