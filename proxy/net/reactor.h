@@ -37,6 +37,7 @@ enum reactor_slab {
     SLAB_H1_STREAM,
     SLAB_H1_PARSER,
     SLAB_H1_CLIENT,
+    SLAB_PROBE,
     SLAB_H2_SERVER,
     SLAB_H2_CLIENT,
     SLAB_H2_STREAM,
