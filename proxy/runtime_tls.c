@@ -182,13 +182,6 @@ static enum pool_protocol protocol_of(const struct config_pool *from)
     return from->protocol == CONFIG_PROTOCOL_H2 ? POOL_H2 : POOL_AUTO;
 }
 
-static uint8_t offered(uint8_t protocol)
-{
-    return protocol == POOL_H1   ? TLS_ALPN_H1
-           : protocol == POOL_H2 ? TLS_ALPN_H2
-                                 : TLS_ALPN_H1 | TLS_ALPN_H2;
-}
-
 bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
                       struct config_errors *errs)
 {
@@ -202,7 +195,6 @@ bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
     *tls = (struct tls_client_options){
         .no_verify = !from->tls.verify,
         .server_name = copy(server_name(from)),
-        .alpn = offered(to->protocol),
     };
     to->tls = tls;
     if (!load_client_files(from, tls, &at))
