@@ -200,10 +200,13 @@ static void objects(struct text *t, const struct admin_view *v)
         [SLAB_H1_STREAM] = "h1_stream",
         [SLAB_H1_PARSER] = "h1_parser",
         [SLAB_H1_CLIENT] = "h1_client",
+        [SLAB_H2_SERVER] = "h2_server",
+        [SLAB_H2_CLIENT] = "h2_client",
+        [SLAB_H2_STREAM] = "h2_stream",
         [SLAB_HEAD] = "head",
         [SLAB_EXCHANGE] = "exchange",
     };
-    _Static_assert(SLAB_COUNT == 8, "a new kind wants a name above");
+    _Static_assert(SLAB_COUNT == 11, "a new kind wants a name above");
     head(t, "weir_objects", "gauge", "Objects of the workers that are in use, by kind.");
     for (int i = 0; i < SLAB_COUNT; i++)
         line(t, "weir_objects{kind=\"%s\"} %" PRIu64 "\n", kinds[i], SUM_USED(v, slabs[i].in_use));

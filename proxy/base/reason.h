@@ -84,6 +84,28 @@ enum retry_class {
     X(CLIENT_RESET, "client_reset", GONE, 499, NEVER, "", "the client reset the connection")    \
     X(CLIENT_WRITE_STALL, "client_write_stall", GONE, 499, NEVER, "",                           \
       "the client did not read the response")                                                   \
+    X(H2_PROTOCOL_ERROR, "h2_protocol_error", GONE, 499, NEVER, "",                             \
+      "the client broke a rule of HTTP/2's framing")                                            \
+    X(H2_STREAM_ERROR, "h2_stream_error", GONE, 499, NEVER, "",                                 \
+      "the client broke a rule of HTTP/2 on this stream")                                       \
+    X(H2_SETTINGS_TIMEOUT, "h2_settings_timeout", GONE, 0, NEVER, "",                           \
+      "the client did not acknowledge the settings")                                            \
+    X(H2_RESET_FLOOD, "h2_reset_flood", GONE, 499, NEVER, "",                                   \
+      "the client made too many streams end by resets")                                         \
+    X(H2_CONTINUATION_FLOOD, "h2_continuation_flood", GONE, 499, NEVER, "",                     \
+      "the client sent a header section in too many pieces")                                    \
+    X(H2_SETTINGS_FLOOD, "h2_settings_flood", GONE, 499, NEVER, "",                             \
+      "the client sent too many SETTINGS frames")                                               \
+    X(H2_PING_FLOOD, "h2_ping_flood", GONE, 499, NEVER, "",                                     \
+      "the client sent too many PING frames")                                                   \
+    X(H2_EMPTY_DATA_FLOOD, "h2_empty_data_flood", GONE, 499, NEVER, "",                         \
+      "the client sent too many empty DATA frames")                                             \
+    X(H2_PRIORITY_FLOOD, "h2_priority_flood", GONE, 499, NEVER, "",                             \
+      "the client sent too many PRIORITY or unknown frames")                                    \
+    X(H2_WINDOW_FLOOD, "h2_window_flood", GONE, 499, NEVER, "",                                 \
+      "the client sent too many WINDOW_UPDATE frames")                                          \
+    X(H2_HPACK_BOMB, "h2_hpack_bomb", GONE, 499, NEVER, "",                                     \
+      "the client sent a header section many times over the limit")                             \
     X(NO_ROUTE, "no_route", WEIR, 404, NEVER, "destination_not_found",                          \
       "no route matches this request")                                                          \
     X(NO_ENDPOINT, "no_endpoint", WEIR, 503, NEVER, "destination_unavailable",                  \

@@ -21,6 +21,7 @@
 
 #include "proxy/base/buf.h"
 #include "proxy/base/list.h"
+#include "proxy/base/recycle.h"
 #include "proxy/base/slab.h"
 #include "proxy/base/span.h"
 #include "proxy/base/wheel.h"
@@ -35,6 +36,9 @@ enum reactor_slab {
     SLAB_H1_STREAM,
     SLAB_H1_PARSER,
     SLAB_H1_CLIENT,
+    SLAB_H2_SERVER,
+    SLAB_H2_CLIENT,
+    SLAB_H2_STREAM,
     SLAB_HEAD,
     SLAB_EXCHANGE,
     SLAB_COUNT
@@ -89,6 +93,7 @@ struct reactor {
     struct watch uv; /* libuv's own descriptor */
     uint32_t holds;
     struct buf_pool bufs;
+    struct recycle pieces; /* for libraries that allocate on their own */
     struct pipe_pool pipes;
     struct wheel wheel;
     struct list_node ready, graves;
