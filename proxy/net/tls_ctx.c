@@ -50,7 +50,8 @@ void tls_ctx_unref(struct tls_ctx *ctx)
 static void on_keylog(const SSL *ssl, const char *line)
 {
     const struct tls_ctx *ctx = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    struct iovec parts[] = {{(char *)(uintptr_t)line, strlen(line)}, {"\n", 1}};
+    char end[] = "\n";
+    struct iovec parts[] = {{(char *)(uintptr_t)line, strlen(line)}, {end, 1}};
     ssize_t n = writev(ctx->keylog_fd, parts, ARRAY_LEN(parts));
     (void)n; /* a log that cannot be written is nobody's fault on the wire */
 }
