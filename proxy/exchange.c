@@ -313,6 +313,18 @@ static bool over_limit(const struct worker *w, const struct http_peer *peer)
     return peer->over_limit && conn_budget_over(w->shared->budget);
 }
 
+/* The listener serves nothing: the client is sent to where TLS is spoken. */
+static void exchange_redirect(struct exchange *x)
+{
+    if (!reply_to_https(&x->worker->reactor, x->client, x->request, &x->scratch)) {
+        exchange_fail(x, REASON_MISSING_HOST);
+        return;
+    }
+    x->status = 308;
+    x->committed = true;
+    exchange_finish(x, REASON_DONE);
+}
+
 static void on_request(void *ctx, struct stream *client, struct http_head *request,
                        const struct http_peer *peer, enum reason reason)
 {
@@ -324,6 +336,10 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
         reason = REASON_NO_MEMORY;
     if (reason != REASON_NONE) {
         exchange_fail(x, reason);
+        return;
+    }
+    if (x->listener->redirect_https) {
+        exchange_redirect(x);
         return;
     }
     if (!exchange_route(x))
@@ -481,6 +497,8 @@ static bool ends_unasked(enum reason reason)
     case REASON_IDLE_TIMEOUT:
     case REASON_BAD_PROXY_HEADER:
     case REASON_PROXY_HEADER_TIMEOUT:
+    case REASON_TLS_HANDSHAKE_FAILED:
+    case REASON_TLS_HANDSHAKE_TIMEOUT:
         return true;
     default:
         return false;

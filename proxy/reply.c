@@ -130,6 +130,47 @@ size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *
     return request->is_head ? 0 : body.len;
 }
 
+/* What stands before the port. */
+static struct span host_of(struct span authority)
+{
+    size_t len = 0;
+    bool bracket = authority.len > 0 && authority.ptr[0] == '[';
+    while (len < authority.len && authority.ptr[len] != (bracket ? ']' : ':'))
+        len++;
+    return span_of(authority.ptr, len + (bracket && len < authority.len));
+}
+
+/* https://host/path?query in the block; OPTIONS * has no path of its own. */
+static struct span https_url(const struct http_head *request, struct block *block)
+{
+    struct span host = host_of(request->authority);
+    bool path = request->path.len > 0 && request->path.ptr[0] == '/';
+    char *at = block->data + block->used;
+    int n = snprintf(at, block->cap - block->used, "https://%.*s%.*s%s%.*s", (int)host.len,
+                     host.ptr, path ? (int)request->path.len : 1, path ? request->path.ptr : "/",
+                     request->has_query ? "?" : "", (int)request->query.len, request->query.ptr);
+    CHECK(n > 0 && (size_t)n < block->cap - block->used); /* it is shorter than its head was */
+    block->used += (uint32_t)n;
+    return span_of(at, (size_t)n);
+}
+
+bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head *request,
+                    struct block **scratch)
+{
+    struct http_head head;
+    struct text length;
+    if (request->authority.len == 0)
+        return false;
+    if (*scratch == NULL)
+        *scratch = block_get(&r->bufs, true);
+    begin(&head, 308, SPAN_LIT("text/plain; charset=utf-8"), &length, 0);
+    http_head_add(&head, FIELD_OTHER, SPAN_LIT("Location"), https_url(request, *scratch));
+    http_head_add(&head, FIELD_DATE, SPAN_LIT("Date"), reactor_date(r));
+    s->ops->send_head(s, &head);
+    s->ops->send_end(s, NULL);
+    return true;
+}
+
 void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,
                 struct chain *body)
 {

@@ -13,6 +13,7 @@
 #include "balancer/lb.h"
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
+#include "proxy/net/tls_ctx.h"
 
 struct endpoint_spec {
     struct lb_endpoint lb;
@@ -20,14 +21,23 @@ struct endpoint_spec {
     char text[NET_ADDR_TEXT];
 };
 
+enum pool_protocol {
+    POOL_AUTO, /* what ALPN says; HTTP/1 without TLS */
+    POOL_H1,
+    POOL_H2, /* by prior knowledge without TLS */
+};
+
 struct pool_spec {
     const char *name;
     const struct lb_policy *policy;
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
-    uint32_t idle_ms;  /* how long an idle conn is kept */
-    uint32_t max_idle; /* idle conns for each endpoint of a view */
+    uint32_t idle_ms;     /* how long an idle conn is kept */
+    uint32_t max_idle;    /* idle conns for each endpoint of a view */
+    uint8_t protocol;     /* enum pool_protocol */
+    uint8_t proxy_header; /* version of the PROXY header that conns begin with; 0: none */
     struct h1_client_options options;
+    const struct tls_client_options *tls; /* NULL: plain; each view makes a context of it */
 };
 
 /* One worker's counters of a pool. */
