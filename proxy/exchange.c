@@ -533,6 +533,8 @@ static bool ends_unasked(enum reason reason)
     case REASON_IDLE_TIMEOUT:
     case REASON_BAD_PROXY_HEADER:
     case REASON_PROXY_HEADER_TIMEOUT:
+    case REASON_TLS_HANDSHAKE_FAILED:
+    case REASON_TLS_HANDSHAKE_TIMEOUT:
         return true;
     default:
         return false;

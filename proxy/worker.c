@@ -31,16 +31,20 @@ static bool is_proxied(const struct listener_spec *spec, const struct net_addr *
                                   : cidr_set_contains_sockaddr(&spec->proxy_from, &addr->u.sa);
 }
 
+static struct tls_server_ctx *tls_of(void *ctx, const void *listener)
+{
+    const struct worker *w = ctx;
+    return w->tls[(const struct listener_spec *)listener - w->snapshot->listeners];
+}
+
 static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr, bool over)
 {
     struct worker *w = l->owner;
     const struct listener_spec *spec = &w->snapshot->listeners[l->index];
-    if (spec->tls != NULL) /* never in plain text */
-        return false;
     struct http_peer peer;
     http_peer_init(&peer, addr, spec, is_trusted(spec, addr));
     peer.over_limit = over;
-    struct front_wants wants = {.proxy_header = is_proxied(spec, addr)};
+    struct front_wants wants = {.proxy_header = is_proxied(spec, addr), .tls = spec->tls != NULL};
     if (!front_accept(&w->reactor, &w->front, wants, fd, net_addr_is_unix(&spec->addr), &peer,
                       &w->conns))
         return false;
@@ -230,7 +234,9 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
     w->server.ctx = w;
     w->front = (struct front_options){
         .h1 = &w->server,
-        .proxy_header_ms = w->server.head_ms,
+        .handshake_ms = w->snapshot->handshake_ms,
+        .tls_stats = &w->stats.tls,
+        .tls = tls_of,
         .trusts = is_trusted,
     };
     stats_init(w);

@@ -20,6 +20,7 @@ struct fixture {
     struct wire w;
     struct h1_server_options h1;
     struct front_options options;
+    struct tls_stats tls_stats;
     struct list_node conns;
     struct stream *stream;
     char log[1024];
@@ -137,8 +138,8 @@ static int setup(void **state)
         .service = &service,
         .ctx = f,
     };
-    f->options =
-        (struct front_options){.h1 = &f->h1, .proxy_header_ms = PROXY_MS, .trusts = trusts};
+    f->options = (struct front_options){
+        .h1 = &f->h1, .handshake_ms = PROXY_MS, .tls_stats = &f->tls_stats, .trusts = trusts};
     *state = f;
     return 0;
 }
