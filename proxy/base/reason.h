@@ -132,7 +132,7 @@ enum retry_class {
       "the upstream reset the connection")                                                      \
     X(UPSTREAM_CLOSED, "upstream_closed", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",   \
       "the upstream closed the connection without an answer")                                   \
-    X(UPSTREAM_REFUSED, "upstream_refused", UPSTREAM, 502, UNSENT, "destination_unavailable",    \
+    X(UPSTREAM_REFUSED, "upstream_refused", UPSTREAM, 502, UNSENT, "destination_unavailable",   \
       "the upstream refused the stream before it looked at it")                                 \
     X(UPSTREAM_GOAWAY, "upstream_goaway", UPSTREAM, 502, UNSENT, "connection_terminated",       \
       "the upstream shut its connection down before it looked at the request")                  \
