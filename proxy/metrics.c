@@ -195,6 +195,7 @@ static void objects(struct text *t, const struct admin_view *v)
 {
     static const char *const kinds[SLAB_COUNT] = {
         [SLAB_TCP] = "tcp",
+        [SLAB_TLS] = "tls",
         [SLAB_H1_SERVER] = "h1_server",
         [SLAB_H1_STREAM] = "h1_stream",
         [SLAB_H1_PARSER] = "h1_parser",
@@ -202,7 +203,7 @@ static void objects(struct text *t, const struct admin_view *v)
         [SLAB_HEAD] = "head",
         [SLAB_EXCHANGE] = "exchange",
     };
-    _Static_assert(SLAB_COUNT == 7, "a new kind wants a name above");
+    _Static_assert(SLAB_COUNT == 8, "a new kind wants a name above");
     head(t, "weir_objects", "gauge", "Objects of the workers that are in use, by kind.");
     for (int i = 0; i < SLAB_COUNT; i++)
         line(t, "weir_objects{kind=\"%s\"} %" PRIu64 "\n", kinds[i], SUM_USED(v, slabs[i].in_use));
