@@ -27,7 +27,7 @@ static void complain(const struct place *at, enum config_severity severity, stru
 {
     char path[160];
     snprintf(path, sizeof(path), "%s.%s.%s", at->section, at->name, at->key);
-    config_errors_add(at->errs, severity, pos, path, "%s", text);
+    config_errors_add(at->errs, severity, pos, path, "%s", text != NULL ? text : "out of memory");
     free(text);
 }
 
@@ -128,7 +128,7 @@ bool runtime_listener_tls(const struct config_listener *from, struct listener_sp
         return false;
     }
     to->tls->set = tls_set_load(to->tls, &error, &warning);
-    if (error.text != NULL)
+    if (to->tls->set == NULL)
         complain(&at, CONFIG_ERROR, pos_of_part(tls, error.part), error.text);
     if (warning.text != NULL)
         complain(&at, CONFIG_WARNING, pos_of_part(tls, warning.part), warning.text);

@@ -3,11 +3,14 @@
 the old stays; seen through the metrics. And what `weir check` says of files that are no good."""
 import os
 import shutil
+import ssl
+import threading
 
 import pytest
 
 from harness import run_weir
 from peers import wait_for
+from tlspeer import TlsClient
 
 REST = """
 routes: [ { to: app } ]
@@ -143,6 +146,110 @@ def test_clients_authorities_change_too(start_weir, authority, tmp):
     wait_error(weir, "ca.pem")
     shutil.copy(authority.cert, ca)
     wait_reload(weir)
+
+
+# ---- clients ------------------------------------------------------------------------------------
+
+
+def serves(start_weir, auto, certs, more="", workers=None):
+    return start_weir(
+        f"listeners: {{ web: {{ bind: '127.0.0.1:0', tls: {{ certs: {certs}{more} }} }} }}\n"
+        f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{auto().address}' ] }}\n",
+        workers=workers,
+    )
+
+
+def serial(client):
+    return client.tls.getpeercert()["serialNumber"].lstrip("0")
+
+
+def test_new_connections_see_the_new_certificate_and_old_ones_live_on(
+    start_weir, auto, authority, tmp
+):
+    old, new = authority.issue("a.example", ends=5), authority.issue("a.example", ends=9)
+    old.into(tmp / "certs", "a")
+    weir = serves(start_weir, auto, tmp / "certs", workers=2)
+    context = authority.client_context()
+    clients = [TlsClient(weir.listeners["web"], context) for _ in range(8)]
+    assert {serial(c) for c in clients} == {old.serial.lstrip("0")}
+    new.into(tmp / "certs", "a")
+    wait_reload(weir)
+    later = [TlsClient(weir.listeners["web"], context) for _ in range(8)]
+    assert {serial(c) for c in later} == {new.serial.lstrip("0")}
+    for client in clients + later:
+        assert client.get().body == b"ok"
+        client.close()
+
+
+def test_no_handshake_fails_while_certificates_change(start_weir, auto, authority, tmp):
+    pairs = [authority.issue("a.example", ends=n) for n in (5, 6, 7, 8)]
+    pairs[0].into(tmp / "certs", "a")
+    weir = serves(start_weir, auto, tmp / "certs", workers=2)
+    context, stop, failed = authority.client_context(), threading.Event(), []
+
+    def clients():
+        while not stop.is_set():
+            try:
+                with TlsClient(weir.listeners["web"], context) as c:
+                    assert c.get().body == b"ok"
+            except Exception as e:  # told by the test, not by the thread
+                failed.append(e)
+
+    thread = threading.Thread(target=clients)
+    thread.start()
+    try:
+        for n, pair in enumerate(pairs[1:], 1):
+            replace(pair, tmp / "certs", "a")
+            wait_reload(weir, n)
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed
+
+
+def session_of(weir, context):
+    """A session that can be resumed: TLS 1.3 brings its ticket with the first answer."""
+    with TlsClient(weir.listeners["web"], context) as c:
+        assert c.get().status == 200
+        return c.tls.session
+
+
+def resumes(weir, context, session):
+    with TlsClient(weir.listeners["web"], context, session=session) as c:
+        assert c.get().status == 200
+        return c.tls.session_reused
+
+
+def test_sessions_are_resumed_after_a_new_certificate(start_weir, auto, authority, tmp):
+    authority.issue("a.example", ends=5).into(tmp / "certs", "a")
+    weir = serves(start_weir, auto, tmp / "certs")
+    context = authority.client_context()
+    session = session_of(weir, context)
+    assert resumes(weir, context, session)
+    session = session_of(weir, context)
+    authority.issue("a.example", ends=9).into(tmp / "certs", "a")
+    wait_reload(weir)
+    assert resumes(weir, context, session)
+
+
+def test_whom_another_authority_vouched_for_is_verified_anew(
+    start_weir, auto, authority, tmp, tmp_path_factory
+):
+    from authority import Authority
+
+    other = Authority(tmp_path_factory.mktemp("other") / "ca", "others")
+    authority.issue("a.example").into(tmp / "certs", "a")
+    ca = shutil.copy(authority.cert, tmp / "ca.pem")
+    weir = serves(start_weir, auto, tmp / "certs", f", client_ca: {ca}")
+    context = authority.client_context(pair=authority.issue())
+    session = session_of(weir, context)
+    assert resumes(weir, context, session)
+    session = session_of(weir, context)
+    shutil.copy(other.cert, ca)
+    wait_reload(weir)
+    with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+        resumes(weir, context, session)
+    weir.wait_metric("weir_errors_total", 1, reason="tls_handshake_failed")
 
 
 def test_a_weir_without_tls_has_no_such_metrics(start_weir):
