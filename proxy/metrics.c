@@ -208,10 +208,11 @@ static void objects(struct text *t, const struct admin_view *v)
         [SLAB_HEAD] = "head",
         [SLAB_EXCHANGE] = "exchange",
     };
-    _Static_assert(SLAB_COUNT == 13, "a new kind wants a name above");
     head(t, "weir_objects", "gauge", "Objects of the workers that are in use, by kind.");
-    for (int i = 0; i < SLAB_COUNT; i++)
+    for (int i = 0; i < SLAB_COUNT; i++) {
+        CHECK(kinds[i] != NULL); /* a new kind wants a name above */
         line(t, "weir_objects{kind=\"%s\"} %" PRIu64 "\n", kinds[i], SUM_USED(v, slabs[i].in_use));
+    }
     line(t, "weir_objects{kind=\"block\"} %" PRIu64 "\n", SUM_USED(v, bufs.blocks));
     line(t, "weir_objects{kind=\"slice\"} %" PRIu64 "\n", SUM_USED(v, bufs.slices.in_use));
 }

@@ -142,8 +142,8 @@ enum retry_class {
       "the upstream did not answer a PING")                                                     \
     X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", UPSTREAM, 502, UNSENT, "tls_protocol_error",  \
       "the TLS handshake with the upstream failed")                                             \
-    X(UPSTREAM_NO_H2, "upstream_no_h2", UPSTREAM, 502, UNSENT, "tls_protocol_error",            \
-      "the upstream does not speak HTTP/2")                                                     \
+    X(UPSTREAM_WRONG_PROTOCOL, "upstream_wrong_protocol", UPSTREAM, 502, UNSENT,                \
+      "tls_protocol_error", "the upstream does not speak HTTP/2")                               \
     X(UPSTREAM_WRITE_STALL, "upstream_write_stall", UPSTREAM, 504, NEVER,                       \
       "connection_write_timeout", "the upstream did not read the request")                      \
     X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, ELSEWHERE,                 \

@@ -437,7 +437,7 @@ static void client_connected(struct h2_client *cl)
     struct list_node *it = cl->session.streams.next;
     cl->connected = true;
     if (tls != NULL && !span_eq(tls->alpn, SPAN_LIT("h2"))) {
-        client_end(cl, REASON_UPSTREAM_NO_H2);
+        client_end(cl, REASON_UPSTREAM_WRONG_PROTOCOL);
         return;
     }
     for (; it != &cl->session.streams; it = it->next) {
