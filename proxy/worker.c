@@ -215,6 +215,23 @@ static int listeners_init(struct worker *w, const int *sockets)
     return 0;
 }
 
+/* What holds for a request of HTTP/1 holds for one of HTTP/2. */
+static struct h2_server_options h2_options(const struct h1_server_options *h1)
+{
+    return (struct h2_server_options){
+        .limits = h1->limits,
+        .head_ms = h1->head_ms,
+        .idle_ms = h1->idle_ms,
+        .body_ms = h1->body_ms,
+        .write_stall_ms = h1->write_stall_ms,
+        .max_streams = H2_MAX_STREAMS,
+        .stream_window = H2_STREAM_WINDOW,
+        .conn_window = H2_CONN_WINDOW,
+        .service = h1->service,
+        .ctx = h1->ctx,
+    };
+}
+
 int worker_init(struct worker *w, unsigned index, const struct worker_shared *shared,
                 const int *sockets)
 {
@@ -232,8 +249,10 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
     w->server = shared->snapshot->server;
     w->server.service = &exchange_service;
     w->server.ctx = w;
+    w->server2 = h2_options(&w->server);
     w->front = (struct front_options){
         .h1 = &w->server,
+        .h2 = &w->server2,
         .handshake_ms = w->snapshot->handshake_ms,
         .tls_stats = &w->stats.tls,
         .tls = tls_of,

@@ -49,6 +49,7 @@ struct worker {
     const struct worker_shared *shared;
     struct snapshot *snapshot;
     struct h1_server_options server;
+    struct h2_server_options server2;
     struct front_options front;
     struct pool_view **pools;
     struct worker_stats stats;

@@ -14,6 +14,8 @@
 #define FRONT_MAGIC      MAGIC('f', 'r', 'n', 't')
 #define FIRST_REQUEST_MS 1000 /* that a conn without a request has once the worker is closing */
 
+static const struct span preface = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24};
+
 enum front_state {
     FRONT_PROXY, /* the header of the PROXY protocol is awaited */
     FRONT_HELLO, /* the first bytes of a TLS handshake are */
@@ -26,6 +28,7 @@ struct front {
     uint32_t magic;
     uint8_t state; /* enum front_state */
     bool tls;      /* a handshake is to come, or came */
+    bool began;    /* a byte of the preface is there */
     bool closing;  /* the worker is: the deadline does not move any more */
     bool handed_over;
     const struct front_options *options;
@@ -111,13 +114,27 @@ static void front_free(struct conn *c)
     reactor_free(c->reactor, SLAB_FRONT, f);
 }
 
+static void front_hand_over(struct front *f, struct conn *to, struct client_conn *client)
+{
+    f->handed_over = true;
+    list_unlink(&f->client.link);
+    conn_hand_over(&f->conn, to);
+    if (f->closing)
+        client_conn_close_idle(client);
+}
+
 static void front_to_h1(struct front *f)
 {
     struct h1_server *srv =
         h1_server_new(f->conn.reactor, f->options->h1, &f->client.peer, f->conns);
-    f->handed_over = true;
-    list_unlink(&f->client.link);
-    conn_hand_over(&f->conn, h1_server_conn(srv));
+    front_hand_over(f, h1_server_conn(srv), h1_server_client(srv));
+}
+
+static void front_to_h2(struct front *f)
+{
+    struct h2_server *srv =
+        h2_server_new(f->conn.reactor, f->options->h2, &f->client.peer, f->conns);
+    front_hand_over(f, h2_server_conn(srv), h2_server_client(srv));
 }
 
 /* ---- what came in ---- */
@@ -197,7 +214,9 @@ static void front_shaken(struct front *f)
     f->client.peer.tls = info;
     f->state = FRONT_BYTES;
     front_expect(f, f->options->h1->head_ms);
-    if (span_eq(info->alpn, SPAN_LIT("http/1.1")))
+    if (span_eq(info->alpn, SPAN_LIT("h2")))
+        front_to_h2(f);
+    else if (span_eq(info->alpn, SPAN_LIT("http/1.1")))
         front_to_h1(f);
 }
 
@@ -224,13 +243,24 @@ static void front_silent(struct front *f)
         conn_close(c, REASON_IDLE_TIMEOUT, false);
 }
 
+/* A preface that is cut short, or that nothing follows, is malformed HTTP/1, and gets an answer. */
 static void front_read_bytes(struct front *f)
 {
-    struct span in = conn_input(&f->conn);
-    if (in.len == 0)
+    struct conn *c = &f->conn;
+    struct span in = conn_input(c);
+    size_t n = in.len < preface.len ? in.len : preface.len;
+    if (n == 0) {
         front_silent(f);
-    else
+    } else if (memcmp(in.ptr, preface.ptr, n) != 0) {
         front_to_h1(f);
+    } else if (n == preface.len) {
+        front_to_h2(f);
+    } else if (c->flags & (CONN_EOF | CONN_READ_LATE)) {
+        front_to_h1(f);
+    } else if (!f->began) {
+        f->began = true;
+        front_expect(f, f->options->h1->head_ms); /* counts from the first byte */
+    }
 }
 
 static void front_process(struct conn *c)

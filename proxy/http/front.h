@@ -10,6 +10,7 @@
 #define WEIR_HTTP_FRONT_H
 
 #include "proxy/http/h1_server.h"
+#include "proxy/http/h2_server.h"
 #include "proxy/net/tls_stats.h"
 
 struct front;
@@ -18,6 +19,7 @@ struct net_addr;
 /* Shared by all conns of a worker; must outlive them. */
 struct front_options {
     const struct h1_server_options *h1; /* its service and ctx are told of a conn that ends here */
+    const struct h2_server_options *h2; /* with the same service and ctx */
     uint32_t handshake_ms;              /* for the PROXY header, and again for the handshake */
     struct tls_stats *tls_stats;
     /* The context for a conn of the listener that wants TLS, now; ctx: of h1. */

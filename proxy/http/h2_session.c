@@ -481,7 +481,7 @@ bool h2_session_init(struct h2_session *h, struct conn *c, const struct h2_sessi
     list_init(&h->streams);
     list_init(&h->ready);
     h2_flood_init(&h->flood, reactor_now(c->reactor));
-    if (!session_new(h))
+    if (!session_new(h) && !(mem_fund_spend(&c->reactor->bufs.fund) && session_new(h)))
         return false;
     if (submit_settings(h, extra, n))
         return true;

@@ -736,6 +736,11 @@ const struct tls_info *tls_info(const struct transport *t)
     return t != NULL && t->ops == &tls_ops ? &CONTAINER_OF(t, tls, base)->info : NULL;
 }
 
+SSL *tls_ssl_of(struct transport *t)
+{
+    return tls_of(t)->ssl;
+}
+
 uint32_t tls_endpoint(const SSL *ssl)
 {
     const struct tls *t = SSL_get_app_data(ssl);
