@@ -105,7 +105,7 @@ uint32_t tls_endpoint(const SSL *ssl);
 struct transport;
 SSL *tls_ssl_of(struct transport *t);
 
-/* The BIO between OpenSSL and a conn's blocks, by tls.c; NULL: no memory. */
+/* The BIO between OpenSSL and a conn's blocks, by tls_bio.c; NULL: no memory. */
 BIO_METHOD *tls_bio_method(void);
 
 /* tls_peer.c: text of a certificate, malloc'd, "" if there is none; see tls_info. */
