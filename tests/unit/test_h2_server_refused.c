@@ -286,12 +286,6 @@ static void priority_flood(struct h2_service *f)
         h2_frame(f, NGHTTP2_PRIORITY, 0, 1, "\0\0\0\0\x1", 5);
 }
 
-static void unknown_flood(struct h2_service *f)
-{
-    for (int i = 0; i < 1100 && !f->w.got_end; i++)
-        h2_frame(f, 0x42, 0, 0, "x", 1);
-}
-
 static void window_flood(struct h2_service *f)
 {
     for (int i = 0; i < 2100 && !f->w.got_end; i++)
@@ -333,7 +327,6 @@ static void floods_end_the_conn_and_say_why(void **state)
         {empty_data_flood, "closed h2_empty_data_flood|"},
         {padded_data_flood, "closed h2_empty_data_flood|"},
         {priority_flood, "closed h2_priority_flood|"},
-        {unknown_flood, "closed h2_priority_flood|"},
         {window_flood, "closed h2_window_flood|"},
         {continuation_flood, "closed h2_continuation_flood|"},
         {hpack_bomb, "closed h2_hpack_bomb|"},
