@@ -76,6 +76,10 @@ enum retry_class {
     X(BODY_TIMEOUT, "body_timeout", CLIENT, 408, NEVER, "http_request_error",                   \
       "the request body stalled")                                                               \
     X(IDLE_TIMEOUT, "idle_timeout", GONE, 0, NEVER, "", "the idle connection was closed")       \
+    X(BAD_PROXY_HEADER, "bad_proxy_header", GONE, 0, NEVER, "",                                 \
+      "the PROXY protocol header is missing or malformed")                                      \
+    X(PROXY_HEADER_TIMEOUT, "proxy_header_timeout", GONE, 0, NEVER, "",                         \
+      "the PROXY protocol header did not arrive in time")                                       \
     X(CLIENT_CLOSED, "client_closed", GONE, 499, NEVER, "", "the client closed the connection") \
     X(CLIENT_RESET, "client_reset", GONE, 499, NEVER, "", "the client reset the connection")    \
     X(CLIENT_WRITE_STALL, "client_write_stall", GONE, 499, NEVER, "",                           \
@@ -124,6 +128,18 @@ enum retry_class {
       "the upstream reset the connection")                                                      \
     X(UPSTREAM_CLOSED, "upstream_closed", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",   \
       "the upstream closed the connection without an answer")                                   \
+    X(UPSTREAM_REFUSED, "upstream_refused", UPSTREAM, 502, UNSENT, "destination_unavailable",    \
+      "the upstream refused the stream before it looked at it")                                 \
+    X(UPSTREAM_GOAWAY, "upstream_goaway", UPSTREAM, 502, UNSENT, "connection_terminated",       \
+      "the upstream shut its connection down before it looked at the request")                  \
+    X(UPSTREAM_STREAM_RESET, "upstream_stream_reset", UPSTREAM, 502, IDEMPOTENT,                \
+      "connection_terminated", "the upstream reset the stream")                                 \
+    X(UPSTREAM_SILENT, "upstream_silent", UPSTREAM, 504, ELSEWHERE, "connection_timeout",       \
+      "the upstream did not answer a PING")                                                     \
+    X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", UPSTREAM, 502, UNSENT, "tls_protocol_error",  \
+      "the TLS handshake with the upstream failed")                                             \
+    X(UPSTREAM_NO_H2, "upstream_no_h2", UPSTREAM, 502, UNSENT, "tls_protocol_error",            \
+      "the upstream does not speak HTTP/2")                                                     \
     X(UPSTREAM_WRITE_STALL, "upstream_write_stall", UPSTREAM, 504, NEVER,                       \
       "connection_write_timeout", "the upstream did not read the request")                      \
     X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, ELSEWHERE,                 \
