@@ -12,6 +12,7 @@
 #include "proxy/base/log.h"
 #include "proxy/exchange_log.h"
 #include "proxy/exchange_state.h"
+#include "proxy/http/grpc.h"
 #include "proxy/reply.h"
 #include "proxy/retry.h"
 #include "proxy/worker.h"
@@ -23,6 +24,7 @@
 
 static const struct stream_events client_events;
 static const struct stream_events upstream_events;
+static const struct pool_request_events wish_events;
 
 static struct exchange *exchange_of(const struct stream *s)
 {
@@ -69,6 +71,7 @@ static void attempt_end(struct exchange *x, enum reason reason)
         uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
         lb_finished(&x->lease, outcome, head - x->attempt_us, now);
     }
+    pool_cancel(&x->wish);
     struct stream *upstream = TAKE(x->upstream);
     if (upstream != NULL)
         upstream->ops->release(upstream, reason);
@@ -107,7 +110,7 @@ static void exchange_fail(struct exchange *x, enum reason reason)
     const struct reason_row *row = reason_row(reason);
     attempt_end(x, reason);
     if (!x->committed && row->status != 0 && row->side != SIDE_GONE) {
-        x->status = row->status;
+        x->status = (uint16_t)reply_status(x->request, reason);
         x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason, x->id);
     }
     exchange_finish(x, reason);
@@ -120,11 +123,12 @@ static uint32_t retries_allowed(const struct exchange *x)
     return x->snapshot->routes[x->route->index].retries;
 }
 
-/* Sends what is there of the request; the rest follows as it comes. */
-static void attempt_send(struct exchange *x)
+/* The stream is there. Sends what is there of the request; the rest follows as it comes. */
+static void attempt_send(struct exchange *x, struct stream *u)
 {
-    struct stream *u = x->upstream;
     struct chain body;
+    x->upstream = u;
+    u->opaque = x->client->splices;
     u->ops->send_head(u, x->request);
     x->attempt_drained = 0;
     chain_init(&body);
@@ -133,24 +137,26 @@ static void attempt_send(struct exchange *x)
         u->ops->send_body(u, &body);
     if (x->request_done)
         u->ops->send_end(u, NULL);
+    if (x->replay.bytes > REPLAY_BYTES) /* all of it was kept while the attempt was pending */
+        replay_drop(x);
 }
 
-/* Opens a stream to the endpoint. False: it cannot even be begun. */
+/* Opens a stream to the endpoint, now or when there is one. False: it cannot even be begun. */
 static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enum reason *reason)
 {
-    const struct route_spec *spec = &x->snapshot->routes[x->route->index];
+    struct stream *u;
     x->attempt_us = reactor_us(&x->worker->reactor);
     x->attempts++;
     x->endpoint = endpoint;
-    x->upstream = pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
-    if (x->upstream == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
-        x->upstream =
-            pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
-    if (x->upstream == NULL)
+    x->wish.response_head_ms = x->snapshot->routes[x->route->index].try_ms;
+    u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
+    if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
+        u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
+    if (u == NULL && *reason != REASON_NONE)
         return false;
-    x->upstream->opaque = x->client->splices;
     lb_started(pool_lb(x->pool), &x->lease, endpoint, x->attempt_us);
-    attempt_send(x);
+    if (u != NULL)
+        attempt_send(x, u);
     return true;
 }
 
@@ -206,6 +212,26 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
     }
     attempt_next(x, reason);
 }
+
+static struct exchange *exchange_of_wish(const struct pool_request *wish)
+{
+    return CAST_OBJ(exchange, wish->owner, EXCHANGE_MAGIC);
+}
+
+static void on_wish_ready(struct pool_request *wish, struct stream *u)
+{
+    attempt_send(exchange_of_wish(wish), u);
+}
+
+static void on_wish_failed(struct pool_request *wish, enum reason reason)
+{
+    attempt_failed(exchange_of_wish(wish), reason, false, false);
+}
+
+static const struct pool_request_events wish_events = {
+    .ready = on_wish_ready,
+    .failed = on_wish_failed,
+};
 
 /* ---- the request comes ---- */
 
@@ -264,6 +290,20 @@ static void exchange_run(struct ready *ready)
     exchange_fail(x, x->tunnel ? REASON_TUNNEL_IDLE : REASON_REQUEST_TIMEOUT);
 }
 
+/* The whole request ends in time: in the route's, or in what a gRPC caller gives it. */
+static void exchange_bound(struct exchange *x)
+{
+    struct reactor *r = &x->worker->reactor;
+    uint64_t ms = x->snapshot->routes[x->route->index].request_ms, caller_ms;
+    bool bound = ms != 0;
+    if (grpc_timeout(x->request, &caller_ms) && (!bound || caller_ms < ms)) {
+        ms = caller_ms;
+        bound = true;
+    }
+    if (bound)
+        wheel_set(&r->wheel, &x->timer, reactor_now(r) + ms);
+}
+
 static struct exchange *exchange_new(struct worker *w, struct stream *client,
                                      struct http_head *request, const struct http_peer *peer)
 {
@@ -281,6 +321,10 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
     x->start_us = reactor_us(&w->reactor);
     list_init(&x->ready.link);
     list_init(&x->grave.link);
+    list_init(&x->wish.link);
+    x->wish.events = &wish_events;
+    x->wish.stream_events = &upstream_events;
+    x->wish.owner = x;
     x->ready.run = exchange_run;
     x->grave.bury = exchange_bury;
     wheel_timer_init(&x->timer, exchange_late);
@@ -298,6 +342,18 @@ static bool over_limit(const struct worker *w, const struct http_peer *peer)
     return peer->over_limit && conn_budget_over(w->shared->budget);
 }
 
+/* The listener serves nothing: the client is sent to where TLS is spoken. */
+static void exchange_redirect(struct exchange *x)
+{
+    if (!reply_to_https(&x->worker->reactor, x->client, x->request, &x->scratch)) {
+        exchange_fail(x, REASON_MISSING_HOST);
+        return;
+    }
+    x->status = 308;
+    x->committed = true;
+    exchange_finish(x, REASON_DONE);
+}
+
 static void on_request(void *ctx, struct stream *client, struct http_head *request,
                        const struct http_peer *peer, enum reason reason)
 {
@@ -311,11 +367,13 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
         exchange_fail(x, reason);
         return;
     }
+    if (x->listener->redirect_https) {
+        exchange_redirect(x);
+        return;
+    }
     if (!exchange_route(x))
         return;
-    const struct route_spec *spec = &x->snapshot->routes[x->route->index];
-    if (spec->request_ms != 0)
-        wheel_set(&w->reactor.wheel, &x->timer, reactor_now(&w->reactor) + spec->request_ms);
+    exchange_bound(x);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     attempt_next(x, REASON_NO_ENDPOINT);
 }
@@ -326,6 +384,11 @@ static void on_client_body(struct stream *s, struct chain *body)
     x->bytes_in += body->bytes;
     if (x->tunnel)
         exchange_touch(x);
+    if (x->upstream ==
+        NULL) { /* the attempt is pending; there is no credit for more than a window */
+        chain_move(&x->replay, body);
+        return;
+    }
     if (x->replayable) {
         if (x->replay.bytes + body->bytes <= REPLAY_BYTES)
             chain_share(&x->replay, body);
@@ -345,6 +408,8 @@ static void on_client_end(struct stream *s, struct http_head *trailers)
             exchange_finish(x, REASON_DONE);
         return;
     }
+    if (x->upstream == NULL) /* pending; trailers, which live no longer than this call, are lost */
+        return;
     forward_trailers(trailers, true);
     if (trailers != NULL) /* they are gone after this call: no second try */
         replay_drop(x);
@@ -461,11 +526,24 @@ static bool on_keep_alive(void *ctx, const struct http_peer *peer)
     return !w->draining && !over_limit(w, peer) && !reactor_short(&w->reactor);
 }
 
+/* Conns that end for it have no exchange that would be counted. */
+static bool ends_unasked(enum reason reason)
+{
+    switch (reason) {
+    case REASON_IDLE_TIMEOUT:
+    case REASON_BAD_PROXY_HEADER:
+    case REASON_PROXY_HEADER_TIMEOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
     struct worker *w = ctx;
     (void)peer;
-    if (reason == REASON_IDLE_TIMEOUT)
+    if (ends_unasked(reason))
         counter_inc(&w->stats.reasons[reason]);
     worker_conn_closed(w);
 }

@@ -52,6 +52,13 @@ static uint64_t connect_us(const struct exchange *x)
     return !x->reused && x->connected_us > x->attempt_us ? x->connected_us - x->attempt_us : 0;
 }
 
+static struct span protocol_of(const struct http_head *head)
+{
+    if (head->version == 20)
+        return SPAN_LIT("HTTP/2.0");
+    return head->version == 10 ? SPAN_LIT("HTTP/1.0") : SPAN_LIT("HTTP/1.1");
+}
+
 static void write_line(struct exchange *x, enum reason reason, uint64_t now)
 {
     struct worker *w = x->worker;
@@ -65,7 +72,7 @@ static void write_line(struct exchange *x, enum reason reason, uint64_t now)
         .method = head->method,
         .host = head->authority,
         .path = path_of(head, path, sizeof(path)),
-        .protocol = head->minor == 0 ? SPAN_LIT("HTTP/1.0") : SPAN_LIT("HTTP/1.1"),
+        .protocol = protocol_of(head),
         .route = x->route != NULL ? x->route->name : span_of(NULL, 0),
         .reason = reason == REASON_DONE ? span_of(NULL, 0) : span_str(reason_row(reason)->name),
         .trail = span_of(x->trail, x->trail_len),

@@ -76,10 +76,36 @@ enum retry_class {
     X(BODY_TIMEOUT, "body_timeout", CLIENT, 408, NEVER, "http_request_error",                   \
       "the request body stalled")                                                               \
     X(IDLE_TIMEOUT, "idle_timeout", GONE, 0, NEVER, "", "the idle connection was closed")       \
+    X(BAD_PROXY_HEADER, "bad_proxy_header", GONE, 0, NEVER, "",                                 \
+      "the PROXY protocol header is missing or malformed")                                      \
+    X(PROXY_HEADER_TIMEOUT, "proxy_header_timeout", GONE, 0, NEVER, "",                         \
+      "the PROXY protocol header did not arrive in time")                                       \
     X(CLIENT_CLOSED, "client_closed", GONE, 499, NEVER, "", "the client closed the connection") \
     X(CLIENT_RESET, "client_reset", GONE, 499, NEVER, "", "the client reset the connection")    \
     X(CLIENT_WRITE_STALL, "client_write_stall", GONE, 499, NEVER, "",                           \
       "the client did not read the response")                                                   \
+    X(H2_PROTOCOL_ERROR, "h2_protocol_error", GONE, 499, NEVER, "",                             \
+      "the client broke a rule of HTTP/2's framing")                                            \
+    X(H2_STREAM_ERROR, "h2_stream_error", GONE, 499, NEVER, "",                                 \
+      "the client broke a rule of HTTP/2 on this stream")                                       \
+    X(H2_SETTINGS_TIMEOUT, "h2_settings_timeout", GONE, 0, NEVER, "",                           \
+      "the client did not acknowledge the settings")                                            \
+    X(H2_RESET_FLOOD, "h2_reset_flood", GONE, 499, NEVER, "",                                   \
+      "the client made too many streams end by resets")                                         \
+    X(H2_CONTINUATION_FLOOD, "h2_continuation_flood", GONE, 499, NEVER, "",                     \
+      "the client sent a header section in too many pieces")                                    \
+    X(H2_SETTINGS_FLOOD, "h2_settings_flood", GONE, 499, NEVER, "",                             \
+      "the client sent too many SETTINGS frames")                                               \
+    X(H2_PING_FLOOD, "h2_ping_flood", GONE, 499, NEVER, "",                                     \
+      "the client sent too many PING frames")                                                   \
+    X(H2_EMPTY_DATA_FLOOD, "h2_empty_data_flood", GONE, 499, NEVER, "",                         \
+      "the client sent too many empty DATA frames")                                             \
+    X(H2_PRIORITY_FLOOD, "h2_priority_flood", GONE, 499, NEVER, "",                             \
+      "the client sent too many PRIORITY or unknown frames")                                    \
+    X(H2_WINDOW_FLOOD, "h2_window_flood", GONE, 499, NEVER, "",                                 \
+      "the client sent too many WINDOW_UPDATE frames")                                          \
+    X(H2_HPACK_BOMB, "h2_hpack_bomb", GONE, 499, NEVER, "",                                     \
+      "the client sent a header section many times over the limit")                             \
     X(NO_ROUTE, "no_route", WEIR, 404, NEVER, "destination_not_found",                          \
       "no route matches this request")                                                          \
     X(NO_ENDPOINT, "no_endpoint", WEIR, 503, NEVER, "destination_unavailable",                  \
@@ -102,6 +128,18 @@ enum retry_class {
       "the upstream reset the connection")                                                      \
     X(UPSTREAM_CLOSED, "upstream_closed", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",   \
       "the upstream closed the connection without an answer")                                   \
+    X(UPSTREAM_REFUSED, "upstream_refused", UPSTREAM, 502, UNSENT, "destination_unavailable",    \
+      "the upstream refused the stream before it looked at it")                                 \
+    X(UPSTREAM_GOAWAY, "upstream_goaway", UPSTREAM, 502, UNSENT, "connection_terminated",       \
+      "the upstream shut its connection down before it looked at the request")                  \
+    X(UPSTREAM_STREAM_RESET, "upstream_stream_reset", UPSTREAM, 502, IDEMPOTENT,                \
+      "connection_terminated", "the upstream reset the stream")                                 \
+    X(UPSTREAM_SILENT, "upstream_silent", UPSTREAM, 504, ELSEWHERE, "connection_timeout",       \
+      "the upstream did not answer a PING")                                                     \
+    X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", UPSTREAM, 502, UNSENT, "tls_protocol_error",  \
+      "the TLS handshake with the upstream failed")                                             \
+    X(UPSTREAM_NO_H2, "upstream_no_h2", UPSTREAM, 502, UNSENT, "tls_protocol_error",            \
+      "the upstream does not speak HTTP/2")                                                     \
     X(UPSTREAM_WRITE_STALL, "upstream_write_stall", UPSTREAM, 504, NEVER,                       \
       "connection_write_timeout", "the upstream did not read the request")                      \
     X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, ELSEWHERE,                 \

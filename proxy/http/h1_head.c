@@ -21,17 +21,8 @@ static enum reason check_version(struct span version, struct http_head *head)
     if (version.ptr[5] != '1' || version.ptr[7] > '1')
         return REASON_BAD_VERSION;
     head->minor = (uint8_t)(version.ptr[7] - '0');
+    head->version = 10 + head->minor;
     return REASON_NONE;
-}
-
-static void note_method(struct http_head *head)
-{
-    static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
-    struct span m = head->method;
-    head->is_head = span_eq(m, SPAN_LIT("HEAD"));
-    head->is_connect = span_eq(m, SPAN_LIT("CONNECT"));
-    for (size_t i = 0; i < ARRAY_LEN(idempotent) && !head->idempotent; i++)
-        head->idempotent = span_eq(m, span_str(idempotent[i]));
 }
 
 /* Every method that llhttp knows but those of other protocols; the parser refuses the rest. */
@@ -41,8 +32,7 @@ static enum reason check_method(struct span method, struct http_head *head)
         return REASON_BAD_REQUEST_LINE;
     if (span_eq(method, SPAN_LIT("PRI"))) /* the preface of HTTP/2 */
         return REASON_BAD_VERSION;
-    head->method = method;
-    note_method(head);
+    http_head_method(head, method);
     return REASON_NONE;
 }
 
@@ -111,6 +101,7 @@ enum reason h1_check_status_line(struct span line, struct http_head *head)
     if (line.len > 12 && line.ptr[12] != ' ')
         return REASON_BAD_RESPONSE;
     head->minor = (uint8_t)(line.ptr[7] - '0');
+    head->version = 10 + head->minor;
     head->status = (uint16_t)((d[0] - '0') * 100 + (d[1] - '0') * 10 + (d[2] - '0'));
     head->phrase = line.len > 13 ? span_of(line.ptr + 13, line.len - 13) : span_of("", 0);
     bool ok = head->status >= 100 && head->status <= 599 && phrase_valid(head->phrase);

@@ -24,7 +24,7 @@ static size_t fields_size(const struct http_head *head)
 {
     size_t n = 2;
     for (unsigned i = 0; i < head->n_fields; i++)
-        if (!(head->fields[i].flags & FIELD_DROPPED))
+        if (!(head->fields[i].flags & (FIELD_DROPPED | FIELD_H2_ONLY)))
             n += head->fields[i].name_len + head->fields[i].value_len + 4u;
     return n;
 }
@@ -67,7 +67,7 @@ static char *put_fields(char *at, const struct http_head *head)
 {
     for (unsigned i = 0; i < head->n_fields; i++) {
         const struct http_field *f = &head->fields[i];
-        if (f->flags & FIELD_DROPPED)
+        if (f->flags & (FIELD_DROPPED | FIELD_H2_ONLY))
             continue;
         at = put(at, field_name(f));
         at = PUT_LIT(at, ": ");

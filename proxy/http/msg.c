@@ -9,6 +9,16 @@ void http_head_init(struct http_head *head)
     memset(head, 0, offsetof(struct http_head, fields));
 }
 
+void http_head_method(struct http_head *head, struct span m)
+{
+    static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+    head->method = m;
+    head->is_head = span_eq(m, SPAN_LIT("HEAD"));
+    head->is_connect = span_eq(m, SPAN_LIT("CONNECT"));
+    for (size_t i = 0; i < ARRAY_LEN(idempotent) && !head->idempotent; i++)
+        head->idempotent = span_eq(m, span_str(idempotent[i]));
+}
+
 void http_head_add(struct http_head *head, enum field_id id, struct span name, struct span value)
 {
     CHECK(head->n_fields < ARRAY_LEN(head->fields));

@@ -18,6 +18,7 @@
 
 enum http_field_flag {
     FIELD_DROPPED = 1 << 0, /* is not forwarded */
+    FIELD_H2_ONLY = 1 << 1, /* is forwarded over HTTP/2 only */
 };
 
 struct http_field {
@@ -53,7 +54,8 @@ struct http_head {
     uint16_t status;
     struct span phrase;
     /* both */
-    uint8_t minor;       /* HTTP/1.x */
+    uint8_t version;     /* of HTTP: 10, 11, 20 */
+    uint8_t minor;       /* HTTP/1.x; 1 where there are no such versions */
     uint8_t body;        /* enum body_kind */
     bool close;          /* the sender will not reuse the connection */
     bool keep_alive;     /* the sender asked for it in words (HTTP/1.0) */
@@ -76,6 +78,9 @@ static inline struct span field_value(const struct http_field *f)
 
 /* An empty head; the fields' memory stays as it is. */
 void http_head_init(struct http_head *head);
+
+/* A request's method, and the facts that follow from it. */
+void http_head_method(struct http_head *head, struct span method);
 
 /* Appends a field that weir adds; the spans must live as long as the head. */
 void http_head_add(struct http_head *head, enum field_id id, struct span name, struct span value);

@@ -12,6 +12,7 @@
 #include "proxy/base/log.h"
 #include "proxy/net/pipe.h"
 #include "proxy/net/tcp.h"
+#include "proxy/net/tls.h"
 
 /* Less room than this in the block, and the next read goes to a fresh one. */
 #define READ_ROOM_MIN 4096
@@ -70,6 +71,57 @@ int conn_dial(struct conn *c, const struct net_addr *to)
     c->flags |= CONN_CONNECTING;
     conn_attach(c, t);
     return 0;
+}
+
+/* ---- TLS ---- */
+
+/* What TLS begins with must not have ended already; the transport tells of an end only once. */
+static bool conn_securable(struct conn *c)
+{
+    CHECK(!conn_closed(c) && chain_empty(&c->out) && c->in_pipe == NULL);
+    if (!(c->flags & (CONN_EOF | CONN_ERROR)))
+        return true;
+    if (!(c->flags & CONN_ERROR))
+        c->error = UV_ECONNRESET;
+    c->flags |= CONN_ERROR;
+    conn_wake(c);
+    return false;
+}
+
+static void conn_secured(struct conn *c, struct transport *t)
+{
+    if (t != NULL) {
+        c->transport = t;
+        c->flags |= CONN_CONNECTING;
+        return;
+    }
+    c->flags |= CONN_ERROR;
+    c->error = UV_ENOMEM;
+    conn_wake(c);
+}
+
+void conn_secure_server(struct conn *c, struct tls_server_ctx *ctx)
+{
+    CHECK(!(c->flags & CONN_CONNECTING));
+    if (!conn_securable(c))
+        return;
+    conn_secured(c, tls_wrap_server(c->transport, ctx, conn_input(c), &conn_transport_events, c));
+    conn_discard(c);
+    c->in_keep = c->in_pos;
+    conn_release_input(c);
+}
+
+void conn_secure_client(struct conn *c, struct tls_client_ctx *ctx, uint32_t endpoint,
+                        const struct net_addr *to)
+{
+    if (conn_securable(c))
+        conn_secured(c, tls_wrap_client(c->transport, ctx, endpoint, to, c->flags & CONN_CONNECTING,
+                                        &conn_transport_events, c));
+}
+
+const struct tls_info *conn_tls(const struct conn *c)
+{
+    return tls_info(c->transport);
 }
 
 /* ---- printing ---- */
@@ -225,6 +277,7 @@ static void conn_read(void *owner, ssize_t n)
             c->flags &= (uint16_t)~CONN_BULK;
     } else if (n == 0) {
         block_drop(TAKE(c->in_pipe));
+        conn_release_input(c);
         return;
     } else if (n > 0) {
         uint32_t room = block_room(c->in);

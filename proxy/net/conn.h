@@ -103,6 +103,22 @@ bool conn_adopt(struct conn *c, int fd, bool is_unix);
 struct net_addr;
 int conn_dial(struct conn *c, const struct net_addr *to);
 
+/* From now on this conn speaks TLS (tls.h), and is CONN_CONNECTING until the handshake is done:
+ * then CONN_CONNECTED is set, or CONN_ERROR with conn->error. What was read and not consumed are
+ * the first bytes of the handshake. Nothing may be queued or in a pipe. If there is no memory the
+ * conn has CONN_ERROR at once. The deadline for the handshake is the session's. */
+struct tls_server_ctx;
+struct tls_client_ctx;
+struct tls_info;
+void conn_secure_server(struct conn *c, struct tls_server_ctx *ctx);
+
+/* The same for a conn that was just dialled: right after conn_dial. See tls_wrap_client. */
+void conn_secure_client(struct conn *c, struct tls_client_ctx *ctx, uint32_t endpoint,
+                        const struct net_addr *to);
+
+/* NULL: it does not speak TLS, or its transport is gone. */
+const struct tls_info *conn_tls(const struct conn *c);
+
 /* For tests: over a transport made elsewhere. events for it: conn_transport_events. */
 extern const struct transport_events conn_transport_events;
 void conn_attach(struct conn *c, struct transport *t);

@@ -92,6 +92,7 @@ int reactor_init(struct reactor *r)
         return err;
     }
     buf_pool_init(&r->bufs);
+    recycle_init(&r->pieces, &r->bufs.fund);
     r->pipes.max = PIPES_MAX;
     r->now_ms = uv_now(&r->loop);
     wheel_init(&r->wheel, r->now_ms);
@@ -110,6 +111,7 @@ void reactor_fini(struct reactor *r)
         if (r->slabs[i].size != 0)
             slab_fini(&r->slabs[i]);
     pipe_fini(r);
+    recycle_fini(&r->pieces);
     buf_pool_fini(&r->bufs);
     close(r->epoll);
     CHECK(uv_loop_close(&r->loop) == 0);

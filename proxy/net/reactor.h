@@ -21,6 +21,7 @@
 
 #include "proxy/base/buf.h"
 #include "proxy/base/list.h"
+#include "proxy/base/recycle.h"
 #include "proxy/base/slab.h"
 #include "proxy/base/span.h"
 #include "proxy/base/wheel.h"
@@ -30,10 +31,16 @@
 /* The kinds of objects a reactor recycles; the layer above net names its own here too. */
 enum reactor_slab {
     SLAB_TCP,
+    SLAB_TLS,
+    SLAB_FRONT,
     SLAB_H1_SERVER,
     SLAB_H1_STREAM,
     SLAB_H1_PARSER,
     SLAB_H1_CLIENT,
+    SLAB_PROBE,
+    SLAB_H2_SERVER,
+    SLAB_H2_CLIENT,
+    SLAB_H2_STREAM,
     SLAB_HEAD,
     SLAB_EXCHANGE,
     SLAB_COUNT
@@ -88,6 +95,7 @@ struct reactor {
     struct watch uv; /* libuv's own descriptor */
     uint32_t holds;
     struct buf_pool bufs;
+    struct recycle pieces; /* for libraries that allocate on their own */
     struct pipe_pool pipes;
     struct wheel wheel;
     struct list_node ready, graves;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The seam below a conn: a reliable byte stream. TCP and Unix sockets (tcp.h) and an in-memory
- * pair for tests (pair.h) implement it; TLS will stand between.
+ * pair for tests (pair.h) implement it; so does TLS over any of them (tls.h).
  */
 #ifndef WEIR_NET_TRANSPORT_H
 #define WEIR_NET_TRANSPORT_H
@@ -38,7 +38,8 @@ struct transport_events {
     /* Where to read into; len 0 = nowhere at the moment. A transport that can splice passes pipe:
      * it may be set to an empty one, to fill to at most its cap; the conn still owns it. */
     struct span (*buffer)(void *owner, struct block **pipe);
-    /* n > 0 bytes were read, UV_EOF, or another negative libuv error. 0: the pipe stayed empty. */
+    /* n > 0 bytes were read, UV_EOF, or another negative libuv error. 0: nothing came after all,
+     * and a pipe stayed empty. */
     void (*read)(void *owner, ssize_t n);
     /* A write that did not take everything may be tried again. */
     void (*writable)(void *owner);

@@ -1,0 +1,743 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS between a conn and its transport. Owns the transport below, OpenSSL's SSL, and the ciphertext
+ * of both directions; must never call up but when the transport below does, or from the dispatch
+ * loop. OpenSSL is called with nothing of it on the stack, and its callbacks only write down.
+ * Reactor's thread.
+ *
+ *   below -> in -> BIO -> SSL -> the conn's block
+ *   the conn's chain -> SSL -> BIO -> out -> below
+ */
+#include "proxy/net/tls.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+
+#include "proxy/base/check.h"
+#include "proxy/base/mem.h"
+#include "proxy/net/pipe.h"
+#include "proxy/net/reactor.h"
+#include "proxy/net/tls_ssl.h"
+
+#define TLS_MAGIC MAGIC('t', 'l', 's', ' ')
+/* Ciphertext that may wait below; with so much of it nothing more is encrypted or read. */
+#define OUT_MAX (64 * 1024)
+/* A slice of more is a record by itself, or several: copying it costs more than a record does. */
+#define GATHER_MOST (8 * 1024)
+/* OpenSSL's buffers, 34 KiB, are given back after so long without a byte. */
+#define QUIET_MS 1000
+
+enum tls_state {
+    TLS_DIALLING, /* the transport below is being dialled */
+    TLS_SHAKING,
+    TLS_UP,
+    TLS_FAILED, /* the conn was told; it closes */
+    TLS_CLOSED,
+};
+
+struct tls {
+    struct transport base;
+    struct transport *below;
+    struct tls_ctx *ctx;
+    struct tls_client_ctx *client; /* NULL: we are the server */
+    uint32_t endpoint;
+    uint8_t state;      /* enum tls_state */
+    bool reading;       /* the conn wants to */
+    bool below_reading; /* what we told the transport below */
+    bool bulk_in;       /* the last read filled its block */
+    bool bulk_out;      /* much is being written */
+    bool waiting;       /* the conn is to be told when it may write on */
+    bool shut;          /* close_notify was made */
+    bool below_shut;
+    bool ended;        /* the conn was told of the end */
+    int below_end;     /* UV_EOF or an error that was read below; 0: none */
+    int end;           /* what the conn is to be told behind the bytes; 0: nothing */
+    int write_error;   /* nothing more can be written; 0: it can */
+    const char *wrong; /* why there can be no handshake at all, or NULL */
+    SSL *ssl;
+    struct block *in; /* ciphertext, of which in_pos bytes are consumed; NULL: none */
+    uint32_t in_pos;
+    struct block *own; /* the last of out's blocks, that is being filled */
+    struct chain out;
+    size_t held; /* bytes at the front of the conn's chain that out carries */
+    struct ready task;
+    struct wheel_timer quiet;
+    struct tls_info info;
+};
+
+static const struct transport_ops tls_ops;
+static const struct transport_events below_events;
+static void tls_flush(struct tls *t, bool last);
+
+static struct tls *tls_of(void *transport)
+{
+    return CAST_OBJ(tls, transport, TLS_MAGIC);
+}
+
+static void tls_state(struct tls *t, enum tls_state to)
+{
+    static const uint8_t from[] = {
+        [TLS_SHAKING] = 1 << TLS_DIALLING,
+        [TLS_UP] = 1 << TLS_SHAKING,
+        [TLS_FAILED] = 1 << TLS_DIALLING | 1 << TLS_SHAKING,
+        [TLS_CLOSED] = 1 << TLS_DIALLING | 1 << TLS_SHAKING | 1 << TLS_UP | 1 << TLS_FAILED,
+    };
+    CHECK(from[to] & 1 << t->state);
+    t->state = (uint8_t)to;
+}
+
+/* Ciphertext that OpenSSL has not seen yet. */
+static uint32_t tls_in_left(const struct tls *t)
+{
+    return t->in != NULL ? t->in->used - t->in_pos : 0;
+}
+
+/* ---- the BIO ---- */
+
+static int bio_read(BIO *bio, char *to, int len)
+{
+    struct tls *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    uint32_t n = tls_in_left(t);
+    if (n == 0 || len <= 0) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    if (n > (uint32_t)len)
+        n = (uint32_t)len;
+    memcpy(to, t->in->data + t->in_pos, n);
+    t->in_pos += n;
+    if (t->in_pos == t->in->used)
+        block_drop(TAKE(t->in));
+    return (int)n;
+}
+
+static int bio_write(BIO *bio, const char *bytes, int len)
+{
+    struct tls *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    for (size_t left = (size_t)len; left > 0;) {
+        if (t->own == NULL || block_room(t->own) == 0) {
+            block_drop(t->own);
+            t->own = block_get(&t->base.reactor->bufs, t->bulk_out);
+        }
+        char *to = t->own->data + t->own->used;
+        size_t n = block_room(t->own) < left ? block_room(t->own) : left;
+        memcpy(to, bytes, n);
+        t->own->used += (uint32_t)n;
+        chain_append(&t->out, t->own, to, n);
+        bytes += n;
+        left -= n;
+    }
+    return len;
+}
+
+static long bio_ctrl(BIO *bio, int what, long n, void *arg)
+{
+    (void)bio, (void)n, (void)arg;
+    return what == BIO_CTRL_FLUSH;
+}
+
+BIO_METHOD *tls_bio_method(void)
+{
+    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "weir");
+    if (method == NULL)
+        return NULL;
+    BIO_meth_set_read(method, bio_read);
+    BIO_meth_set_write(method, bio_write);
+    BIO_meth_set_ctrl(method, bio_ctrl);
+    return method;
+}
+
+/* ---- small things ---- */
+
+static void tls_fresh_errors(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
+/* Remembers the first thing that went wrong, in words. */
+static void tls_wrong(struct tls *t, const char *why)
+{
+    if (t->info.error == NULL)
+        t->info.error = mem_need(strdup(why));
+}
+
+/* OpenSSL said no: its words, or those of who checked the certificate. */
+static void tls_ssl_wrong(struct tls *t)
+{
+    long verdict = SSL_get_verify_result(t->ssl);
+    bool by_verify = ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED;
+    const char *why = tls_last_error();
+    tls_wrong(t, by_verify && verdict != X509_V_OK ? X509_verify_cert_error_string(verdict) : why);
+}
+
+static void tls_wake(struct tls *t)
+{
+    reactor_ready(t->base.reactor, &t->task);
+}
+
+/* What may still be read from OpenSSL, or is to be told, without the transport below. */
+static bool tls_has_more(const struct tls *t)
+{
+    return tls_in_left(t) > 0 || t->end != 0 || t->below_end != 0 || SSL_has_pending(t->ssl);
+}
+
+/* Reads below as long as somebody has a use for it. */
+static void tls_arm(struct tls *t)
+{
+    bool use = t->state == TLS_SHAKING || (t->state == TLS_UP && t->reading && !t->ended);
+    bool on = use && t->below_end == 0 && t->out.bytes < OUT_MAX;
+    if (on == t->below_reading)
+        return;
+    t->below_reading = on;
+    t->below->ops->read(t->below, on);
+}
+
+/* ---- quiet ---- */
+
+static void tls_active(struct tls *t)
+{
+    struct reactor *r = t->base.reactor;
+    wheel_set(&r->wheel, &t->quiet, reactor_now(r) + QUIET_MS);
+}
+
+/* Only between records: OpenSSL must have nothing in them. */
+static void tls_quiet(struct wheel_timer *timer)
+{
+    struct tls *t = CONTAINER_OF(timer, tls, quiet);
+    if (t->state == TLS_UP && strcmp(SSL_rstate_string(t->ssl), "RH") == 0 &&
+        !SSL_has_pending(t->ssl))
+        SSL_free_buffers(t->ssl);
+}
+
+/* ---- the handshake ---- */
+
+static struct span span_of_text(const char *text)
+{
+    return text != NULL ? span_str(text) : span_of("", 0);
+}
+
+/* Of a client that has shown a certificate: who it is. */
+static void tls_note_peer(struct tls *t)
+{
+    X509 *cert = SSL_get0_peer_certificate(t->ssl);
+    t->info.verified = cert != NULL && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE &&
+                       SSL_get_verify_result(t->ssl) == X509_V_OK;
+    if (!t->info.verified || t->client != NULL)
+        return;
+    t->info.subject = span_str(tls_subject_text(cert));
+    t->info.san = span_str(tls_san_text(cert));
+}
+
+static void tls_note(struct tls *t)
+{
+    const unsigned char *alpn;
+    unsigned alpn_len;
+    SSL_get0_alpn_selected(t->ssl, &alpn, &alpn_len);
+    t->info.done = true;
+    t->info.protocol = SSL_get_version(t->ssl);
+    t->info.cipher = SSL_get_cipher_name(t->ssl);
+    if (alpn_len > 0)
+        t->info.alpn = span_of((const char *)alpn, alpn_len);
+    t->info.sni = span_of_text(SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name));
+    t->info.resumed = SSL_session_reused(t->ssl);
+    tls_note_peer(t);
+}
+
+static void tls_failed(struct tls *t, int error)
+{
+    tls_state(t, TLS_FAILED);
+    tls_wrong(t, error == UV_EOF ? "the peer closed the connection" : uv_strerror(error));
+    if (t->client != NULL)
+        tls_client_forget(t->client, t->endpoint);
+    tls_arm(t);
+    t->base.events->connected(t->base.owner, error == UV_EOF ? UV_ECONNRESET : error);
+}
+
+static void tls_shake(struct tls *t)
+{
+    if (t->wrong != NULL) {
+        tls_wrong(t, t->wrong);
+        tls_failed(t, UV_EPROTO);
+        return;
+    }
+    tls_fresh_errors();
+    int ok = SSL_do_handshake(t->ssl);
+    int how = ok == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ok);
+    if (how != SSL_ERROR_NONE && how != SSL_ERROR_WANT_READ)
+        tls_ssl_wrong(t);
+    tls_flush(t, false);
+    if (how == SSL_ERROR_NONE) {
+        tls_state(t, TLS_UP);
+        tls_note(t);
+        tls_active(t);
+        tls_arm(t);
+        t->base.events->connected(t->base.owner, 0);
+    } else if (how != SSL_ERROR_WANT_READ) {
+        tls_failed(t, UV_EPROTO);
+    } else if (t->below_end != 0) {
+        tls_failed(t, t->below_end);
+    } else if (t->write_error != 0) {
+        tls_failed(t, t->write_error);
+    } else {
+        tls_arm(t);
+    }
+}
+
+/* ---- reading ---- */
+
+/* What the end of bytes means: t->end. */
+static void tls_read_end(struct tls *t, int how)
+{
+    if (how == SSL_ERROR_ZERO_RETURN) {
+        t->end = UV_EOF;
+    } else if (how == SSL_ERROR_WANT_READ) {
+        t->end = t->below_end == UV_EOF ? UV_ECONNRESET : t->below_end;
+    } else {
+        tls_ssl_wrong(t);
+        t->end = UV_EPROTO;
+    }
+}
+
+/* Decrypts into room until it is full or there is nothing. */
+static size_t tls_decrypt(struct tls *t, struct span room)
+{
+    size_t got = 0, n;
+    while (got < room.len && t->end == 0) {
+        char *to = (char *)(uintptr_t)room.ptr + got;
+        tls_fresh_errors();
+        int ok = SSL_read_ex(t->ssl, to, room.len - got, &n);
+        if (ok == 1) {
+            got += n;
+            continue;
+        }
+        int how = SSL_get_error(t->ssl, ok);
+        tls_read_end(t, how);
+        if (how == SSL_ERROR_WANT_READ)
+            break;
+    }
+    return got;
+}
+
+static void tls_tell_end(struct tls *t)
+{
+    t->ended = true;
+    t->reading = false;
+    tls_arm(t);
+    t->base.events->read(t->base.owner, t->end);
+}
+
+/* One buffer's worth; what is left has its turn once the conn has taken that. */
+static void tls_deliver(struct tls *t)
+{
+    if (!t->reading || t->ended || t->out.bytes >= OUT_MAX)
+        return;
+    if (t->end != 0) {
+        tls_tell_end(t);
+        return;
+    }
+    struct span room = t->base.events->buffer(t->base.owner, NULL);
+    if (room.len == 0) /* it has paused, and resumes */
+        return;
+    tls_active(t);
+    size_t n = tls_decrypt(t, room);
+    tls_flush(t, false); /* an alert, or the answer to a change of keys */
+    tls_arm(t);
+    if (t->end != 0 || (n > 0 && tls_has_more(t)))
+        tls_wake(t);
+    t->base.events->read(t->base.owner, (ssize_t)n);
+}
+
+static void tls_step(struct tls *t)
+{
+    if (t->state == TLS_SHAKING)
+        tls_shake(t);
+    else if (t->state == TLS_UP)
+        tls_deliver(t);
+}
+
+static void tls_task(struct ready *task)
+{
+    tls_step(CONTAINER_OF(task, tls, task));
+}
+
+static void tls_read(struct transport *transport, bool on)
+{
+    struct tls *t = tls_of(transport);
+    t->reading = on && !t->ended;
+    tls_arm(t);
+    if (t->reading && t->state == TLS_UP && tls_has_more(t))
+        tls_wake(t);
+}
+
+/* ---- writing ---- */
+
+/* Gives the transport below what it takes. */
+static void tls_flush(struct tls *t, bool last)
+{
+    if (chain_empty(&t->out))
+        return;
+    if (t->write_error == 0) {
+        ssize_t n = t->below->ops->write(t->below, &t->out, last);
+        if (n < 0)
+            t->write_error = (int)n;
+    }
+    if (t->write_error != 0)
+        chain_clear(&t->out);
+    if (chain_empty(&t->out))
+        block_drop(TAKE(t->own));
+}
+
+/* The bytes that have left go off the conn's chain. As many may still be here as ciphertext is:
+ * that is always a little more. */
+static size_t tls_settle(struct tls *t, struct chain *from)
+{
+    size_t still = t->held < t->out.bytes ? t->held : t->out.bytes;
+    size_t gone = t->held - still;
+    chain_drop(from, gone);
+    t->held = still;
+    return gone;
+}
+
+/* The slice in which byte `at` is; *at becomes its place therein. */
+static const struct slice *slice_at(const struct chain *chain, size_t *at)
+{
+    const struct slice *s = chain->head;
+    while (s != NULL && *at >= s->len) {
+        *at -= s->len;
+        s = s->next;
+    }
+    return s;
+}
+
+/* What is behind the held bytes comes out of its pipe. */
+static void tls_unpipe(struct tls *t, struct chain *from)
+{
+    struct chain front;
+    chain_init(&front);
+    chain_move_bytes(&front, from, t->held);
+    chain_unpipe(from, &t->base.reactor->bufs);
+    chain_move(&front, from);
+    *from = front;
+}
+
+/* The next record's bytes: of one slice, or of several small ones, side by side. */
+static struct span tls_record(struct tls *t, struct chain *from)
+{
+    size_t at = t->held, n = 0;
+    const struct slice *s = slice_at(from, &at);
+    if (s->block->piped) {
+        tls_unpipe(t, from);
+        at = t->held;
+        s = slice_at(from, &at);
+    }
+    size_t part = s->len - at;
+    if (part > GATHER_MOST || s->next == NULL)
+        return span_of(s->ptr + at, part < TLS_RECORD ? part : TLS_RECORD);
+    for (; s != NULL && n < TLS_RECORD && !s->block->piped; s = s->next, at = 0) {
+        part = s->len - at;
+        if (part > GATHER_MOST)
+            break;
+        if (part > TLS_RECORD - n)
+            part = TLS_RECORD - n;
+        memcpy(t->ctx->scratch + n, s->ptr + at, part);
+        n += part;
+    }
+    return span_of(t->ctx->scratch, n);
+}
+
+/* Encrypts from behind the held bytes on, as much as may wait. */
+static void tls_encrypt(struct tls *t, struct chain *from)
+{
+    t->bulk_out = from->bytes - t->held > BLOCK_BYTES;
+    while (t->held < from->bytes && t->out.bytes < OUT_MAX && t->write_error == 0) {
+        struct span record = tls_record(t, from);
+        size_t n = 0;
+        tls_fresh_errors();
+        if (SSL_write_ex(t->ssl, record.ptr, record.len, &n) == 1) {
+            t->held += n;
+        } else {
+            tls_ssl_wrong(t);
+            t->write_error = UV_EPIPE;
+        }
+    }
+}
+
+/* Our close_notify, behind everything else; once. */
+static void tls_notify(struct tls *t)
+{
+    if (t->shut)
+        return;
+    t->shut = true;
+    tls_fresh_errors();
+    if (SSL_shutdown(t->ssl) < 0)
+        tls_fresh_errors(); /* OpenSSL has given up on this conn, and so will its peer */
+}
+
+static ssize_t tls_write(struct transport *transport, struct chain *from, bool last)
+{
+    struct tls *t = tls_of(transport);
+    size_t taken = 0;
+    CHECK(t->state == TLS_UP);
+    tls_active(t);
+    for (;;) {
+        tls_flush(t, t->shut);
+        if (t->write_error != 0)
+            break;
+        taken += tls_settle(t, from);
+        if (!chain_empty(&t->out) || chain_empty(from))
+            break;
+        CHECK(!t->shut);
+        tls_encrypt(t, from);
+        if (last && t->held == from->bytes)
+            tls_notify(t);
+    }
+    t->waiting = !chain_empty(from);
+    tls_arm(t);
+    return taken > 0 || t->write_error == 0 ? (ssize_t)taken : t->write_error;
+}
+
+static void tls_shutdown_below(struct tls *t)
+{
+    if (!t->shut || t->below_shut || !chain_empty(&t->out))
+        return;
+    t->below_shut = true;
+    t->below->ops->shutdown(t->below);
+}
+
+static void tls_shutdown(struct transport *transport)
+{
+    struct tls *t = tls_of(transport);
+    if (t->state != TLS_UP)
+        return;
+    tls_notify(t);
+    tls_flush(t, true);
+    tls_shutdown_below(t);
+}
+
+/* ---- what the transport below tells ---- */
+
+static struct span on_buffer(void *owner, struct block **pipe)
+{
+    struct tls *t = tls_of(owner);
+    (void)pipe;
+    if (t->in == NULL) {
+        t->in = block_get(&t->base.reactor->bufs, t->bulk_in);
+        t->in_pos = 0;
+    }
+    return span_of(t->in->data + t->in->used, block_room(t->in));
+}
+
+static void on_read(void *owner, ssize_t n)
+{
+    struct tls *t = tls_of(owner);
+    if (n > 0) {
+        t->bulk_in = (size_t)n == block_room(t->in);
+        t->in->used += (uint32_t)n;
+    } else if (n < 0) {
+        t->below_end = (int)n;
+        t->below_reading = false;
+    }
+    if (t->in != NULL && t->in->used == 0)
+        block_drop(TAKE(t->in));
+    tls_step(t);
+}
+
+static void on_writable(void *owner)
+{
+    struct tls *t = tls_of(owner);
+    bool blocked = t->out.bytes >= OUT_MAX;
+    tls_flush(t, t->shut);
+    if (t->state == TLS_SHAKING && t->write_error != 0) {
+        tls_failed(t, t->write_error);
+        return;
+    }
+    tls_shutdown_below(t);
+    if (blocked && t->out.bytes < OUT_MAX) {
+        tls_arm(t);
+        tls_wake(t);
+    }
+    if (t->waiting && (t->held > t->out.bytes || chain_empty(&t->out)))
+        t->base.events->writable(t->base.owner);
+}
+
+static void on_connected(void *owner, int status)
+{
+    struct tls *t = tls_of(owner);
+    if (status < 0) {
+        tls_failed(t, status);
+        return;
+    }
+    tls_state(t, TLS_SHAKING);
+    tls_step(t);
+}
+
+static void on_closed(void *owner)
+{
+    struct tls *t = tls_of(owner);
+    const struct transport_events *events = t->base.events;
+    struct reactor *r = t->base.reactor;
+    void *above = t->base.owner;
+    CHECK(t->state == TLS_CLOSED);
+    SSL_free(t->ssl);
+    tls_ctx_unref(t->ctx);
+    free((char *)(uintptr_t)t->info.error);
+    if (t->info.verified && t->client == NULL) {
+        free((char *)(uintptr_t)t->info.subject.ptr);
+        free((char *)(uintptr_t)t->info.san.ptr);
+    }
+    t->base.magic = 0;
+    reactor_free(r, SLAB_TLS, t);
+    events->closed(above);
+}
+
+static const struct transport_events below_events = {
+    .buffer = on_buffer,
+    .read = on_read,
+    .writable = on_writable,
+    .connected = on_connected,
+    .closed = on_closed,
+};
+
+/* ---- life ---- */
+
+/* An orderly end says so, if there is nothing half-written before it. */
+static void tls_farewell(struct tls *t)
+{
+    if (t->state != TLS_UP || t->write_error != 0 || !chain_empty(&t->out))
+        return;
+    tls_notify(t);
+    tls_flush(t, true);
+}
+
+static void tls_close(struct transport *transport, bool reset)
+{
+    struct tls *t = tls_of(transport);
+    struct reactor *r = t->base.reactor;
+    if (t->state == TLS_CLOSED)
+        return;
+    if (!reset)
+        tls_farewell(t);
+    if (t->state == TLS_UP && t->info.error == NULL) /* or else its session is forgotten */
+        SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    tls_state(t, TLS_CLOSED);
+    list_unlink(&t->task.link);
+    wheel_remove(&r->wheel, &t->quiet);
+    chain_clear(&t->out);
+    block_drop(TAKE(t->own));
+    block_drop(TAKE(t->in));
+    t->below->ops->close(t->below, reset);
+}
+
+static const struct transport_ops tls_ops = {
+    .name = "tls",
+    .read = tls_read,
+    .write = tls_write,
+    .shutdown = tls_shutdown,
+    .close = tls_close,
+};
+
+static SSL *new_ssl(struct tls *t)
+{
+    SSL *ssl = SSL_new(t->ctx->ssl);
+    BIO *bio = BIO_new(t->ctx->bio);
+    if (ssl == NULL || bio == NULL || SSL_set_app_data(ssl, t) != 1) {
+        SSL_free(ssl);
+        BIO_free(bio);
+        return NULL;
+    }
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);
+    return ssl;
+}
+
+/* NULL: no memory; below is as it was. */
+static struct tls *tls_new(struct transport *below, struct tls_ctx *ctx,
+                           const struct transport_events *events, void *owner)
+{
+    struct reactor *r = below->reactor;
+    struct tls *t = reactor_alloc(r, SLAB_TLS, sizeof(*t));
+    *t = (struct tls){.base = {TLS_MAGIC, &tls_ops, events, owner, r},
+                      .below = below,
+                      .ctx = ctx,
+                      .state = TLS_DIALLING,
+                      .task.run = tls_task,
+                      .info = {.protocol = "", .cipher = "", .alpn = {"", 0}, .sni = {"", 0}}};
+    t->info.subject = t->info.san = span_of("", 0);
+    tls_fresh_errors();
+    t->ssl = new_ssl(t);
+    if (t->ssl == NULL) {
+        tls_fresh_errors();
+        reactor_free(r, SLAB_TLS, t);
+        return NULL;
+    }
+    ctx->refs++;
+    list_init(&t->task.link);
+    wheel_timer_init(&t->quiet, tls_quiet);
+    chain_init(&t->out);
+    below->events = &below_events;
+    below->owner = t;
+    return t;
+}
+
+/* Bytes that came before us are the first of in. */
+static void tls_take_first(struct tls *t, struct span first)
+{
+    if (first.len == 0)
+        return;
+    t->in = block_get(&t->base.reactor->bufs, first.len > BLOCK_BYTES - sizeof(struct block));
+    CHECK(first.len <= t->in->cap);
+    memcpy(t->in->data, first.ptr, first.len);
+    t->in->used = (uint32_t)first.len;
+}
+
+struct transport *tls_wrap_server(struct transport *below, struct tls_server_ctx *ctx,
+                                  struct span first, const struct transport_events *events,
+                                  void *owner)
+{
+    struct tls *t = tls_new(below, tls_server_ctx_base(ctx), events, owner);
+    if (t == NULL)
+        return NULL;
+    SSL_set_accept_state(t->ssl);
+    tls_take_first(t, first);
+    tls_state(t, TLS_SHAKING);
+    tls_arm(t);
+    if (t->in != NULL)
+        tls_wake(t);
+    return &t->base;
+}
+
+struct transport *tls_wrap_client(struct transport *below, struct tls_client_ctx *ctx,
+                                  uint32_t endpoint, const struct net_addr *to, bool connecting,
+                                  const struct transport_events *events, void *owner)
+{
+    struct tls *t = tls_new(below, tls_client_ctx_base(ctx), events, owner);
+    if (t == NULL)
+        return NULL;
+    t->client = ctx;
+    t->endpoint = endpoint;
+    SSL_set_connect_state(t->ssl);
+    t->wrong = tls_client_prepare(ctx, t->ssl, endpoint, to);
+    if (!connecting) {
+        tls_state(t, TLS_SHAKING);
+        tls_wake(t);
+    }
+    return &t->base;
+}
+
+const struct tls_info *tls_info(const struct transport *t)
+{
+    return t != NULL && t->ops == &tls_ops ? &CONTAINER_OF(t, tls, base)->info : NULL;
+}
+
+uint32_t tls_endpoint(const SSL *ssl)
+{
+    const struct tls *t = SSL_get_app_data(ssl);
+    return t->endpoint;
+}

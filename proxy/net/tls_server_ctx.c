@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Contexts towards clients: which certificate for which name, tickets, client certificates. Owns
+ * the SSL_CTX of each site; must never touch a file. One worker's.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
+
+#include "proxy/base/check.h"
+#include "proxy/base/mem.h"
+#include "proxy/net/tls_ssl.h"
+
+#define SITE_PAIRS   4    /* one for each type of key */
+#define SESSIONS     4096 /* of TLS 1.2 clients without tickets */
+#define SESSION_TTL  (2 * 3600)
+#define NAME_MAX_DNS 255
+
+/* Pairs of different key types for the same name, in one SSL_CTX; the client's lists decide. */
+struct site {
+    SSL_CTX *ssl;
+    size_t pairs[SITE_PAIRS];
+    size_t n;
+};
+
+struct site_name {
+    const char *name; /* the certs' */
+    size_t site;
+};
+
+struct tls_server_ctx {
+    struct tls_ctx base; /* its ssl is the default site's */
+    struct tls_certs *certs;
+    struct tls_tickets *tickets;
+    struct tls_ticket_keys keys;
+    EVP_CIPHER *aes;
+    uint8_t alpn;
+    struct site *sites; /* the default first */
+    size_t n_sites;
+    struct site_name *names; /* sorted */
+    size_t n_names;
+};
+
+static struct tls_server_ctx *server_of(struct tls_ctx *ctx)
+{
+    return CONTAINER_OF(ctx, tls_server_ctx, base);
+}
+
+static struct tls_server_ctx *server_of_ssl(const SSL *ssl)
+{
+    return server_of(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+}
+
+struct tls_ctx *tls_server_ctx_base(struct tls_server_ctx *ctx)
+{
+    return &ctx->base;
+}
+
+/* ---- which certificate ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct site_name *)a)->name, ((const struct site_name *)b)->name);
+}
+
+static const struct site *find_name(const struct tls_server_ctx *ctx, const char *name)
+{
+    struct site_name key = {name, 0}, *found = NULL;
+    if (ctx->n_names > 0)
+        found = bsearch(&key, ctx->names, ctx->n_names, sizeof(key), by_name);
+    return found != NULL ? &ctx->sites[found->site] : NULL;
+}
+
+/* Exact, or else with "*" for the first label, as certificates have it. */
+static const struct site *find_site(const struct tls_server_ctx *ctx, const char *sni)
+{
+    char name[NAME_MAX_DNS + 2];
+    size_t len = strlen(sni);
+    if (len > 0 && sni[len - 1] == '.')
+        len--;
+    if (len == 0 || len > NAME_MAX_DNS)
+        return NULL;
+    for (size_t i = 0; i < len; i++)
+        name[i] = ascii_lower(sni[i]);
+    name[len] = '\0';
+    const struct site *site = find_name(ctx, name);
+    char *dot = strchr(name, '.');
+    if (site != NULL || dot == NULL || dot == name)
+        return site;
+    dot[-1] = '*';
+    return find_name(ctx, dot - 1);
+}
+
+static int on_sni(SSL *ssl, int *alert, void *arg)
+{
+    struct tls_server_ctx *ctx = server_of(arg);
+    const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    const struct site *site = sni != NULL ? find_site(ctx, sni) : NULL;
+    (void)alert;
+    if (site == NULL)
+        return SSL_TLSEXT_ERR_NOACK; /* the default's */
+    if (site->ssl != SSL_get_SSL_CTX(ssl) && SSL_set_SSL_CTX(ssl, site->ssl) == NULL)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static bool same_cert(const struct tls_pair *pair, const X509 *cert)
+{
+    unsigned char *bytes = NULL;
+    int len = i2d_X509(cert, &bytes);
+    bool same = len > 0 && (size_t)len == pair->chain[0].len &&
+                memcmp(bytes, pair->chain[0].bytes, pair->chain[0].len) == 0;
+    OPENSSL_free(bytes);
+    return same;
+}
+
+/* The pair whose certificate is about to be shown, if there is something to staple to it. */
+static const struct tls_pair *stapled(const struct tls_server_ctx *ctx, const SSL *ssl)
+{
+    const X509 *cert = SSL_get_certificate(ssl);
+    for (size_t i = 0; cert != NULL && i < tls_certs_count(ctx->certs); i++) {
+        const struct tls_pair *pair = tls_certs_pair(ctx->certs, i);
+        if (pair->staple.bytes != NULL && pair->staple_until > time(NULL) && same_cert(pair, cert))
+            return pair;
+    }
+    return NULL;
+}
+
+static int on_status(SSL *ssl, void *arg)
+{
+    const struct tls_pair *pair = stapled(server_of_ssl(ssl), ssl);
+    unsigned char *copy; /* OpenSSL frees it */
+    (void)arg;
+    if (pair == NULL || (copy = OPENSSL_memdup(pair->staple.bytes, pair->staple.len)) == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    SSL_set_tlsext_status_ocsp_resp(ssl, copy, (long)pair->staple.len);
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* ---- which protocol ---- */
+
+static const unsigned char *find_protocol(const unsigned char *in, unsigned len, const char *name)
+{
+    size_t n = strlen(name);
+    for (unsigned at = 0; at < len; at += 1U + in[at])
+        if (in[at] == n && at + 1 + n <= len && memcmp(in + at + 1, name, n) == 0)
+            return in + at;
+    return NULL;
+}
+
+/* A list without any of ours is refused (RFC 7301 section 3.2). */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                   const unsigned char *in, unsigned len, void *arg)
+{
+    const struct tls_server_ctx *ctx = server_of_ssl(ssl);
+    const unsigned char *at = NULL;
+    (void)arg;
+    if (ctx->alpn & TLS_ALPN_H2)
+        at = find_protocol(in, len, "h2");
+    if (at == NULL && ctx->alpn & TLS_ALPN_H1)
+        at = find_protocol(in, len, "http/1.1");
+    if (at == NULL)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out_len = at[0];
+    *out = at + 1;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* ---- tickets ---- */
+
+static bool set_mac(EVP_MAC_CTX *mac, struct tls_ticket_key *key)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->hmac, sizeof(key->hmac)),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+static int seal(struct tls_server_ctx *ctx, unsigned char *name, unsigned char *iv,
+                EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    struct tls_ticket_key *key = &ctx->keys.now;
+    if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(ctx->aes)) != 1)
+        return -1;
+    memcpy(name, key->name, sizeof(key->name));
+    return EVP_EncryptInit_ex2(cipher, ctx->aes, key->aes, iv, NULL) == 1 && set_mac(mac, key) ? 1
+                                                                                               : -1;
+}
+
+/* 1: good; 2: good, and a new one is due; 0: not one of ours. */
+static int unseal(struct tls_server_ctx *ctx, const unsigned char *name, const unsigned char *iv,
+                  EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    struct tls_ticket_key *key = &ctx->keys.now;
+    int how = 1;
+    if (CRYPTO_memcmp(name, key->name, sizeof(key->name)) != 0) {
+        key = &ctx->keys.before;
+        how = 2;
+        if (CRYPTO_memcmp(name, key->name, sizeof(key->name)) != 0)
+            return 0;
+    }
+    return EVP_DecryptInit_ex2(cipher, ctx->aes, key->aes, iv, NULL) == 1 && set_mac(mac, key) ? how
+                                                                                               : -1;
+}
+
+static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                     EVP_MAC_CTX *mac, int encrypt)
+{
+    struct tls_server_ctx *ctx = server_of_ssl(ssl);
+    tls_tickets_get(ctx->tickets, time(NULL), &ctx->keys);
+    return encrypt ? seal(ctx, name, iv, cipher, mac) : unseal(ctx, name, iv, cipher, mac);
+}
+
+/* ---- making one ---- */
+
+/* A session is good only under the rules for client certificates it was made under. */
+static bool set_session_id(SSL_CTX *ssl, const struct tls_server_options *options)
+{
+    unsigned char id[TLS_DIGEST_BYTES] = "weir";
+    if (options->client_ca != NULL)
+        memcpy(id, tls_trust_digest(options->client_ca), sizeof(id));
+    if (options->client_optional)
+        id[0] ^= 1;
+    return SSL_CTX_set_session_id_context(ssl, id, sizeof(id)) == 1;
+}
+
+static bool set_clients(SSL_CTX *ssl, const struct tls_server_options *options)
+{
+    STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
+    if (names == NULL || !tls_trust_fill(options->client_ca, SSL_CTX_get_cert_store(ssl), names)) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return false;
+    }
+    SSL_CTX_set_client_CA_list(ssl, names); /* takes it over */
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ssl), X509_V_FLAG_PARTIAL_CHAIN);
+    SSL_CTX_set_verify(
+        ssl, SSL_VERIFY_PEER | (options->client_optional ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT),
+        NULL);
+    return true;
+}
+
+static bool set_sessions(SSL_CTX *ssl, const struct tls_server_options *options)
+{
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_SERVER);
+    SSL_CTX_sess_set_cache_size(ssl, SESSIONS);
+    SSL_CTX_set_timeout(ssl, SESSION_TTL);
+    if (options->tickets == NULL) {
+        SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+        return true;
+    }
+    return SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, on_ticket) == 1;
+}
+
+static bool site_make(struct tls_server_ctx *ctx, struct site *site,
+                      const struct tls_server_options *options, char **error)
+{
+    SSL_CTX *ssl = tls_ssl_ctx_new(TLS_server_method(), options->tls13_only, &ctx->base);
+    site->ssl = ssl;
+    if (ssl == NULL || !set_session_id(ssl, options) || !set_sessions(ssl, options) ||
+        (options->client_ca != NULL && !set_clients(ssl, options)))
+        return false;
+    SSL_CTX_set_tlsext_servername_callback(ssl, on_sni);
+    SSL_CTX_set_tlsext_servername_arg(ssl, &ctx->base);
+    SSL_CTX_set_tlsext_status_cb(ssl, on_status);
+    if (ctx->alpn != 0)
+        SSL_CTX_set_alpn_select_cb(ssl, on_alpn, NULL);
+    for (size_t i = 0; i < site->n; i++)
+        if (!tls_use_pair(ssl, tls_certs_pair(ctx->certs, site->pairs[i]), error))
+            return false;
+    return true;
+}
+
+static bool has_name(const struct tls_cert_info *info, const char *name)
+{
+    for (size_t i = 0; i < info->n_names; i++)
+        if (strcmp(info->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool has_type(const struct tls_server_ctx *ctx, const struct site *site, const char *type)
+{
+    for (size_t i = 0; i < site->n; i++)
+        if (strcmp(tls_certs_pair(ctx->certs, site->pairs[i])->info.key_type, type) == 0)
+            return true;
+    return false;
+}
+
+/* From pair `first` on, the first of each type that has the name. */
+static struct site site_of(const struct tls_server_ctx *ctx, size_t first, const char *name)
+{
+    struct site site = {.pairs = {first}, .n = 1};
+    for (size_t i = first + 1; i < tls_certs_count(ctx->certs) && site.n < SITE_PAIRS; i++) {
+        const struct tls_cert_info *info = tls_certs_at(ctx->certs, i);
+        if (has_name(info, name) && !has_type(ctx, &site, info->key_type))
+            site.pairs[site.n++] = i;
+    }
+    return site;
+}
+
+/* The index of an equal site, or of this one, which is new then. */
+static size_t site_add(struct tls_server_ctx *ctx, const struct site *site)
+{
+    for (size_t i = 0; i < ctx->n_sites; i++)
+        if (ctx->sites[i].n == site->n &&
+            memcmp(ctx->sites[i].pairs, site->pairs, site->n * sizeof(site->pairs[0])) == 0)
+            return i;
+    ctx->sites = mem_need(realloc(ctx->sites, (ctx->n_sites + 1) * sizeof(*site)));
+    ctx->sites[ctx->n_sites] = *site;
+    return ctx->n_sites++;
+}
+
+static bool name_known(const struct tls_server_ctx *ctx, size_t pair, const char *name)
+{
+    for (size_t i = 0; i < pair; i++)
+        if (has_name(tls_certs_at(ctx->certs, i), name))
+            return true;
+    return false;
+}
+
+static void name_add(struct tls_server_ctx *ctx, size_t pair, const char *name)
+{
+    if (name_known(ctx, pair, name))
+        return;
+    struct site site = site_of(ctx, pair, name);
+    ctx->names = mem_need(realloc(ctx->names, (ctx->n_names + 1) * sizeof(*ctx->names)));
+    ctx->names[ctx->n_names++] = (struct site_name){name, site_add(ctx, &site)};
+}
+
+static void plan_sites(struct tls_server_ctx *ctx)
+{
+    const struct tls_cert_info *first = tls_certs_at(ctx->certs, 0);
+    struct site site = site_of(ctx, 0, first->n_names > 0 ? first->names[0] : "");
+    site_add(ctx, &site);
+    for (size_t i = 0; i < tls_certs_count(ctx->certs); i++) {
+        const struct tls_cert_info *info = tls_certs_at(ctx->certs, i);
+        for (size_t j = 0; j < info->n_names; j++)
+            name_add(ctx, i, info->names[j]);
+    }
+    if (ctx->n_names > 0)
+        qsort(ctx->names, ctx->n_names, sizeof(*ctx->names), by_name);
+}
+
+static void server_free(struct tls_ctx *base)
+{
+    struct tls_server_ctx *ctx = server_of(base);
+    base->ssl = NULL; /* a site's */
+    for (size_t i = 0; i < ctx->n_sites; i++)
+        SSL_CTX_free(ctx->sites[i].ssl);
+    free(ctx->sites);
+    free(ctx->names);
+    EVP_CIPHER_free(ctx->aes);
+    tls_tickets_unref(ctx->tickets);
+    tls_certs_unref(ctx->certs);
+    tls_ctx_clear(base);
+    OPENSSL_cleanse(&ctx->keys, sizeof(ctx->keys));
+    free(ctx);
+}
+
+void tls_server_ctx_free(struct tls_server_ctx *ctx)
+{
+    if (ctx != NULL)
+        tls_ctx_unref(&ctx->base);
+}
+
+struct tls_server_ctx *tls_server_ctx_new(const struct tls_server_options *options,
+                                          struct tls_certs *certs, char **error)
+{
+    struct tls_server_ctx *ctx = mem_need(calloc(1, sizeof(*ctx)));
+    *error = NULL;
+    ctx->base.keylog_fd = options->keylog_fd;
+    ctx->certs = tls_certs_ref(certs);
+    ctx->alpn = options->alpn;
+    if (options->tickets != NULL)
+        ctx->tickets = tls_tickets_ref(options->tickets);
+    bool ok = tls_ctx_init(&ctx->base, server_free) &&
+              (ctx->aes = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL)) != NULL;
+    plan_sites(ctx);
+    for (size_t i = 0; ok && i < ctx->n_sites; i++)
+        ok = site_make(ctx, &ctx->sites[i], options, error);
+    ctx->base.ssl = ctx->sites[0].ssl;
+    if (ok)
+        return ctx;
+    if (*error == NULL)
+        tls_fail(error, true, "TLS cannot be set up");
+    tls_server_ctx_free(ctx);
+    return NULL;
+}

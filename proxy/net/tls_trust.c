@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Authorities: those of a file, or the system's. Owns what was read; must never touch a file but
+ * while it loads. Loading is the control thread's, the rest any thread's.
+ */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+
+#include "proxy/base/check.h"
+#include "proxy/base/mem.h"
+#include "proxy/net/tls_cert.h"
+#include "proxy/net/tls_file.h"
+#include "proxy/net/tls_ssl.h"
+
+struct tls_trust {
+    atomic_uint refs;
+    struct tls_der *certs;
+    size_t n;
+    unsigned char digest[TLS_DIGEST_BYTES];
+};
+
+/* Where distributions keep them, all in one file. */
+static const char *const system_files[] = {
+    "/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine, Arch */
+    "/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora, RHEL */
+    "/etc/ssl/ca-bundle.pem",             /* openSUSE */
+    "/etc/ssl/cert.pem",
+};
+
+static const char *system_file(void)
+{
+    const char *asked = getenv(X509_get_default_cert_file_env());
+    if (asked != NULL && asked[0] != '\0')
+        return asked;
+    if (access(X509_get_default_cert_file(), R_OK) == 0)
+        return X509_get_default_cert_file();
+    for (size_t i = 0; i < ARRAY_LEN(system_files); i++)
+        if (access(system_files[i], R_OK) == 0)
+            return system_files[i];
+    return NULL;
+}
+
+static bool digest_all(struct tls_trust *trust)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1;
+    for (size_t i = 0; ok && i < trust->n; i++)
+        ok = EVP_DigestUpdate(ctx, trust->certs[i].bytes, trust->certs[i].len) == 1;
+    ok = ok && EVP_DigestFinal_ex(ctx, trust->digest, NULL) == 1;
+    EVP_MD_CTX_free(ctx);
+    return ok;
+}
+
+static bool trust_read(struct tls_trust *trust, const char *path, char **error)
+{
+    struct tls_file text;
+    STACK_OF(X509) *certs = NULL;
+    bool ok =
+        tls_file_read(&text, path, error) && (certs = tls_pem_certs(&text, path, error)) != NULL;
+    if (ok) {
+        size_t n = (size_t)sk_X509_num(certs);
+        trust->certs = mem_need(calloc(n, sizeof(*trust->certs)));
+        while (ok && trust->n < n) {
+            ok = tls_der_of_x509(&trust->certs[trust->n], sk_X509_value(certs, (int)trust->n));
+            trust->n += ok;
+        }
+        ok = ok && digest_all(trust);
+        if (!ok)
+            tls_fail(error, true, "%s: its certificates cannot be kept", path);
+    }
+    sk_X509_pop_free(certs, X509_free);
+    tls_file_clear(&text);
+    return ok;
+}
+
+struct tls_trust *tls_trust_load(const char *file, char **error)
+{
+    const char *path = file != NULL ? file : system_file();
+    if (path == NULL) {
+        tls_fail(error, false, "the system has no certificates of authorities that could be found");
+        return NULL;
+    }
+    struct tls_trust *trust = mem_need(calloc(1, sizeof(*trust)));
+    atomic_init(&trust->refs, 1);
+    if (trust_read(trust, path, error))
+        return trust;
+    tls_trust_unref(trust);
+    return NULL;
+}
+
+struct tls_trust *tls_trust_ref(struct tls_trust *trust)
+{
+    atomic_fetch_add_explicit(&trust->refs, 1, memory_order_relaxed);
+    return trust;
+}
+
+void tls_trust_unref(struct tls_trust *trust)
+{
+    if (trust == NULL || atomic_fetch_sub_explicit(&trust->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    for (size_t i = 0; i < trust->n; i++)
+        tls_der_clear(&trust->certs[i]);
+    free(trust->certs);
+    free(trust);
+}
+
+const unsigned char *tls_trust_digest(const struct tls_trust *trust)
+{
+    return trust->digest;
+}
+
+static bool names_add(STACK_OF(X509_NAME) * names, const X509 *cert)
+{
+    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(cert));
+    if (name != NULL && sk_X509_NAME_push(names, name) > 0)
+        return true;
+    X509_NAME_free(name);
+    return false;
+}
+
+bool tls_trust_fill(const struct tls_trust *trust, X509_STORE *store, STACK_OF(X509_NAME) * names)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < trust->n; i++) {
+        X509 *cert = tls_der_x509(&trust->certs[i]);
+        ok = cert != NULL && (store == NULL || X509_STORE_add_cert(store, cert) == 1) &&
+             (names == NULL || names_add(names, cert));
+        X509_free(cert);
+    }
+    return ok;
+}
