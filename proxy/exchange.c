@@ -24,6 +24,7 @@
 
 static const struct stream_events client_events;
 static const struct stream_events upstream_events;
+static const struct pool_request_events wish_events;
 
 static struct exchange *exchange_of(const struct stream *s)
 {
@@ -70,6 +71,7 @@ static void attempt_end(struct exchange *x, enum reason reason)
         uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
         lb_finished(&x->lease, outcome, head - x->attempt_us, now);
     }
+    pool_cancel(&x->wish);
     struct stream *upstream = TAKE(x->upstream);
     if (upstream != NULL)
         upstream->ops->release(upstream, reason);
@@ -121,11 +123,12 @@ static uint32_t retries_allowed(const struct exchange *x)
     return x->snapshot->routes[x->route->index].retries;
 }
 
-/* Sends what is there of the request; the rest follows as it comes. */
-static void attempt_send(struct exchange *x)
+/* The stream is there. Sends what is there of the request; the rest follows as it comes. */
+static void attempt_send(struct exchange *x, struct stream *u)
 {
-    struct stream *u = x->upstream;
     struct chain body;
+    x->upstream = u;
+    u->opaque = x->client->splices;
     u->ops->send_head(u, x->request);
     x->attempt_drained = 0;
     chain_init(&body);
@@ -134,24 +137,26 @@ static void attempt_send(struct exchange *x)
         u->ops->send_body(u, &body);
     if (x->request_done)
         u->ops->send_end(u, NULL);
+    if (x->replay.bytes > REPLAY_BYTES) /* all of it was kept while the attempt was pending */
+        replay_drop(x);
 }
 
-/* Opens a stream to the endpoint. False: it cannot even be begun. */
+/* Opens a stream to the endpoint, now or when there is one. False: it cannot even be begun. */
 static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enum reason *reason)
 {
-    const struct route_spec *spec = &x->snapshot->routes[x->route->index];
+    struct stream *u;
     x->attempt_us = reactor_us(&x->worker->reactor);
     x->attempts++;
     x->endpoint = endpoint;
-    x->upstream = pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
-    if (x->upstream == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
-        x->upstream =
-            pool_open(x->pool, endpoint, fresh, &upstream_events, x, spec->try_ms, reason);
-    if (x->upstream == NULL)
+    x->wish.response_head_ms = x->snapshot->routes[x->route->index].try_ms;
+    u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
+    if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
+        u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
+    if (u == NULL && *reason != REASON_NONE)
         return false;
-    x->upstream->opaque = x->client->splices;
     lb_started(pool_lb(x->pool), &x->lease, endpoint, x->attempt_us);
-    attempt_send(x);
+    if (u != NULL)
+        attempt_send(x, u);
     return true;
 }
 
@@ -207,6 +212,26 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
     }
     attempt_next(x, reason);
 }
+
+static struct exchange *exchange_of_wish(const struct pool_request *wish)
+{
+    return CAST_OBJ(exchange, wish->owner, EXCHANGE_MAGIC);
+}
+
+static void on_wish_ready(struct pool_request *wish, struct stream *u)
+{
+    attempt_send(exchange_of_wish(wish), u);
+}
+
+static void on_wish_failed(struct pool_request *wish, enum reason reason)
+{
+    attempt_failed(exchange_of_wish(wish), reason, false, false);
+}
+
+static const struct pool_request_events wish_events = {
+    .ready = on_wish_ready,
+    .failed = on_wish_failed,
+};
 
 /* ---- the request comes ---- */
 
@@ -296,6 +321,10 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
     x->start_us = reactor_us(&w->reactor);
     list_init(&x->ready.link);
     list_init(&x->grave.link);
+    list_init(&x->wish.link);
+    x->wish.events = &wish_events;
+    x->wish.stream_events = &upstream_events;
+    x->wish.owner = x;
     x->ready.run = exchange_run;
     x->grave.bury = exchange_bury;
     wheel_timer_init(&x->timer, exchange_late);
@@ -355,6 +384,11 @@ static void on_client_body(struct stream *s, struct chain *body)
     x->bytes_in += body->bytes;
     if (x->tunnel)
         exchange_touch(x);
+    if (x->upstream ==
+        NULL) { /* the attempt is pending; there is no credit for more than a window */
+        chain_move(&x->replay, body);
+        return;
+    }
     if (x->replayable) {
         if (x->replay.bytes + body->bytes <= REPLAY_BYTES)
             chain_share(&x->replay, body);
@@ -374,6 +408,8 @@ static void on_client_end(struct stream *s, struct http_head *trailers)
             exchange_finish(x, REASON_DONE);
         return;
     }
+    if (x->upstream == NULL) /* pending; trailers, which live no longer than this call, are lost */
+        return;
     forward_trailers(trailers, true);
     if (trailers != NULL) /* they are gone after this call: no second try */
         replay_drop(x);

@@ -29,7 +29,8 @@ struct exchange {
     struct pool_view *pool;
     int32_t pool_index; /* -1: none chosen */
     /* the attempt */
-    struct stream *upstream;
+    struct stream *upstream;  /* NULL while the attempt is pending, too */
+    struct pool_request wish; /* for that stream; it may have to wait */
     struct lb_lease lease;
     uint32_t endpoint;
     uint32_t attempts, retries;

@@ -195,8 +195,8 @@ static void objects(struct text *t, const struct admin_view *v)
 {
     static const char *const kinds[SLAB_COUNT] = {
         [SLAB_TCP] = "tcp",
-        [SLAB_FRONT] = "front",
         [SLAB_TLS] = "tls",
+        [SLAB_FRONT] = "front",
         [SLAB_H1_SERVER] = "h1_server",
         [SLAB_H1_STREAM] = "h1_stream",
         [SLAB_H1_PARSER] = "h1_parser",
@@ -204,10 +204,11 @@ static void objects(struct text *t, const struct admin_view *v)
         [SLAB_H2_SERVER] = "h2_server",
         [SLAB_H2_CLIENT] = "h2_client",
         [SLAB_H2_STREAM] = "h2_stream",
+        [SLAB_PROBE] = "probe",
         [SLAB_HEAD] = "head",
         [SLAB_EXCHANGE] = "exchange",
     };
-    _Static_assert(SLAB_COUNT == 12, "a new kind wants a name above");
+    _Static_assert(SLAB_COUNT == 13, "a new kind wants a name above");
     head(t, "weir_objects", "gauge", "Objects of the workers that are in use, by kind.");
     for (int i = 0; i < SLAB_COUNT; i++)
         line(t, "weir_objects{kind=\"%s\"} %" PRIu64 "\n", kinds[i], SUM_USED(v, slabs[i].in_use));

@@ -132,6 +132,18 @@ enum retry_class {
       "the upstream reset the connection")                                                      \
     X(UPSTREAM_CLOSED, "upstream_closed", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",   \
       "the upstream closed the connection without an answer")                                   \
+    X(UPSTREAM_REFUSED, "upstream_refused", UPSTREAM, 502, UNSENT, "destination_unavailable",    \
+      "the upstream refused the stream before it looked at it")                                 \
+    X(UPSTREAM_GOAWAY, "upstream_goaway", UPSTREAM, 502, UNSENT, "connection_terminated",       \
+      "the upstream shut its connection down before it looked at the request")                  \
+    X(UPSTREAM_STREAM_RESET, "upstream_stream_reset", UPSTREAM, 502, IDEMPOTENT,                \
+      "connection_terminated", "the upstream reset the stream")                                 \
+    X(UPSTREAM_SILENT, "upstream_silent", UPSTREAM, 504, ELSEWHERE, "connection_timeout",       \
+      "the upstream did not answer a PING")                                                     \
+    X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", UPSTREAM, 502, UNSENT, "tls_protocol_error",  \
+      "the TLS handshake with the upstream failed")                                             \
+    X(UPSTREAM_NO_H2, "upstream_no_h2", UPSTREAM, 502, UNSENT, "tls_protocol_error",            \
+      "the upstream does not speak HTTP/2")                                                     \
     X(UPSTREAM_WRITE_STALL, "upstream_write_stall", UPSTREAM, 504, NEVER,                       \
       "connection_write_timeout", "the upstream did not read the request")                      \
     X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, ELSEWHERE,                 \

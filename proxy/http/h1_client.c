@@ -394,6 +394,8 @@ enum reason h1_client_connect_reason(int error)
         return REASON_CONNECT_REFUSED;
     case UV_ETIMEDOUT:
         return REASON_CONNECT_TIMEOUT;
+    case UV_EPROTO:
+        return REASON_UPSTREAM_TLS_FAILED;
     default:
         return REASON_CONNECT_FAILED;
     }

@@ -239,15 +239,31 @@ static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *
     }
 }
 
+/* A request that the peer's GOAWAY was faster than; on_stream_close follows. */
+static int on_frame_not_sent(nghttp2_session *ng, const nghttp2_frame *frame, int error,
+                             void *user_data)
+{
+    struct h2_session *h = session_of(user_data);
+    (void)ng;
+    (void)error;
+    if (frame->hd.type != NGHTTP2_HEADERS || h->ops->server)
+        return 0;
+    struct h2_stream *s = find(h, frame->hd.stream_id);
+    if (s != NULL && !s->released)
+        h2_stream_fail(s, h->ops->reset(s, NGHTTP2_REFUSED_STREAM), true);
+    return 0;
+}
+
 static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *user_data)
 {
     struct h2_session *h = session_of(user_data);
     struct h2_stream *s = nghttp2_session_get_stream_user_data(ng, id);
-    (void)code;
     if (s == NULL)
         return 0;
     if (h->section == s)
         h->section = NULL;
+    if (!h->ops->server && code == NGHTTP2_REFUSED_STREAM && !s->released)
+        h2_stream_fail(s, h->ops->reset(s, code), true); /* by a GOAWAY */
     nghttp2_session_set_stream_user_data(ng, id, NULL);
     h2_stream_on_closed(s);
     return 0;
@@ -395,6 +411,7 @@ static nghttp2_session_callbacks *callbacks_new(void)
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);

@@ -46,6 +46,8 @@ struct h2_session_ops {
     void (*head)(struct h2_stream *s, enum reason reason);
     /* Pure, within nghttp2: what a RST_STREAM of the peer's means. */
     enum reason (*reset)(const struct h2_stream *s, uint32_t code);
+    /* Pure: what came in of the message did not come in time. */
+    enum reason (*late)(const struct h2_stream *s);
     uint16_t broken;     /* enum reason, for streams: the peer broke the conn's framing */
     uint16_t bad_stream; /* the same, only the stream's */
     uint16_t stalled;    /* no window for too long */
@@ -77,12 +79,24 @@ struct h2_session {
     uint64_t opened; /* streams, in its life */
 };
 
+/* What a client remembers of a request. */
+struct h2_asked {
+    const struct http_head *held; /* an upgrade that waits for the peer's settings */
+    struct span upgrade;          /* to what */
+    uint64_t head_at;             /* bytes of the conn that leave before the head */
+    uint32_t head_ms;             /* that the answer's head may take from the request's end */
+    uint8_t interims;             /* 1xx answers */
+    bool whole;                   /* the request was queued whole */
+    bool expects;                 /* its sender waits for a 100: the clock of the answer runs */
+};
+
 struct h2_stream {
     struct stream base;
     struct h2_session *session;
     struct list_node link, ready;
     struct wheel_timer timer;          /* the nearer of the two */
     uint64_t rx_deadline, tx_deadline; /* ms of reactor_now, or NEVER */
+    struct h2_asked asked;             /* h2_client's own */
     int32_t id;                        /* 0: not submitted yet */
     uint16_t error;                    /* enum reason: the peer's message will not be completed */
     uint8_t n_heads;

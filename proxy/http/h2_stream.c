@@ -161,7 +161,7 @@ static void check_clocks(struct h2_stream *s)
         return;
     if (s->rx_deadline <= now) {
         s->rx_deadline = NEVER;
-        h2_stream_fail(s, REASON_BODY_TIMEOUT, false);
+        h2_stream_fail(s, s->session->ops->late(s), false);
     }
     if (s->tx_deadline <= now)
         tx_late(s);
@@ -298,7 +298,7 @@ static void deliver_message(struct h2_stream *s)
         deliver_responses(s);
     if (s->owned && s->rx.bytes > 0 && !s->rx_hold)
         deliver_body(s);
-    else if (s->owned && begins)
+    else if (s->owned && begins && s->rx_final)
         rx_clock(s);
     if (s->owned && s->rx_end && !s->rx_end_told && s->rx.bytes == 0 && !s->rx_hold && !s->rx_dead)
         deliver_end(s);

@@ -31,12 +31,13 @@
 /* The kinds of objects a reactor recycles; the layer above net names its own here too. */
 enum reactor_slab {
     SLAB_TCP,
-    SLAB_FRONT,
     SLAB_TLS,
+    SLAB_FRONT,
     SLAB_H1_SERVER,
     SLAB_H1_STREAM,
     SLAB_H1_PARSER,
     SLAB_H1_CLIENT,
+    SLAB_PROBE,
     SLAB_H2_SERVER,
     SLAB_H2_CLIENT,
     SLAB_H2_STREAM,

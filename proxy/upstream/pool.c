@@ -8,7 +8,9 @@
 #include <stdlib.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/upstream/probe.h"
 
 #define POOL_MAGIC   MAGIC('p', 'o', 'o', 'l')
 #define LEARN_MIN_MS 100 /* an earlier close is a restart, not a habit */
@@ -19,6 +21,9 @@ struct pool_endpoint {
     struct list_node idle; /* the one used last is first */
     uint32_t n_idle;
     uint32_t index;
+    struct list_node h2;     /* conns that have room; idle ones last */
+    struct list_node probes; /* conns whose protocol is not known yet */
+    bool spoke_h1;           /* what the last of them came to */
     uint64_t idle_ms;
 };
 
@@ -27,10 +32,26 @@ struct pool_view {
     const struct pool_spec *spec;
     struct pool_stats *stats;
     struct lb *lb;
+    struct tls_client_ctx *tls; /* NULL: plain, or there is none to be had */
     uint32_t conns;
+    uint8_t protocol; /* enum pool_protocol; POOL_AUTO only with TLS */
     bool closing;
     struct pool_endpoint endpoints[];
 };
+
+/* The handshake offers what the pool speaks. */
+static void view_secure(struct pool_view *view, const struct pool_spec *spec)
+{
+    static const uint8_t offers[] = {
+        [POOL_AUTO] = TLS_ALPN_H1 | TLS_ALPN_H2, [POOL_H1] = TLS_ALPN_H1, [POOL_H2] = TLS_ALPN_H2};
+    struct tls_client_options options = *spec->tls;
+    char *error = NULL;
+    options.alpn = offers[spec->protocol];
+    view->tls = tls_client_ctx_new(&options, &error);
+    if (view->tls == NULL)
+        log_error("pool %s: TLS: %s", spec->name, error != NULL ? error : "out of memory");
+    free(error);
+}
 
 struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
                                 struct pool_stats *stats, uint64_t seed)
@@ -47,7 +68,14 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
         *ep = (struct pool_endpoint){
             .magic = POOL_MAGIC, .view = view, .index = i, .idle_ms = spec->idle_ms};
         list_init(&ep->idle);
+        list_init(&ep->h2);
+        list_init(&ep->probes);
     }
+    view->protocol = spec->protocol;
+    if (spec->tls != NULL)
+        view_secure(view, spec);
+    else if (spec->protocol == POOL_AUTO)
+        view->protocol = POOL_H1;
     view->lb = lb_new(spec->policy, shared, spec->n_endpoints, seed);
     free(shared);
     return view;
@@ -59,6 +87,7 @@ void pool_view_free(struct pool_view *view)
         return;
     CHECK(view->conns == 0);
     lb_free(view->lb);
+    tls_client_ctx_free(view->tls);
     free(view);
 }
 
@@ -120,16 +149,21 @@ static void client_left(void *ctx)
     ep->n_idle--;
 }
 
-static void client_closed(void *ctx, struct h1_client *cl, enum reason reason)
+/* A conn is no more. */
+static void pool_conn_closed(struct pool_endpoint *ep, enum reason reason)
 {
-    (void)cl;
-    struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
     struct counter *reasons = ep->view->stats->reasons;
     if (reasons != NULL && reason_row(reason)->side == SIDE_NONE)
         counter_inc(&reasons[reason]);
     CHECK(ep->view->conns > 0);
     ep->view->conns--;
     counter_dec(&ep->view->stats->conns);
+}
+
+static void client_closed(void *ctx, struct h1_client *cl, enum reason reason)
+{
+    (void)cl;
+    pool_conn_closed(CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC), reason);
 }
 
 static const struct h1_client_owner pool_owner = {
@@ -140,7 +174,52 @@ static const struct h1_client_owner pool_owner = {
     .closed = client_closed,
 };
 
+/* Conns that have no stream at the moment. */
+static uint32_t h2_idle(const struct pool_endpoint *ep)
+{
+    uint32_t n = 0;
+    for (struct list_node *it = ep->h2.next; it != &ep->h2; it = it->next)
+        n += h2_client_streams(h2_client_at(it)) == 0;
+    return n;
+}
+
+/* The fullest conns are filled first, so that the others may become idle and end. */
+static void h2_room(void *ctx, struct h2_client *cl)
+{
+    struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
+    bool idle = h2_client_streams(cl) == 0;
+    list_unlink(h2_client_link(cl));
+    if (ep->view->closing || (idle && ep->n_idle + h2_idle(ep) >= ep->view->spec->max_idle))
+        h2_client_retire(cl, REASON_DONE);
+    else if (idle)
+        list_push_back(&ep->h2, h2_client_link(cl));
+    else
+        list_push_front(&ep->h2, h2_client_link(cl));
+}
+
+static void h2_closed(void *ctx, struct h2_client *cl, enum reason reason)
+{
+    (void)cl;
+    pool_conn_closed(CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC), reason);
+}
+
+static const struct h2_client_owner pool_h2_owner = {
+    .room = h2_room,
+    .closed = h2_closed,
+};
+
 /* ---- handing out ---- */
+
+/* A conn was dialled. */
+static void pool_opened(struct pool_endpoint *ep, struct conn *c)
+{
+    struct pool_view *view = ep->view;
+    if (view->tls != NULL && c != NULL)
+        conn_secure_client(c, view->tls, ep->index, &view->spec->endpoints[ep->index].addr);
+    view->conns++;
+    counter_inc(&view->stats->opened);
+    counter_inc(&view->stats->conns);
+}
 
 static struct h1_client *take_idle(struct pool_endpoint *ep)
 {
@@ -162,38 +241,218 @@ static struct h1_client *dial(struct pool_endpoint *ep, enum reason *reason)
         *reason = h1_client_connect_reason(err);
         return NULL;
     }
-    view->conns++;
-    counter_inc(&view->stats->opened);
-    counter_inc(&view->stats->conns);
+    pool_opened(ep, h1_client_conn(cl));
     return cl;
 }
 
-struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
-                         const struct stream_events *events, void *owner, uint32_t response_head_ms,
-                         enum reason *reason)
+/* A conn that has room; fresh: one that has not served yet. */
+static struct h2_client *h2_find(const struct pool_endpoint *ep, bool fresh)
 {
-    CHECK(index < view->spec->n_endpoints);
-    struct pool_endpoint *ep = &view->endpoints[index];
+    for (struct list_node *it = ep->h2.next; it != &ep->h2; it = it->next)
+        if (!fresh || !h2_client_served(h2_client_at(it)))
+            return h2_client_at(it);
+    return NULL;
+}
+
+static struct h2_client *h2_dial(struct pool_endpoint *ep, enum reason *reason)
+{
+    struct pool_view *view = ep->view;
+    int err;
+    struct h2_client *cl =
+        h2_client_dial(view->reactor, &view->spec->h2, &view->spec->endpoints[ep->index].addr,
+                       &pool_h2_owner, ep, &err);
+    if (cl == NULL) {
+        *reason = h1_client_connect_reason(err);
+        return NULL;
+    }
+    pool_opened(ep, h2_client_conn(cl));
+    list_push_front(&ep->h2, h2_client_link(cl));
+    return cl;
+}
+
+static struct stream *open_h1(struct h1_client *cl, const struct pool_request *request)
+{
+    return h1_client_open(cl, request->stream_events, request->owner, request->response_head_ms);
+}
+
+static struct stream *open_h2(struct h2_client *cl, const struct pool_request *request)
+{
+    return h2_client_open(cl, request->stream_events, request->owner, request->response_head_ms);
+}
+
+/* ---- when only the handshake tells ---- */
+
+static const struct probe_owner pool_probe_owner;
+
+/* The request waits for a conn to come up: for one that does already, unless it will serve but one
+ * request. False: none can be begun. */
+static bool probe_wait(struct pool_endpoint *ep, struct pool_request *request, enum reason *reason)
+{
+    const struct pool_spec *spec = ep->view->spec;
+    const struct probe_options options = {.connect_ms = spec->options.connect_ms,
+                                          .write_stall_ms = spec->options.write_stall_ms,
+                                          .tls = ep->view->tls,
+                                          .endpoint = ep->index};
+    struct probe *p;
+    int err;
+    if (!ep->spoke_h1 && !list_empty(&ep->probes)) {
+        p = probe_at(ep->probes.next);
+    } else {
+        p = probe_dial(ep->view->reactor, &options, &spec->endpoints[ep->index].addr,
+                       &pool_probe_owner, ep, &err);
+        if (p == NULL) {
+            *reason = h1_client_connect_reason(err);
+            return false;
+        }
+        pool_opened(ep, NULL);
+        list_push_front(&ep->probes, probe_link(p));
+    }
+    list_push_back(probe_waiting(p), &request->link);
+    *reason = REASON_NONE;
+    return true;
+}
+
+static struct pool_request *pop_waiting(struct list_node *waiting)
+{
+    struct list_node *node = list_pop_front(waiting);
+    return node != NULL ? CONTAINER_OF(node, pool_request, link) : NULL;
+}
+
+static void probe_up_h1(struct pool_endpoint *ep, struct conn *from, struct list_node *waiting)
+{
+    struct pool_view *view = ep->view;
+    struct h1_client *cl = h1_client_new(view->reactor, &view->spec->options, &pool_owner, ep);
+    struct pool_request *request = pop_waiting(waiting);
+    ep->spoke_h1 = true;
+    conn_hand_over(from, h1_client_conn(cl));
+    if (request != NULL)
+        request->events->ready(request, open_h1(cl, request));
+    else
+        client_idle(ep, cl);
+}
+
+static void probe_up_h2(struct pool_endpoint *ep, struct conn *from, struct list_node *waiting)
+{
+    struct pool_view *view = ep->view;
+    struct h2_client *cl = h2_client_new(view->reactor, &view->spec->h2, &pool_h2_owner, ep);
+    struct pool_request *request;
+    ep->spoke_h1 = false;
+    conn_hand_over(from, h2_client_conn(cl));
+    h2_room(ep, cl);
+    while (h2_client_room(cl) && (request = pop_waiting(waiting)) != NULL)
+        request->events->ready(request, open_h2(cl, request));
+}
+
+/* Those for whom it has no room wait for another. */
+static void probe_up(void *ctx, struct conn *from, bool h2, struct list_node *waiting)
+{
+    struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
+    struct pool_request *request;
+    enum reason reason;
+    if (h2)
+        probe_up_h2(ep, from, waiting);
+    else
+        probe_up_h1(ep, from, waiting);
+    while ((request = pop_waiting(waiting)) != NULL)
+        if (!probe_wait(ep, request, &reason))
+            request->events->failed(request, reason);
+}
+
+static void probe_failed(void *ctx, enum reason reason, struct list_node *waiting)
+{
+    struct pool_request *request;
+    (void)ctx;
+    while ((request = pop_waiting(waiting)) != NULL)
+        request->events->failed(request, reason);
+}
+
+static void probe_closed(void *ctx, enum reason reason)
+{
+    pool_conn_closed(CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC), reason);
+}
+
+static const struct probe_owner pool_probe_owner = {
+    .up = probe_up,
+    .failed = probe_failed,
+    .closed = probe_closed,
+};
+
+/* ---- the three ways ---- */
+
+static struct stream *pool_open_h1(struct pool_endpoint *ep, bool fresh,
+                                   const struct pool_request *request, enum reason *reason)
+{
     struct h1_client *cl = fresh ? NULL : take_idle(ep);
     if (cl != NULL)
-        counter_inc(&view->stats->reused);
+        counter_inc(&ep->view->stats->reused);
     else
         cl = dial(ep, reason);
-    return cl != NULL ? h1_client_open(cl, events, owner, response_head_ms) : NULL;
+    return cl != NULL ? open_h1(cl, request) : NULL;
+}
+
+static struct stream *pool_open_h2(struct pool_endpoint *ep, bool fresh,
+                                   const struct pool_request *request, enum reason *reason)
+{
+    struct h2_client *cl = h2_find(ep, fresh);
+    if (cl != NULL && h2_client_served(cl))
+        counter_inc(&ep->view->stats->reused);
+    else if (cl == NULL)
+        cl = h2_dial(ep, reason);
+    return cl != NULL ? open_h2(cl, request) : NULL;
+}
+
+static struct stream *pool_open_auto(struct pool_endpoint *ep, bool fresh,
+                                     struct pool_request *request, enum reason *reason)
+{
+    if (h2_find(ep, fresh) != NULL)
+        return pool_open_h2(ep, fresh, request, reason);
+    if (!fresh && !list_empty(&ep->idle))
+        return pool_open_h1(ep, fresh, request, reason);
+    probe_wait(ep, request, reason);
+    return NULL;
+}
+
+struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
+                         struct pool_request *request, enum reason *reason)
+{
+    CHECK(index < view->spec->n_endpoints && !list_linked(&request->link));
+    struct pool_endpoint *ep = &view->endpoints[index];
+    if (view->protocol == POOL_H1 && view->spec->tls == NULL)
+        return pool_open_h1(ep, fresh, request, reason);
+    if (view->spec->tls != NULL && view->tls == NULL) {
+        *reason = REASON_UPSTREAM_TLS_FAILED;
+        return NULL;
+    }
+    if (view->protocol == POOL_AUTO)
+        return pool_open_auto(ep, fresh, request, reason);
+    return view->protocol == POOL_H2 ? pool_open_h2(ep, fresh, request, reason)
+                                     : pool_open_h1(ep, fresh, request, reason);
+}
+
+static bool shed_h1(struct pool_endpoint *ep)
+{
+    if (list_empty(&ep->idle))
+        return false;
+    struct list_node *oldest = ep->idle.prev;
+    list_unlink(oldest);
+    ep->n_idle--;
+    h1_client_close(h1_client_at(oldest), REASON_DONE);
+    return true;
+}
+
+static bool shed_h2(struct pool_endpoint *ep)
+{
+    if (list_empty(&ep->h2) || h2_client_streams(h2_client_at(ep->h2.prev)) > 0)
+        return false;
+    h2_client_close(h2_client_at(ep->h2.prev), REASON_DONE);
+    return true;
 }
 
 bool pool_shed_idle(struct pool_view *view)
 {
-    for (uint32_t i = 0; i < view->spec->n_endpoints; i++) {
-        struct pool_endpoint *ep = &view->endpoints[i];
-        if (list_empty(&ep->idle))
-            continue;
-        struct list_node *oldest = ep->idle.prev;
-        list_unlink(oldest);
-        ep->n_idle--;
-        h1_client_close(h1_client_at(oldest), REASON_DONE);
-        return true;
-    }
+    for (uint32_t i = 0; i < view->spec->n_endpoints; i++)
+        if (shed_h1(&view->endpoints[i]) || shed_h2(&view->endpoints[i]))
+            return true;
     return false;
 }
 
@@ -201,8 +460,12 @@ void pool_close_idle(struct pool_view *view)
 {
     view->closing = true;
     for (uint32_t i = 0; i < view->spec->n_endpoints; i++) {
+        struct pool_endpoint *ep = &view->endpoints[i];
         struct h1_client *cl;
-        while ((cl = take_idle(&view->endpoints[i])) != NULL)
+        struct list_node *node;
+        while ((cl = take_idle(ep)) != NULL)
             h1_client_close(cl, REASON_DONE);
+        while ((node = list_pop_front(&ep->h2)) != NULL)
+            h2_client_retire(h2_client_at(node), REASON_DONE);
     }
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Pools of endpoints. The spec is what all workers share: frozen but for the endpoints' atomics.
- * The view is one worker's: its balancer, its conns and its idle lists.
+ * The view is one worker's: its balancer, its conns and its lists of those that can take a request.
  *
  *   view -> lb, endpoint lists -> idle h1_client      a busy h1_client belongs to its stream's user
+ *                              -> h2_client with room     a full one to the users of its streams
  *
  * Reactor's thread, but for the spec.
  */
@@ -13,6 +14,7 @@
 #include "balancer/lb.h"
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
+#include "proxy/http/h2_client.h"
 #include "proxy/net/tls_ctx.h"
 
 struct endpoint_spec {
@@ -37,7 +39,8 @@ struct pool_spec {
     uint8_t protocol;     /* enum pool_protocol */
     uint8_t proxy_header; /* version of the PROXY header that conns begin with; 0: none */
     struct h1_client_options options;
-    const struct tls_client_options *tls; /* NULL: plain; each view makes a context of it */
+    struct h2_client_options h2;
+    const struct tls_client_options *tls; /* NULL: plain; alpn follows from protocol */
 };
 
 /* One worker's counters of a pool. */
@@ -62,11 +65,32 @@ struct lb *pool_lb(struct pool_view *view);
 const struct pool_spec *pool_spec_of(const struct pool_view *view);
 struct pool_stats *pool_stats_of(struct pool_view *view);
 
-/* A stream to the endpoint at index: on the idle conn used last, or on a new one when there is none
- * or fresh is asked for. NULL with *reason when a conn cannot even be begun. */
+/* A wish for a stream. Its owner's memory, in which it may wait: for one stream at a time. */
+struct pool_request {
+    const struct pool_request_events *events;
+    const struct stream_events *stream_events; /* the stream's, and its owner */
+    void *owner;
+    uint32_t response_head_ms;
+    struct list_node link; /* the pool's, while it waits */
+};
+
+/* What becomes of one that had to wait; from the dispatch loop, and the pool's last touch of it. */
+struct pool_request_events {
+    void (*ready)(struct pool_request *, struct stream *);
+    void (*failed)(struct pool_request *, enum reason reason);
+};
+
+/* A stream to the endpoint at index: on a conn that is idle or has room, else on a new one. fresh:
+ * only on one that has not served yet. NULL with *reason when a conn cannot even be begun; NULL
+ * with REASON_NONE when the request waits. */
 struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
-                         const struct stream_events *events, void *owner, uint32_t response_head_ms,
-                         enum reason *reason);
+                         struct pool_request *request, enum reason *reason);
+
+/* It waits no more; fine if it does not wait. Neither event follows. */
+static inline void pool_cancel(struct pool_request *request)
+{
+    list_unlink(&request->link);
+}
 
 /* Closes all idle conns, and from now on each that becomes idle. */
 void pool_close_idle(struct pool_view *view);

@@ -126,7 +126,10 @@ static struct stream *request(struct fixture *f, bool fresh)
     assert_non_null(head);
     head->method = SPAN_LIT("GET");
     head->path = SPAN_LIT("/");
-    struct stream *s = pool_open(f->view, 0, fresh, &events, f, 60000, &f->reason);
+    struct pool_request wish = {
+        .stream_events = &events, .owner = f, .response_head_ms = 60000}; /* h1 never waits */
+    list_init(&wish.link);
+    struct stream *s = pool_open(f->view, 0, fresh, &wish, &f->reason);
     assert_non_null(s);
     s->ops->send_head(s, head);
     s->ops->send_end(s, NULL);

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests of one upstream conn that speaks HTTP/2. Owns the conn and the session on it; says what
+ * a request's head becomes, what the ends of streams and of the conn mean, and how long the conn
+ * lives. Must never put a stream on a conn that the upstream is about to leave. Reactor's thread.
+ */
+#include "proxy/http/h2_client.h"
+
+#include <string.h>
+
+#include "proxy/base/check.h"
+#include "proxy/base/log.h"
+#include "proxy/http/h1_client.h"
+#include "proxy/http/h2_session.h"
+#include "proxy/net/tls.h"
+
+#define H2_CLIENT_MAGIC MAGIC('h', '2', 'c', 'l')
+#define INTERIMS_MAX    32   /* 1xx responses to one request; an upstream that goes on is broken */
+#define BYE_MS          1000 /* for the last frames to leave */
+
+enum client_state {
+    CLIENT_OPEN,     /* takes streams while there is room */
+    CLIENT_RETIRING, /* takes no more, and ends with the last */
+    CLIENT_BYE,      /* has none; closes once all is written */
+};
+
+struct h2_client {
+    struct conn conn;
+    uint32_t magic;
+    uint8_t state;  /* enum client_state */
+    bool connected; /* the deadline has moved on from connecting */
+    bool idle;      /* the deadline is that of an idle conn */
+    bool pinged;    /* the deadline is that of the answer to a PING */
+    bool broken;    /* CONN_BROKEN was seen to */
+    uint16_t bye;   /* enum reason: why, once it retires */
+    uint32_t served; /* streams that were answered whole */
+    uint64_t sent;   /* bytes that have left, ever */
+    struct h2_session session;
+    struct h2_config config;
+    const struct h2_client_options *options;
+    const struct h2_client_owner *owner;
+    void *ctx;
+    struct list_node link;
+};
+
+static const struct stream_ops client_stream_ops;
+static const struct h2_session_ops client_session_ops;
+static const struct conn_ops client_conn_ops;
+
+static void client_set_state(struct h2_client *cl, enum client_state state)
+{
+    static const char *const names[] = {"open", "retiring", "bye"};
+    CHECK(state >= cl->state);
+    if (state == cl->state)
+        return;
+    log_debug("upstream conn %p: %s -> %s", (void *)&cl->conn, names[cl->state], names[state]);
+    cl->state = (uint8_t)state;
+    list_unlink(&cl->link);
+}
+
+static struct h2_client *client_of(struct conn *c)
+{
+    struct h2_client *cl = CONTAINER_OF(c, h2_client, conn);
+    CHECK(cl->magic == H2_CLIENT_MAGIC);
+    return cl;
+}
+
+static struct h2_client *client_of_stream(const struct h2_stream *s)
+{
+    return client_of(s->session->conn);
+}
+
+/* ---- life and death ---- */
+
+struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_options *options,
+                                const struct h2_client_owner *owner, void *ctx)
+{
+    struct h2_client *cl = reactor_alloc(r, SLAB_H2_CLIENT, sizeof(*cl));
+    memset(cl, 0, sizeof(*cl));
+    conn_init(&cl->conn, r, &client_conn_ops, options->write_stall_ms);
+    cl->magic = H2_CLIENT_MAGIC;
+    cl->options = options;
+    cl->owner = owner;
+    cl->ctx = ctx;
+    cl->idle = true;
+    list_init(&cl->link);
+    cl->config = (struct h2_config){
+        .limits = options->limits,
+        .stream_window = (uint32_t)options->buffer,
+        .conn_window = (uint32_t)options->conn_buffer,
+        .body_ms = options->response_idle_ms,
+        .stall_ms = options->write_stall_ms,
+    };
+    const nghttp2_settings_entry no_push = {NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
+    CHECK(h2_session_init(&cl->session, &cl->conn, &client_session_ops, &cl->config, &no_push, 1));
+    return cl;
+}
+
+struct h2_client *h2_client_dial(struct reactor *r, const struct h2_client_options *options,
+                                 const struct net_addr *to, const struct h2_client_owner *owner,
+                                 void *ctx, int *err)
+{
+    struct h2_client *cl = h2_client_new(r, options, owner, ctx);
+    *err = conn_dial(&cl->conn, to);
+    if (*err == 0) {
+        conn_expect(&cl->conn, options->connect_ms);
+        return cl;
+    }
+    h2_session_fini(&cl->session);
+    reactor_free(r, SLAB_H2_CLIENT, cl);
+    return NULL;
+}
+
+static void client_free(struct conn *c)
+{
+    struct h2_client *cl = client_of(c);
+    cl->owner->closed(cl->ctx, cl, (enum reason)c->close_reason);
+    list_unlink(&cl->link);
+    h2_session_fini(&cl->session);
+    cl->magic = 0;
+    reactor_free(c->reactor, SLAB_H2_CLIENT, cl);
+}
+
+struct conn *h2_client_conn(struct h2_client *cl)
+{
+    return &cl->conn;
+}
+
+struct list_node *h2_client_link(struct h2_client *cl)
+{
+    return &cl->link;
+}
+
+struct h2_client *h2_client_at(struct list_node *node)
+{
+    return CONTAINER_OF(node, h2_client, link);
+}
+
+uint32_t h2_client_streams(const struct h2_client *cl)
+{
+    return cl->session.n_streams;
+}
+
+bool h2_client_served(const struct h2_client *cl)
+{
+    return cl->served > 0;
+}
+
+bool h2_client_room(const struct h2_client *cl)
+{
+    const struct h2_session *h = &cl->session;
+    if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn) || h->goaway_got || h->dead ||
+        h->error != REASON_NONE || cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN))
+        return false;
+    uint32_t most =
+        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    return h->n_streams < (most < cl->options->max_streams ? most : cl->options->max_streams);
+}
+
+/* Says goodbye, and closes once that has left. */
+static void client_bye(struct h2_client *cl)
+{
+    client_set_state(cl, CLIENT_BYE);
+    if (!cl->connected) {
+        conn_close(&cl->conn, (enum reason)cl->bye, false);
+        return;
+    }
+    h2_session_fail(&cl->session, REASON_DONE, NGHTTP2_NO_ERROR);
+    conn_expect(&cl->conn, BYE_MS);
+    conn_wake(&cl->conn);
+}
+
+void h2_client_retire(struct h2_client *cl, enum reason reason)
+{
+    if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn))
+        return;
+    cl->bye = (uint16_t)reason;
+    client_set_state(cl, CLIENT_RETIRING);
+    if (cl->session.n_streams == 0)
+        client_bye(cl);
+}
+
+void h2_client_close(struct h2_client *cl, enum reason reason)
+{
+    CHECK(cl->session.n_streams == 0);
+    list_unlink(&cl->link);
+    conn_close(&cl->conn, reason, false);
+}
+
+/* ---- verbs ---- */
+
+struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *events, void *owner,
+                              uint32_t response_head_ms)
+{
+    CHECK(h2_client_room(cl));
+    struct h2_stream *s = h2_stream_new(&cl->session, 0);
+    s->owned = true;
+    s->asked.head_ms = response_head_ms;
+    s->asked.head_at = cl->sent + conn_unsent(&cl->conn);
+    s->base = (struct stream){
+        .magic = STREAM_MAGIC,
+        .ops = &client_stream_ops,
+        .events = events,
+        .owner = owner,
+        .reused = cl->served > 0,
+    };
+    if (!h2_client_room(cl))
+        list_unlink(&cl->link);
+    if (cl->idle && cl->connected)
+        conn_expect(&cl->conn, cl->options->ping_ms != 0 ? cl->options->ping_ms : NEVER);
+    cl->idle = false;
+    return &s->base;
+}
+
+/* Leaves out what extended CONNECT has no use for (RFC 8441 section 5), or what makes it one. */
+static size_t request_fields(nghttp2_nv *nv, size_t n, const struct http_head *head, bool extended)
+{
+    const struct span leave = extended ? SPAN_LIT("sec-websocket-key") : SPAN_LIT(":protocol");
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!span_eq_nocase(span_of((const char *)nv[i].name, nv[i].namelen), leave))
+            nv[kept++] = nv[i];
+    if (!extended) {
+        nv[0].value = (uint8_t *)(uintptr_t)head->method.ptr;
+        nv[0].valuelen = head->method.len;
+    }
+    return kept;
+}
+
+/* An upgrade that the upstream has no extended CONNECT for is left out, as any server may. */
+static void stream_submit(struct h2_stream *s, const struct http_head *head)
+{
+    struct h2_client *cl = client_of_stream(s);
+    struct h2_session *h = &cl->session;
+    struct recycle *pieces = &cl->conn.reactor->pieces;
+    nghttp2_nv nv[H2_NV_MAX];
+    bool extended =
+        head->upgrade.len > 0 && nghttp2_session_get_remote_settings(
+                                     h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+    bool bodyless = head->body == BODY_NONE && !extended;
+    struct span scheme = conn_tls(&cl->conn) != NULL ? SPAN_LIT("https") : SPAN_LIT("http");
+    char *path = mem_need(recycle_get(pieces, head->path.len + head->query.len + 1));
+    size_t n = h2_write_request(head, scheme, nv, path);
+    if (head->upgrade.len > 0)
+        n = request_fields(nv, n, head, extended);
+    nghttp2_data_provider source = h2_stream_source(s);
+    int32_t id = nghttp2_submit_request(h->ng, NULL, nv, n, bodyless ? NULL : &source, s);
+    recycle_put(pieces, path);
+    s->extended = extended;
+    s->tx_head = true;
+    if (bodyless)
+        s->tx_end = true;
+    if (id < 0)
+        h2_stream_fail(s, REASON_UPSTREAM_UNSENT, true);
+    else
+        s->id = id;
+    conn_wake(&cl->conn);
+}
+
+static void stream_clock(struct h2_stream *s, uint64_t ms)
+{
+    s->rx_deadline = ms == NEVER ? NEVER : reactor_now(s->session->conn->reactor) + ms;
+    h2_stream_arm(s);
+}
+
+static void stream_expect_head(struct h2_stream *s)
+{
+    if (client_of_stream(s)->connected && !s->rx_final)
+        stream_clock(s, s->asked.head_ms);
+}
+
+static void op_send_head(struct stream *base, const struct http_head *head)
+{
+    struct h2_stream *s = h2_stream_of(base);
+    s->to_head = head->is_head;
+    s->asked.expects = head->expect_continue;
+    s->asked.upgrade = head->upgrade;
+    if (s->asked.expects)
+        stream_expect_head(s);
+    if (head->upgrade.len > 0 && !s->session->settled)
+        s->asked.held = head; /* its owner keeps it as long as the stream */
+    else
+        stream_submit(s, head);
+}
+
+static void op_send_body(struct stream *base, struct chain *body)
+{
+    struct h2_stream *s = h2_stream_of(base);
+    if (s->asked.expects) { /* it did not wait */
+        s->asked.expects = false;
+        if (!s->rx_final)
+            stream_clock(s, NEVER);
+    }
+    h2_stream_send_body(base, body);
+}
+
+static void op_send_end(struct stream *base, const struct http_head *trailers)
+{
+    struct h2_stream *s = h2_stream_of(base);
+    s->asked.whole = true;
+    stream_expect_head(s);
+    /* A request for a tunnel has ended; the tunnel has not begun. */
+    if (s->tx_end || (!s->tunnel && (s->extended || s->asked.held != NULL)))
+        return;
+    h2_stream_send_end(base, trailers);
+}
+
+static void op_release(struct stream *base, enum reason reason)
+{
+    struct h2_stream *s = h2_stream_of(base);
+    if (reason == REASON_DONE)
+        client_of_stream(s)->served++;
+    if (s->id <= 0) /* nghttp2 does not know of it */
+        s->closed = true;
+    h2_stream_release(base, reason);
+}
+
+static const struct stream_ops client_stream_ops = {
+    .send_head = op_send_head,
+    .send_body = op_send_body,
+    .send_end = op_send_end,
+    .credit = h2_stream_credit,
+    .release = op_release,
+};
+
+/* ---- what the session tells ---- */
+
+static void stream_refuse(struct h2_stream *s, enum reason reason)
+{
+    h2_stream_reset(s, NGHTTP2_CANCEL);
+    h2_stream_fail(s, reason, true);
+}
+
+/* The length of nothing has to be said where HTTP/1 would else wait for the end of the conn. */
+static void head_say_empty(struct h2_stream *s, struct http_head *head)
+{
+    if (head->body != BODY_NONE || s->to_head || head->status < 200 || head->status == 204 ||
+        head->status == 304 || http_head_find(head, FIELD_CONTENT_LENGTH) != NULL)
+        return;
+    head->body = BODY_LENGTH;
+    head->content_length = 0;
+    http_head_add(head, FIELD_CONTENT_LENGTH, SPAN_LIT("content-length"), SPAN_LIT("0"));
+}
+
+/* Extended CONNECT was granted: as an upgrade is, in HTTP/1. */
+static void head_upgrade(struct h2_stream *s, struct http_head *head)
+{
+    s->tunnel = true;
+    head->status = 101;
+    head->phrase = http_status_phrase(101);
+    head->upgrade = s->asked.upgrade;
+    head->body = BODY_TUNNEL;
+    head->content_length = 0;
+    http_head_drop(head, FIELD_CONTENT_LENGTH);
+}
+
+static void on_interim(struct h2_stream *s, const struct http_head *head)
+{
+    if (head->status == 100 && s->asked.expects) {
+        s->asked.expects = false;
+        if (!s->asked.whole) /* the upstream has said its word; the client's body is awaited */
+            stream_clock(s, NEVER);
+    }
+}
+
+static void on_head(struct h2_stream *s, enum reason reason)
+{
+    struct http_head *head = s->head;
+    s->base.answered = true;
+    if (reason == REASON_NONE && head->status < 200 && ++s->asked.interims > INTERIMS_MAX)
+        reason = REASON_BAD_RESPONSE;
+    if (reason != REASON_NONE) {
+        stream_refuse(s, reason);
+        return;
+    }
+    if (head->status < 200) {
+        on_interim(s, head);
+    } else if (s->extended && head->status < 300) {
+        head_upgrade(s, head);
+    } else {
+        head_say_empty(s, head);
+    }
+    s->base.events->head(&s->base, head);
+}
+
+static enum reason on_reset(const struct h2_stream *s, uint32_t code)
+{
+    if (code != NGHTTP2_REFUSED_STREAM)
+        return REASON_UPSTREAM_STREAM_RESET;
+    return s->session->goaway_got && s->id > s->session->goaway_last ? REASON_UPSTREAM_GOAWAY
+                                                                     : REASON_UPSTREAM_REFUSED;
+}
+
+static enum reason on_late(const struct h2_stream *s)
+{
+    return s->rx_final ? REASON_RESPONSE_IDLE_TIMEOUT : REASON_RESPONSE_HEAD_TIMEOUT;
+}
+
+static const struct h2_session_ops client_session_ops = {
+    .stream = &client_stream_ops,
+    .head = on_head,
+    .reset = on_reset,
+    .late = on_late,
+    .broken = REASON_BAD_RESPONSE,
+    .bad_stream = REASON_BAD_RESPONSE,
+    .stalled = REASON_UPSTREAM_WRITE_STALL,
+};
+
+/* ---- the conn ---- */
+
+/* What the end of the conn means for one of its streams. */
+static enum reason stream_end_reason(const struct h2_client *cl, const struct h2_stream *s,
+                                     enum reason reason)
+{
+    if (cl->connected && cl->sent <= s->asked.head_at)
+        return REASON_UPSTREAM_UNSENT;
+    if (reason == REASON_UPSTREAM_CLOSED && s->rx_final)
+        return REASON_RESPONSE_INCOMPLETE;
+    return reason;
+}
+
+/* The conn is no more, and its streams are told. */
+static void client_end(struct h2_client *cl, enum reason reason)
+{
+    struct list_node *it = cl->session.streams.next;
+    list_unlink(&cl->link);
+    for (; it != &cl->session.streams; it = it->next) {
+        struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
+        h2_stream_fail(s, stream_end_reason(cl, s, reason), true);
+    }
+    h2_session_close(&cl->session, reason, false);
+}
+
+static void client_connected(struct h2_client *cl)
+{
+    const struct tls_info *tls = conn_tls(&cl->conn);
+    struct list_node *it = cl->session.streams.next;
+    cl->connected = true;
+    if (tls != NULL && !span_eq(tls->alpn, SPAN_LIT("h2"))) {
+        client_end(cl, REASON_UPSTREAM_NO_H2);
+        return;
+    }
+    for (; it != &cl->session.streams; it = it->next) {
+        struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
+        s->base.connected_us = reactor_us(cl->conn.reactor);
+        if (s->asked.whole || s->asked.expects)
+            stream_expect_head(s);
+    }
+    cl->idle = false; /* client_settle begins the clock that is right */
+    conn_expect(&cl->conn, cl->options->ping_ms != 0 ? cl->options->ping_ms : NEVER);
+}
+
+/* Bytes have come: the upstream is there. */
+static void client_heard(struct h2_client *cl)
+{
+    if (cl->idle || !cl->connected || cl->state == CLIENT_BYE || cl->options->ping_ms == 0)
+        return;
+    cl->pinged = false;
+    conn_expect(&cl->conn, cl->options->ping_ms);
+}
+
+static void client_late(struct h2_client *cl)
+{
+    struct conn *c = &cl->conn;
+    if (c->flags & CONN_WRITE_LATE) {
+        client_end(cl, REASON_UPSTREAM_WRITE_STALL);
+    } else if (!cl->connected) {
+        client_end(cl, REASON_CONNECT_TIMEOUT);
+    } else if (cl->broken) {
+        client_end(cl, REASON_UPSTREAM_RESET);
+    } else if (cl->session.n_streams == 0) {
+        h2_client_retire(cl, REASON_UPSTREAM_IDLE_TIMEOUT);
+    } else if (cl->pinged) {
+        client_end(cl, REASON_UPSTREAM_SILENT);
+    } else {
+        cl->pinged = true;
+        nghttp2_submit_ping(cl->session.ng, NGHTTP2_FLAG_NONE, NULL);
+        conn_expect(c, cl->options->pong_ms);
+        h2_session_turn(&cl->session);
+    }
+}
+
+static enum reason client_end_reason(const struct h2_client *cl)
+{
+    const struct conn *c = &cl->conn;
+    if (!cl->connected && c->flags & CONN_ERROR)
+        return h1_client_connect_reason(c->error);
+    if (cl->session.n_streams == 0)
+        return REASON_UPSTREAM_IDLE_CLOSED;
+    return c->flags & CONN_ERROR ? REASON_UPSTREAM_RESET : REASON_UPSTREAM_CLOSED;
+}
+
+/* Upgrades that waited for the peer's settings. */
+static void client_unhold(struct h2_client *cl)
+{
+    struct list_node *it = cl->session.streams.next;
+    if (!cl->session.settled || cl->session.dead)
+        return;
+    for (; it != &cl->session.streams; it = it->next) {
+        struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
+        const struct http_head *head = TAKE(s->asked.held);
+        if (head != NULL && s->owned)
+            stream_submit(s, head);
+    }
+}
+
+/* Who keeps the conn learns what it is good for now. */
+static void client_settle(struct h2_client *cl)
+{
+    bool idle = cl->session.n_streams == 0 && cl->connected;
+    if (cl->state == CLIENT_OPEN && (cl->session.goaway_got || h2_session_over(&cl->session)))
+        h2_client_retire(cl, REASON_UPSTREAM_IDLE_CLOSED);
+    if (cl->state == CLIENT_RETIRING && cl->session.n_streams == 0)
+        client_bye(cl);
+    if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn))
+        return;
+    if (!h2_client_room(cl))
+        list_unlink(&cl->link);
+    if (idle && !cl->idle) {
+        cl->idle = true;
+        cl->pinged = false;
+        conn_expect(&cl->conn, cl->options->idle_ms);
+        conn_release_input(&cl->conn);
+        cl->owner->room(cl->ctx, cl);
+    } else if (!list_linked(&cl->link) && h2_client_room(cl)) {
+        cl->owner->room(cl->ctx, cl);
+    }
+}
+
+static void client_last_words(struct h2_client *cl)
+{
+    struct conn *c = &cl->conn;
+    const unsigned ended = CONN_EOF | CONN_ERROR | CONN_BROKEN | CONN_READ_LATE | CONN_WRITE_LATE;
+    if (c->flags & ended || (h2_session_over(&cl->session) && conn_unsent(c) == 0))
+        conn_close(c, (enum reason)cl->bye, false);
+}
+
+/* The upstream takes no more; what it has said already may still come. */
+static void client_broken(struct h2_client *cl)
+{
+    cl->broken = true;
+    list_unlink(&cl->link);
+    conn_expect(&cl->conn, BYE_MS);
+}
+
+static void client_process(struct conn *c)
+{
+    struct h2_client *cl = client_of(c);
+    if (!cl->connected && c->flags & CONN_CONNECTED)
+        client_connected(cl);
+    if (conn_closed(c))
+        return;
+    if (conn_input(c).len > 0)
+        client_heard(cl);
+    client_unhold(cl);
+    h2_session_turn(&cl->session);
+    if (!conn_closed(c) && cl->state == CLIENT_BYE)
+        client_last_words(cl);
+    if (!conn_closed(c) && c->flags & (CONN_EOF | CONN_ERROR))
+        client_end(cl, client_end_reason(cl));
+    if (!conn_closed(c) && c->flags & CONN_BROKEN && !cl->broken)
+        client_broken(cl);
+    if (!conn_closed(c) && c->flags & (CONN_READ_LATE | CONN_WRITE_LATE))
+        client_late(cl);
+    if (!conn_closed(c))
+        client_settle(cl);
+}
+
+static void client_flushed(struct conn *c, size_t n)
+{
+    struct h2_client *cl = client_of(c);
+    cl->sent += n;
+    h2_session_turn(&cl->session);
+    if (!conn_closed(c))
+        conn_wake(c);
+}
+
+static void client_moved(struct conn *c, ptrdiff_t delta)
+{
+    (void)c;
+    (void)delta;
+}
+
+static const struct conn_ops client_conn_ops = {
+    .name = "h2 upstream",
+    .process = client_process,
+    .flushed = client_flushed,
+    .moved = client_moved,
+    .free = client_free,
+};
