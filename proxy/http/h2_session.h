@@ -122,6 +122,7 @@ struct h2_stream {
     bool error_told, gone; /* gone: error is that nothing can be sent any more */
     bool malformed;        /* nghttp2 resets it: whatever is answered is thrown away */
     bool to_head; /* client: it answers HEAD; server: no body follows the response's head */
+    bool expects; /* server: the client waits for a 100 before it sends the body */
     bool tunnel, extended;
     bool tx_head;  /* the final head, or the request's, was submitted */
     bool tx_end;   /* queued whole */
