@@ -77,7 +77,12 @@ void service_release(struct service *f, enum reason reason)
 /* Queues a whole answer, and lets go. */
 void service_answer(struct service *f, const char *body)
 {
-    service_send_head(f, 200, BODY_LENGTH, strlen(body));
+    service_answer_with(f, 200, body);
+}
+
+void service_answer_with(struct service *f, unsigned status, const char *body)
+{
+    service_send_head(f, status, BODY_LENGTH, strlen(body));
     service_send_bytes(f, body, strlen(body));
     f->stream->ops->send_end(f->stream, NULL);
     service_release(f, REASON_DONE);
@@ -143,7 +148,7 @@ static void on_request(void *ctx, struct stream *s, struct http_head *head,
     f->stream = s;
     f->head = head;
     if (f->answer_at_once)
-        service_answer(f, "now");
+        service_answer_with(f, f->answer_at_once, "now");
 }
 
 static bool on_keep_alive(void *ctx, const struct http_peer *peer)
@@ -201,7 +206,8 @@ int service_setup(void **state)
 /* Another capacity of the wire than usual. */
 void service_rewire(struct service *f, size_t capacity)
 {
-    h1_server_abort(f->srv, REASON_SHUTDOWN);
+    if (f->srv != NULL)
+        h1_server_abort(f->srv, REASON_SHUTDOWN);
     wire_settle(&f->w);
     wire_fini(&f->w);
     f->log[0] = '\0';

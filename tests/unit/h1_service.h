@@ -18,9 +18,9 @@ struct service {
     struct h1_server *srv;
     struct stream *stream; /* of the request in progress */
     struct http_head *head;
-    size_t credit;       /* what every body event gives back at once */
-    bool keep;           /* what keep_alive answers */
-    bool answer_at_once; /* in the request event */
+    size_t credit;           /* what every body event gives back at once */
+    unsigned answer_at_once; /* in the request event, this status; 0: not */
+    bool keep;               /* what keep_alive answers */
     bool release_on_abort;
     bool quiet; /* nothing is noted */
     char log[4096];
@@ -47,7 +47,8 @@ void service_send_bytes(struct service *f, const void *bytes, size_t n);
 void service_release(struct service *f, enum reason reason);
 void service_run(struct service *f);
 
-/* Queues a whole answer, and lets go. */
+/* Queues a whole answer, of 200 or another status, and lets go. */
 void service_answer(struct service *f, const char *body);
+void service_answer_with(struct service *f, unsigned status, const char *body);
 
 #endif
