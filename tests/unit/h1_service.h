@@ -7,6 +7,7 @@
 #define WEIR_TESTS_H1_SERVICE_H
 
 #include "proxy/http/h1_server.h"
+#include "tests/unit/notes.h"
 #include "tests/unit/wire.h"
 
 enum { SERVICE_BUFFER = 4096 };
@@ -22,10 +23,7 @@ struct service {
     unsigned answer_at_once; /* in the request event, this status; 0: not */
     bool keep;               /* what keep_alive answers */
     bool release_on_abort;
-    bool quiet; /* nothing is noted */
-    char log[4096];
-    char body[65536];
-    size_t body_len;
+    struct notes notes;
 };
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"

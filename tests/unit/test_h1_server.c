@@ -98,7 +98,7 @@ static void requests_behind_one_in_progress_pile_up_to_a_bound(void **state)
     assert_false(pair_reading(f->w.pair, 0));
     assert_true(conn_input(h1_server_conn(f->srv)).len < 40000);
     f->answer_at_once = 200;
-    f->quiet = true;
+    f->notes.quiet = true;
     service_answer(f, "1");
     service_run(f);
     assert_true(pair_reading(f->w.pair, 0));
@@ -112,7 +112,7 @@ static void unread_answers_stop_the_reading(void **state)
     service_rewire(f, 1024);
     wire_read(&f->w, false);
     f->answer_at_once = 200;
-    f->quiet = true;
+    f->notes.quiet = true;
     for (int i = 0; i < 20000 && pair_reading(f->w.pair, 0); i++)
         wire_say(&f->w, GET("/"));
     assert_false(pair_reading(f->w.pair, 0));
@@ -132,16 +132,16 @@ static void a_body_stops_where_the_credit_ends(void **state)
     char *bytes = calloc(1, 20000);
     wire_say_bytes(&f->w, bytes, 20000);
     free(bytes);
-    assert_true(f->body_len >= SERVICE_BUFFER && f->body_len < 20000);
+    assert_true(f->notes.body_len >= SERVICE_BUFFER && f->notes.body_len < 20000);
     assert_false(pair_reading(f->w.pair, 0));
-    size_t before = f->body_len;
+    size_t before = f->notes.body_len;
     f->stream->ops->credit(f->stream, 1);
     service_run(f);
-    assert_true(f->body_len <= before + BLOCK_BYTES); /* the window is still shut */
+    assert_true(f->notes.body_len <= before + BLOCK_BYTES); /* the window is still shut */
     f->credit = 1;
     f->stream->ops->credit(f->stream, 20000);
     service_run(f);
-    assert_int_equal(f->body_len, 20000);
+    assert_int_equal(f->notes.body_len, 20000);
     assert_string_equal(service_notes(f), "POST / |end|");
     service_answer(f, "");
     service_run(f);
@@ -154,7 +154,7 @@ static void what_is_held_for_a_body_is_bounded(void **state)
     char *bytes = calloc(1, 50000);
     wire_say_bytes(&f->w, bytes, 50000);
     free(bytes);
-    assert_in_range(f->body_len, SERVICE_BUFFER,
+    assert_in_range(f->notes.body_len, SERVICE_BUFFER,
                     SERVICE_BUFFER + BLOCK_BYTES); /* the last read may exceed it */
     wire_close(&f->w, true);
     f->stream->ops->credit(f->stream, 50000);
@@ -169,7 +169,7 @@ static void chunks_and_trailers_are_handed_up(void **state)
     wire_say(&f->w, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
     assert_string_equal(service_notes(f), "POST / |");
     wire_say(&f->w, "2\r\nde\r\n0\r\nT: 1\r\n\r\n");
-    assert_string_equal(f->body, "abcde");
+    assert_string_equal(f->notes.body, "abcde");
     assert_string_equal(service_notes(f), "end T|");
     service_answer(f, "");
     service_run(f);
@@ -376,14 +376,14 @@ static void nothing_is_tunnelled_before_the_101(void **state)
     f->credit = 1;
     wire_say(&f->w, UPGRADE "early bytes");
     assert_string_equal(service_notes(f), "GET / |end|");
-    assert_int_equal(f->body_len, 0);
+    assert_int_equal(f->notes.body_len, 0);
     service_send_head(f, 101, BODY_TUNNEL, 0);
     service_run(f);
     assert_string_equal(wire_take(&f->w), "HTTP/1.1 101 Switching Protocols\r\n"
                                           "Connection: upgrade\r\nUpgrade: x\r\n\r\n");
-    assert_string_equal(f->body, "early bytes");
+    assert_string_equal(f->notes.body, "early bytes");
     wire_say(&f->w, " and more");
-    assert_string_equal(f->body, "early bytes and more");
+    assert_string_equal(f->notes.body, "early bytes and more");
     service_release(f, REASON_TUNNEL_IDLE);
     service_run(f);
     assert_true(f->w.got_end);
@@ -394,7 +394,7 @@ static void a_tunnel_closes_one_direction_at_a_time(void **state)
     for (int ours_first = 0; ours_first < 2; ours_first++) {
         struct service *f = *state;
         service_rewire(f, 65536);
-        f->body_len = 0;
+        f->notes.body_len = 0;
         f->credit = 1;
         wire_say(&f->w, UPGRADE);
         service_send_head(f, 101, BODY_TUNNEL, 0);
@@ -405,7 +405,7 @@ static void a_tunnel_closes_one_direction_at_a_time(void **state)
             service_run(f);
             assert_true(f->w.got_end);
             wire_say(&f->w, "still heard");
-            assert_string_equal(f->body, "still heard");
+            assert_string_equal(f->notes.body, "still heard");
             wire_end(&f->w);
             assert_string_equal(service_notes(f), "end|");
         } else {
@@ -437,12 +437,12 @@ static void a_tunnel_has_credit_too(void **state)
     char *bytes = calloc(1, 20000);
     wire_say_bytes(&f->w, bytes, 20000);
     free(bytes);
-    assert_in_range(f->body_len, SERVICE_BUFFER, SERVICE_BUFFER + BLOCK_BYTES);
+    assert_in_range(f->notes.body_len, SERVICE_BUFFER, SERVICE_BUFFER + BLOCK_BYTES);
     assert_false(pair_reading(f->w.pair, 0));
     f->credit = 1;
     f->stream->ops->credit(f->stream, 20000);
     service_run(f);
-    assert_int_equal(f->body_len, 20000);
+    assert_int_equal(f->notes.body_len, 20000);
     service_release(f, REASON_TUNNEL_IDLE);
     service_run(f);
 }
