@@ -23,7 +23,7 @@ _weir() {
     run) mapfile -t COMPREPLY < <(compgen -W '-c --ready-file' -- "$cur") ;;
     check)
         compopt -o filenames
-        mapfile -t COMPREPLY < <(compgen -f -- "$cur"; compgen -W '--dump' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur"; compgen -W '--dump --no-files' -- "$cur")
         ;;
     proxy) mapfile -t COMPREPLY < <(compgen -W '--from --to' -- "$cur") ;;
     help)

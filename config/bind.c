@@ -188,8 +188,10 @@ static bool short_keys(struct bind *b, const struct schema_row *row, const struc
 {
     const struct schema_table *t = row->table;
     const struct schema_row *brief = schema_short(t);
-    enum tree_kind kind = brief != NULL && brief->shape == SHAPE_LIST ? TREE_LIST : TREE_SCALAR;
-    if (brief == NULL || node->kind != kind) {
+    bool list = brief != NULL && brief->shape == SHAPE_LIST;
+    bool ok = brief != NULL && (list ? node->kind == TREE_LIST || (brief->flags & ROW_SINGLE)
+                                     : node->kind == TREE_SCALAR);
+    if (!ok) {
         bind_error(b, node->pos, "expected %s; found %s", t->expected, bind_found(b, node));
         return false;
     }

@@ -72,6 +72,40 @@ struct config_cidr {
     uint8_t bits;     /* v4: 0..32, v6: 0..128, unix: 0 */
 };
 
+enum config_client_auth {
+    CONFIG_CLIENT_REQUIRED, /* a handshake without a certificate that client_ca vouches for fails */
+    CONFIG_CLIENT_OPTIONAL, /* one that it does not vouch for fails */
+};
+
+enum config_tls_version {
+    CONFIG_TLS_1_2,
+    CONFIG_TLS_1_3,
+};
+
+/* What is said about files here is about their names only: what is in them is runtime.c's part. */
+struct config_tls_server {
+    struct config_pos pos;
+    bool enabled;             /* false: plain text, and the rest is unset */
+    struct config_str *certs; /* files or directories, at least one; the first is the default */
+    size_t cert_count;
+    struct config_str client_ca; /* text NULL: clients are not asked for certificates */
+    enum config_client_auth client_auth;
+    enum config_tls_version min_version;
+    struct config_str ocsp;   /* a response to staple; text NULL: none */
+    struct config_str keylog; /* where to write the secrets of every conn; text NULL: nowhere */
+    struct config_str *alpn;  /* "h2", "http/1.1" */
+    size_t alpn_count;        /* 0: both */
+};
+
+struct config_tls_client {
+    struct config_pos pos;
+    bool enabled;         /* false: plain text, and the rest is unset */
+    const char *sni;      /* asked for, and verified; NULL: the host of the endpoints */
+    struct config_str ca; /* text NULL: the system's */
+    bool verify;
+    struct config_str cert, key; /* both or neither */
+};
+
 struct config_listener {
     struct config_pos pos;
     const char *name;
@@ -81,6 +115,14 @@ struct config_listener {
     size_t trusted_count;
     bool forwarded; /* also emit Forwarded (RFC 7239) */
     bool via;       /* emit Via (RFC 9110 section 7.6.3) */
+    struct config_tls_server tls;
+    bool redirect_https; /* every request is answered 308 to https://; never with tls */
+    struct config_proxy_protocol {
+        struct config_pos pos;
+        bool enabled;
+        struct config_cidr *from; /* peers that begin with a header, each conn; at least one */
+        size_t from_count;
+    } proxy_protocol;
 };
 
 struct config_path_match {
@@ -132,6 +174,18 @@ struct config_endpoint {
     uint32_t weight;            /* 0..1000; 0: no new requests */
 };
 
+enum config_protocol {
+    CONFIG_PROTOCOL_AUTO, /* with tls what ALPN says, else HTTP/1 */
+    CONFIG_PROTOCOL_H1,
+    CONFIG_PROTOCOL_H2,
+};
+
+enum config_proxy_header {
+    CONFIG_PROXY_NONE,
+    CONFIG_PROXY_V1,
+    CONFIG_PROXY_V2,
+};
+
 struct config_pool {
     struct config_pos pos;
     const char *name;
@@ -141,6 +195,9 @@ struct config_pool {
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
     uint32_t max_idle; /* idle conns per worker and endpoint, 0..65536 */
+    enum config_protocol protocol;
+    struct config_tls_client tls;
+    enum config_proxy_header proxy_protocol; /* the header that each conn begins with */
 };
 
 struct config_admin {
@@ -194,6 +251,7 @@ struct config_timeouts {
     uint64_t request;       /* the whole, or CONFIG_NONE */
     uint64_t upgraded;      /* idle, after a 101 */
     uint64_t write_stall;
+    uint64_t tls_handshake;
 };
 
 struct config {

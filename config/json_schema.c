@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "config/schema.h"
+#include "config/tree.h"
 #include "config/types.h"
 
 /* A JSON document being written; `first` until the open object or array has something in it. */
@@ -107,6 +108,11 @@ static void write_choices(struct json *j, const struct schema_choice *choices)
             continue;
         json_line(j);
         json_quote(j, c->name);
+        /* Nobody is asked to put 1.2 in quotes. */
+        if (tree_text_looks(c->name) == TREE_LOOKS_NUMBER) {
+            json_line(j);
+            fputs(c->name, j->out);
+        }
     }
     json_close(j, ']');
 }
@@ -114,10 +120,12 @@ static void write_choices(struct json *j, const struct schema_choice *choices)
 static void write_scalar_type(struct json *j, const struct schema_row *row)
 {
     const char *pattern = row->pattern ? row->pattern : row->type->pattern;
-    json_string(j, "type", row->type->json_type);
-    if (row->choices != NULL)
+    if (row->choices != NULL) {
         write_choices(j, row->choices);
-    else if (pattern != NULL)
+        return;
+    }
+    json_string(j, "type", row->type->json_type);
+    if (pattern != NULL)
         json_string(j, "pattern", pattern);
     if (row->type->show != NULL && row->type->units == NULL) {
         json_number(j, "minimum", row->min);

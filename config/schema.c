@@ -1,40 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The schema: every key of the file is one row here, and this is the only place that lists them.
- * A field's C type is checked against the row's when this is compiled. Constant data; any thread.
+ * The schema: every key of the file is one row here, or in schema_listener.c or schema_pool.c,
+ * and no other place lists them. A field's C type is checked against the row's when they are
+ * compiled. Constant data; any thread.
  */
 #include "config/schema.h"
 
 #include "config/bind.h"
+#include "config/rows.h"
 #include "config/types.h"
-#include "proxy/base/check.h"
-
-/* The offset of a field; does not compile if its type is not `type`. */
-#define FIELD(tag, field, type) \
-    (offsetof(struct tag, field) + 0 * sizeof(_Generic(((struct tag *)0)->field, type : 'x')))
-
-#define SCALAR(name, tag, field, ctype, kind) \
-    .key = name, .shape = SHAPE_SCALAR, .type = &(kind), .offset = FIELD(tag, field, ctype)
-
-#define INT(key, tag, field)      SCALAR(key, tag, field, uint32_t, type_int)
-#define DURATION(key, tag, field) SCALAR(key, tag, field, uint64_t, type_duration)
-#define SIZE(key, tag, field)     SCALAR(key, tag, field, uint64_t, type_size)
-#define BOOL(key, tag, field)     SCALAR(key, tag, field, bool, type_bool)
-#define STRING(key, tag, field)   SCALAR(key, tag, field, const char *, type_string)
-#define CHOICE(key, tag, field)   SCALAR(key, tag, field, const char *, type_choice)
-#define ADDRESS(key, tag, field)  SCALAR(key, tag, field, struct config_addr, type_address)
-
-#define MS       UINT64_C(1)
-#define SECOND   (1000 * MS)
-#define HOUR     (3600 * SECOND)
-#define MAX_TIME (365 * 24 * HOUR)
-#define KIB      (UINT64_C(1) << 10)
-#define MIB      (UINT64_C(1) << 20)
-#define PIB      (UINT64_C(1) << 50)
-
-#define NAME_PATTERN "^[A-Za-z0-9_.-]{1,64}$"
-
-#define ROWS(list) .rows = (list), .row_count = ARRAY_LEN(list)
 
 /* admin, log, access_log */
 
@@ -141,86 +115,14 @@ static const struct schema_row timeouts_rows[] = {
      .doc = "Without a byte in either direction of an upgraded connection."},
     {TIMEOUT("write_stall", write_stall), .dflt = "60s",
      .doc = "Without progress in writing to a client or an endpoint."},
+    {TIMEOUT("tls_handshake", tls_handshake), .dflt = "10s",
+     .doc = "For a client's TLS handshake, and for a PROXY protocol header before it."},
 };
 
 static const struct schema_table timeouts_table = {
     .expected = "a mapping",
     ROWS(timeouts_rows),
     .own = true,
-};
-
-/* listeners */
-
-/* The item itself is the field. */
-static const struct schema_row trusted_elem = {.shape = SHAPE_SCALAR, .type = &type_cidr};
-
-static const struct schema_items trusted_items = {
-    .size = sizeof(struct config_cidr),
-    .elem = &trusted_elem,
-    .what = "one network",
-};
-
-static bool is_unix_listener(const void *obj)
-{
-    return ((const struct config_listener *)obj)->bind.kind == CONFIG_ADDR_UNIX;
-}
-
-static const struct schema_row listener_rows[] = {
-    {ADDRESS("bind", config_listener, bind), .flags = ROW_REQUIRED | ROW_LISTEN,
-     .expected = "an address such as \":8000\", 127.0.0.1:8000 or \"unix:/run/weir.sock\"",
-     .doc = "The address to listen on; \":8000\" is every address, IPv6 too."},
-    {SCALAR("mode", config_listener, mode, uint32_t, type_mode), .dflt = "0660",
-     .applies = is_unix_listener, .applies_to = "a listener on a unix: socket",
-     .doc = "The permissions of a unix: socket, octal and in quotes."},
-    {.key = "trusted_proxies",
-     .shape = SHAPE_LIST,
-     .flags = ROW_SINGLE,
-     .items = &trusted_items,
-     .offset = FIELD(config_listener, trusted, struct config_cidr *),
-     .count_offset = FIELD(config_listener, trusted_count, size_t),
-     .doc = "Peers whose X-Forwarded-* and Forwarded fields are believed; unix: those of a unix: "
-            "socket."},
-    {BOOL("forwarded", config_listener, forwarded), .dflt = "false",
-     .doc = "Whether Forwarded (RFC 7239) is sent to endpoints too."},
-    {BOOL("via", config_listener, via), .dflt = "false", .doc = "Whether Via is sent."},
-};
-
-static const char *const listener_later[] = {"tls", "proxy_protocol", "redirect_https", NULL};
-
-/* A network that no peer of the listener can be in. */
-static void check_listener(struct bind *b, const struct tree_node *node, void *obj)
-{
-    const struct config_listener *l = obj;
-    (void)node;
-    for (size_t i = 0; i < l->trusted_count; i++)
-        if ((l->trusted[i].kind == CONFIG_CIDR_UNIX) != is_unix_listener(l))
-            bind_warn(b, l->trusted[i].pos, "trusts %s, where no peer of %s comes from",
-                      bind_quote(b, l->trusted[i].text), bind_quote(b, l->bind.text));
-}
-
-static const struct schema_table listener_table = {
-    .expected = "a mapping, or an address alone",
-    ROWS(listener_rows),
-    .short_key = "bind",
-    .later = listener_later,
-    .own = true,
-    .check = check_listener,
-};
-
-static const struct schema_row listener_name = {
-    STRING(NULL, config_listener, name),
-    .accept = grammar_name,
-    .pattern = NAME_PATTERN,
-    .expected = "a name",
-};
-
-static const struct schema_row listener_elem = {.shape = SHAPE_TABLE, .table = &listener_table};
-
-static const struct schema_items listener_items = {
-    .size = sizeof(struct config_listener),
-    .name = &listener_name,
-    .elem = &listener_elem,
-    .what = "one listener, such as web: \":8000\"",
 };
 
 /* routes */
@@ -464,110 +366,6 @@ static const struct schema_items route_items = {
     .unique_offset = FIELD(config_route, name, const char *),
 };
 
-/* pools */
-
-static const struct schema_row endpoint_rows[] = {
-    {ADDRESS("address", config_endpoint, address), .flags = ROW_REQUIRED,
-     .doc = "Host and port, or unix:/path; a host name is resolved once, when loading."},
-    {INT("weight", config_endpoint, weight), .dflt = "1", .min = 0, .max = 1000,
-     .doc = "Its share compared to the others; 0: no new requests."},
-};
-
-static const char *const endpoint_later[] = {"backup", "zone", NULL};
-
-static const struct schema_table endpoint_table = {
-    .expected = "an address, or a mapping such as { address: 10.0.0.1:80, weight: 2 }",
-    ROWS(endpoint_rows),
-    .short_key = "address",
-    .later = endpoint_later,
-    .own = true,
-};
-
-static const struct schema_row endpoint_elem = {.shape = SHAPE_TABLE, .table = &endpoint_table};
-
-static const struct schema_items endpoint_items = {
-    .size = sizeof(struct config_endpoint),
-    .elem = &endpoint_elem,
-    .what = "one endpoint, such as 127.0.0.1:8080",
-    .unique = "is listed twice; for a larger share, give it a weight",
-    .unique_offset = FIELD(config_endpoint, address.text, const char *),
-    .alike_is_warning = true,
-};
-
-static const struct schema_choice balance_policies[] = {
-    {.name = "p2c"},
-    {.name = "round_robin"},
-    {.name = "least_conn"},
-    {.name = "random"},
-    {.name = "peak_ewma", .later = true},
-    {.name = "ring_hash", .later = true},
-    {.name = "maglev", .later = true},
-    {0},
-};
-
-static const struct schema_row upstream_rows[] = {
-    {DURATION("connect", config_pool, connect_ms), .dflt = "1s", .min = MS, .max = MAX_TIME,
-     .doc = "For a connection to be made (else another endpoint, or 504)."},
-    {DURATION("idle", config_pool, idle_ms), .dflt = "55s", .min = MS, .max = MAX_TIME,
-     .doc = "How long an idle connection is kept; keep it below the endpoints' own timeout."},
-    {INT("max_idle", config_pool, max_idle), .dflt = "256", .min = 0, .max = 65536,
-     .doc = "Idle connections that each worker keeps to an endpoint; 0: none."},
-};
-
-static const char *const upstream_later[] = {"protocol", "tls", NULL};
-
-static const struct schema_table upstream_table = {
-    .expected = "a mapping",
-    ROWS(upstream_rows),
-    .later = upstream_later,
-};
-
-static const struct schema_row pool_rows[] = {
-    {.key = "endpoints",
-     .shape = SHAPE_LIST,
-     .flags = ROW_REQUIRED,
-     .items = &endpoint_items,
-     .offset = FIELD(config_pool, endpoints, struct config_endpoint *),
-     .count_offset = FIELD(config_pool, endpoint_count, size_t),
-     .min = 1,
-     .doc = "The addresses that requests are spread over."},
-    {CHOICE("balance", config_pool, balance), .choices = balance_policies, .dflt = "p2c",
-     .doc = "How an endpoint is picked, by weight: p2c (the less busy of two drawn at random), "
-            "round_robin (in turn), least_conn (the least busy) or random."},
-    {.key = "upstream",
-     .shape = SHAPE_TABLE,
-     .table = &upstream_table,
-     .doc = "The connections to the endpoints."},
-};
-
-static const char *const pool_later[] = {"health",          "outlier", "slow_start", "retry_budget",
-                                         "max_connections", "queue",   "sticky",     "dns",
-                                         "kubernetes",      NULL};
-
-static const struct schema_table pool_table = {
-    .expected = "a list of endpoints, or a mapping",
-    ROWS(pool_rows),
-    .short_key = "endpoints",
-    .later = pool_later,
-    .own = true,
-};
-
-static const struct schema_row pool_name = {
-    STRING(NULL, config_pool, name),
-    .accept = grammar_name,
-    .pattern = NAME_PATTERN,
-    .expected = "a name",
-};
-
-static const struct schema_row pool_elem = {.shape = SHAPE_TABLE, .table = &pool_table};
-
-static const struct schema_items pool_items = {
-    .size = sizeof(struct config_pool),
-    .name = &pool_name,
-    .elem = &pool_elem,
-    .what = "one pool, such as app: [127.0.0.1:8080]",
-};
-
 /* The document. Rows are bound in this order: timeouts before routes, which inherit from them. */
 static const struct schema_row config_rows[] = {
     {INT("version", config, version), .flags = ROW_REQUIRED, .min = 1, .max = 1,
@@ -605,7 +403,7 @@ static const struct schema_row config_rows[] = {
     {.key = "listeners",
      .shape = SHAPE_MAP,
      .flags = ROW_REQUIRED,
-     .items = &listener_items,
+     .items = &schema_listeners,
      .offset = FIELD(config, listeners, struct config_listener *),
      .count_offset = FIELD(config, listener_count, size_t),
      .min = 1,
@@ -621,7 +419,7 @@ static const struct schema_row config_rows[] = {
     {.key = "pools",
      .shape = SHAPE_MAP,
      .flags = ROW_REQUIRED,
-     .items = &pool_items,
+     .items = &schema_pools,
      .offset = FIELD(config, pools, struct config_pool *),
      .count_offset = FIELD(config, pool_count, size_t),
      .min = 1,

@@ -297,6 +297,42 @@ const struct schema_type type_string = {
     .is_set = string_is_set,
 };
 
+/* Files and directories, by name. */
+
+static bool parse_file(struct bind *b, const struct schema_row *row, const struct tree_node *node,
+                       void *field)
+{
+    struct config_str *file = field;
+    const char *text;
+    if (!type_text(b, row, node, &text) || !grammar_file(b, node, &text))
+        return false;
+    file->pos = node->pos;
+    file->text = config_mem_dup(b->mem, text, strlen(text));
+    return true;
+}
+
+static void print_file(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    emit_text(out, ((const struct config_str *)field)->text);
+}
+
+static bool file_is_set(const void *field)
+{
+    return ((const struct config_str *)field)->text != NULL;
+}
+
+const struct schema_type type_file = {
+    .name = "file",
+    .any_text = true,
+    .expected = "the path of a file",
+    .json_type = "string",
+    .pattern = "^.",
+    .parse = parse_file,
+    .print = print_file,
+    .is_set = file_is_set,
+};
+
 /* Words of a set. */
 
 /* The words themselves, unless they are so many that the row has an example instead. */
@@ -358,7 +394,7 @@ static void print_enum(const struct schema_row *row, const void *field, FILE *ou
 {
     for (const struct schema_choice *c = row->choices; c->name != NULL; c++)
         if (c->value == *(const unsigned *)field)
-            fputs(c->name, out);
+            emit_text(out, c->name);
 }
 
 const struct schema_type type_choice = {

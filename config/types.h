@@ -12,6 +12,7 @@ extern const struct schema_type type_duration; /* uint64_t, milliseconds */
 extern const struct schema_type type_size;     /* uint64_t, bytes */
 extern const struct schema_type type_bool;     /* bool */
 extern const struct schema_type type_string;   /* const char * */
+extern const struct schema_type type_file;     /* struct config_str */
 extern const struct schema_type type_choice;   /* const char *, one of the row's choices */
 extern const struct schema_type type_enum;     /* unsigned, the value of one of them */
 extern const struct schema_type type_mode;     /* uint32_t, permission bits */

@@ -6,6 +6,7 @@
 #ifndef WEIR_ADMIN_H
 #define WEIR_ADMIN_H
 
+#include "proxy/cert_watch.h"
 #include "proxy/worker.h"
 
 struct admin;
@@ -15,7 +16,8 @@ struct admin_view {
     struct worker *workers;
     unsigned n_workers;
     const struct snapshot *snapshot;
-    const struct access_log *log; /* or NULL */
+    const struct access_log *log;   /* or NULL */
+    const struct cert_watch *certs; /* or NULL */
     bool ready;
 };
 

@@ -13,6 +13,7 @@
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/cert_watch.h"
 
 #define MOMENT_MAX_MS 5000
 #define ABORT_MS      1000 /* that an immediate end may take */
@@ -27,6 +28,7 @@ struct control {
     struct conn_budget budget;
     struct admin *admin;
     struct admin_view view;
+    struct cert_watch *certs; /* NULL: there is no TLS */
     enum phase phase;
     uv_signal_t signals[2];
     uv_async_t ended;
@@ -56,6 +58,7 @@ static void on_stuck(uv_timer_t *timer)
 static void control_abort(struct control *c)
 {
     c->phase = PHASE_ABORTING;
+    cert_watch_close(c->certs); /* a worker that has ended takes no orders */
     order_all(c, WORKER_CLOSE);
     order_all(c, WORKER_ABORT);
     uv_timer_start(&c->deadline, on_stuck, ABORT_MS, 0);
@@ -71,6 +74,7 @@ static void on_deadline(uv_timer_t *timer)
 static void control_close(struct control *c)
 {
     c->phase = PHASE_CLOSING;
+    cert_watch_close(c->certs);
     order_all(c, WORKER_CLOSE);
 }
 
@@ -123,11 +127,41 @@ static void on_ended(uv_async_t *async)
             return;
     if (c->admin != NULL)
         admin_close(c->admin);
+    cert_watch_close(c->certs);
     close_handle(&c->ended);
     close_handle(&c->moment);
     close_handle(&c->deadline);
     for (size_t i = 0; i < ARRAY_LEN(c->signals); i++)
         close_handle(&c->signals[i]);
+}
+
+/* ---- certificates ---- */
+
+/* Every worker gets a context, or none does. */
+static bool on_certs(void *ctx, size_t listener, const struct tls_set *set)
+{
+    struct control *c = ctx;
+    const struct listener_spec *spec = &c->options->snapshot->listeners[listener];
+    unsigned n = c->options->n_workers, made = 0;
+    struct tls_server_ctx **contexts = mem_need(calloc(n, sizeof(struct tls_server_ctx *)));
+    for (bool ok = true; ok && made < n; made += ok) {
+        char *error = NULL;
+        contexts[made] = tls_set_context(set, spec->tls, &error);
+        ok = contexts[made] != NULL;
+        if (!ok)
+            log_error("listener \"%s\": %s", spec->name, error);
+        free(error);
+        if (!ok)
+            break;
+    }
+    for (unsigned i = 0; i < made; i++) {
+        if (made == n)
+            worker_swap_tls(&c->workers[i], listener, contexts[i]);
+        else
+            tls_server_ctx_free(contexts[i]);
+    }
+    free(contexts);
+    return made == n;
 }
 
 /* ---- the beginning ---- */
@@ -159,6 +193,7 @@ static int admin_start(struct control *c)
         .n_workers = c->options->n_workers,
         .snapshot = c->options->snapshot,
         .log = c->options->log,
+        .certs = c->certs,
         .ready = true,
     };
     if (c->options->admin_socket >= 0)
@@ -183,6 +218,7 @@ static int control_init(struct control *c, const struct control_options *options
     uv_timer_init(&c->reactor.loop, &c->moment);
     uv_timer_init(&c->reactor.loop, &c->deadline);
     c->ended.data = c->moment.data = c->deadline.data = c;
+    c->certs = cert_watch_new(&c->reactor.loop, options->snapshot, on_certs, c);
     if ((err = signals_start(c)) != 0 || (err = admin_start(c)) != 0)
         return err;
     for (unsigned i = 0; err == 0 && i < options->n_workers; i++)
@@ -222,6 +258,7 @@ int control_run(const struct control_options *options)
         worker_fini(&c.workers[i]);
     }
     admin_free(c.admin);
+    cert_watch_free(c.certs);
     reactor_fini(&c.reactor);
     free(c.workers);
     return serving ? 0 : 1;

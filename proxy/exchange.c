@@ -12,6 +12,7 @@
 #include "proxy/base/log.h"
 #include "proxy/exchange_log.h"
 #include "proxy/exchange_state.h"
+#include "proxy/http/grpc.h"
 #include "proxy/reply.h"
 #include "proxy/retry.h"
 #include "proxy/worker.h"
@@ -109,7 +110,7 @@ static void exchange_fail(struct exchange *x, enum reason reason)
     const struct reason_row *row = reason_row(reason);
     attempt_end(x, reason);
     if (!x->committed && row->status != 0 && row->side != SIDE_GONE) {
-        x->status = row->status;
+        x->status = (uint16_t)reply_status(x->request, reason);
         x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason, x->id);
     }
     exchange_finish(x, reason);
@@ -289,6 +290,20 @@ static void exchange_run(struct ready *ready)
     exchange_fail(x, x->tunnel ? REASON_TUNNEL_IDLE : REASON_REQUEST_TIMEOUT);
 }
 
+/* The whole request ends in time: in the route's, or in what a gRPC caller gives it. */
+static void exchange_bound(struct exchange *x)
+{
+    struct reactor *r = &x->worker->reactor;
+    uint64_t ms = x->snapshot->routes[x->route->index].request_ms, caller_ms;
+    bool bound = ms != 0;
+    if (grpc_timeout(x->request, &caller_ms) && (!bound || caller_ms < ms)) {
+        ms = caller_ms;
+        bound = true;
+    }
+    if (bound)
+        wheel_set(&r->wheel, &x->timer, reactor_now(r) + ms);
+}
+
 static struct exchange *exchange_new(struct worker *w, struct stream *client,
                                      struct http_head *request, const struct http_peer *peer)
 {
@@ -327,6 +342,18 @@ static bool over_limit(const struct worker *w, const struct http_peer *peer)
     return peer->over_limit && conn_budget_over(w->shared->budget);
 }
 
+/* The listener serves nothing: the client is sent to where TLS is spoken. */
+static void exchange_redirect(struct exchange *x)
+{
+    if (!reply_to_https(&x->worker->reactor, x->client, x->request, &x->scratch)) {
+        exchange_fail(x, REASON_MISSING_HOST);
+        return;
+    }
+    x->status = 308;
+    x->committed = true;
+    exchange_finish(x, REASON_DONE);
+}
+
 static void on_request(void *ctx, struct stream *client, struct http_head *request,
                        const struct http_peer *peer, enum reason reason)
 {
@@ -340,11 +367,13 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
         exchange_fail(x, reason);
         return;
     }
+    if (x->listener->redirect_https) {
+        exchange_redirect(x);
+        return;
+    }
     if (!exchange_route(x))
         return;
-    const struct route_spec *spec = &x->snapshot->routes[x->route->index];
-    if (spec->request_ms != 0)
-        wheel_set(&w->reactor.wheel, &x->timer, reactor_now(&w->reactor) + spec->request_ms);
+    exchange_bound(x);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     attempt_next(x, REASON_NO_ENDPOINT);
 }
@@ -497,11 +526,36 @@ static bool on_keep_alive(void *ctx, const struct http_peer *peer)
     return !w->draining && !over_limit(w, peer) && !reactor_short(&w->reactor);
 }
 
+/* Of a conn that ends for it there may be no exchange that would be counted. */
+static bool ends_unasked(enum reason reason)
+{
+    switch (reason) {
+    case REASON_IDLE_TIMEOUT:
+    case REASON_BAD_PROXY_HEADER:
+    case REASON_PROXY_HEADER_TIMEOUT:
+    case REASON_TLS_HANDSHAKE_FAILED:
+    case REASON_TLS_HANDSHAKE_TIMEOUT:
+    case REASON_H2_PROTOCOL_ERROR:
+    case REASON_H2_SETTINGS_TIMEOUT:
+    case REASON_H2_RESET_FLOOD:
+    case REASON_H2_CONTINUATION_FLOOD:
+    case REASON_H2_SETTINGS_FLOOD:
+    case REASON_H2_PING_FLOOD:
+    case REASON_H2_EMPTY_DATA_FLOOD:
+    case REASON_H2_PRIORITY_FLOOD:
+    case REASON_H2_WINDOW_FLOOD:
+    case REASON_H2_HPACK_BOMB:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
     struct worker *w = ctx;
     (void)peer;
-    if (reason == REASON_IDLE_TIMEOUT)
+    if (ends_unasked(reason))
         counter_inc(&w->stats.reasons[reason]);
     worker_conn_closed(w);
 }

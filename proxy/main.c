@@ -16,8 +16,10 @@
 #include "config/config.h"
 #include "config/suggest.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/runtime.h"
+#include "proxy/runtime_tls.h"
 
 enum { EXIT_CONFIG = 1, EXIT_USAGE = 2 };
 
@@ -106,19 +108,27 @@ static int verb_run(const struct verb *verb, int argc, char **argv)
 
 static int verb_check(const struct verb *verb, int argc, char **argv)
 {
-    static const struct option options[] = {{"dump", no_argument, NULL, 'd'}, {0}};
-    bool dump = false;
+    static const struct option options[] = {
+        {"dump", no_argument, NULL, 'd'}, {"no-files", no_argument, NULL, 'n'}, {0}};
+    bool dump = false, files = true;
     int c;
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (c != 'd')
+        if (c == 'd')
+            dump = true;
+        else if (c == 'n')
+            files = false;
+        else
             return bad_option(verb, c, argv);
-        dump = true;
     }
     if (optind + 1 != argc)
         return usage(verb, optind == argc ? "which file?" : "one file at a time");
     struct config *cfg;
     struct config_errors errs = {0};
     int err = config_load_file(argv[optind], &cfg, &errs);
+    if (err == 0 && files && !runtime_check(cfg, &errs)) {
+        config_free(TAKE(cfg));
+        err = -1;
+    }
     size_t n_errors = errs.errors, n_warnings = errs.warnings;
     config_errors_print(&errs, stderr);
     config_errors_free(&errs);
@@ -243,8 +253,9 @@ static const struct verb verbs[] = {
      "the\n"
      "bound addresses as JSON.\n",
      verb_run},
-    {"check", "FILE [--dump]", "says whether FILE is valid, and all that is wrong",
-     "--dump prints the effective configuration with every default filled in. Nothing is "
+    {"check", "FILE [--dump] [--no-files]", "says whether FILE is valid, and all that is wrong",
+     "--dump prints the effective configuration with every default filled in. --no-files leaves\n"
+     "the certificates and keys that FILE names alone, which may be elsewhere. Nothing is "
      "started.\n",
      verb_check},
     {"proxy", "--from ADDR --to ADDR [--to ADDR]...", "proxies without a file",

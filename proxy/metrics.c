@@ -196,6 +196,7 @@ static void objects(struct text *t, const struct admin_view *v)
     static const char *const kinds[SLAB_COUNT] = {
         [SLAB_TCP] = "tcp",
         [SLAB_TLS] = "tls",
+        [SLAB_FRONT] = "front",
         [SLAB_H1_SERVER] = "h1_server",
         [SLAB_H1_STREAM] = "h1_stream",
         [SLAB_H1_PARSER] = "h1_parser",
@@ -207,12 +208,77 @@ static void objects(struct text *t, const struct admin_view *v)
         [SLAB_HEAD] = "head",
         [SLAB_EXCHANGE] = "exchange",
     };
-    _Static_assert(SLAB_COUNT == 12, "a new kind wants a name above");
     head(t, "weir_objects", "gauge", "Objects of the workers that are in use, by kind.");
-    for (int i = 0; i < SLAB_COUNT; i++)
+    for (int i = 0; i < SLAB_COUNT; i++) {
+        CHECK(kinds[i] != NULL); /* a new kind wants a name above */
         line(t, "weir_objects{kind=\"%s\"} %" PRIu64 "\n", kinds[i], SUM_USED(v, slabs[i].in_use));
+    }
     line(t, "weir_objects{kind=\"block\"} %" PRIu64 "\n", SUM_USED(v, bufs.blocks));
     line(t, "weir_objects{kind=\"slice\"} %" PRIu64 "\n", SUM_USED(v, bufs.slices.in_use));
+}
+
+enum cert_number { CERT_RELOADS, CERT_ERRORS, CERT_FAILED };
+
+static void cert_lines(struct text *t, const struct admin_view *v, const char *name,
+                       const char *type, const char *help, enum cert_number which)
+{
+    char listener[512];
+    struct cert_status status;
+    head(t, name, type, help);
+    for (size_t i = 0; i < v->snapshot->n_listeners; i++) {
+        if (!cert_watch_status(v->certs, i, &status))
+            continue;
+        uint64_t n = which == CERT_RELOADS  ? status.reloads
+                     : which == CERT_ERRORS ? status.errors
+                                            : status.failed;
+        line(t, "%s{listener=\"%s\"} %" PRIu64 "\n", name,
+             label(span_str(v->snapshot->listeners[i].name), listener), n);
+    }
+}
+
+/* By file: what names are in a certificate is for the log of whoever reads it. */
+static void cert_expiry(struct text *t, const struct admin_view *v)
+{
+    char listener[512], file[512];
+    struct cert_status status;
+    head(t, "weir_tls_cert_expiry_seconds", "gauge",
+         "When a certificate in use expires, in Unix time.");
+    for (size_t i = 0; i < v->snapshot->n_listeners; i++) {
+        if (!cert_watch_status(v->certs, i, &status))
+            continue;
+        label(span_str(v->snapshot->listeners[i].name), listener);
+        for (size_t k = 0; k < tls_certs_count(status.certs); k++) {
+            const struct tls_cert_info *cert = tls_certs_at(status.certs, k);
+            line(t, "weir_tls_cert_expiry_seconds{listener=\"%s\",file=\"%s\"} %" PRId64 "\n",
+                 listener, label(span_str(cert->cert_file), file), cert->not_after);
+        }
+    }
+}
+
+static void handshakes(struct text *t, const struct admin_view *v)
+{
+    head(t, "weir_tls_handshakes_total", "counter", "TLS handshakes with clients, by result.");
+    for (unsigned version = 0; version < 2; version++)
+        for (unsigned resumed = 0; resumed < 2; resumed++)
+            line(t, "weir_tls_handshakes_total{result=\"%s\",version=\"1.%u\"} %" PRIu64 "\n",
+                 resumed ? "resumed" : "full", version + 2, SUM(v, tls.done[version][resumed]));
+    line(t, "weir_tls_handshakes_total{result=\"failed\",version=\"\"} %" PRIu64 "\n",
+         SUM(v, tls.failed));
+}
+
+static void tls(struct text *t, const struct admin_view *v)
+{
+    if (v->certs == NULL)
+        return;
+    handshakes(t, v);
+    cert_expiry(t, v);
+    cert_lines(t, v, "weir_tls_cert_reloads_total", "counter",
+               "Times that changed certificates were put to use.", CERT_RELOADS);
+    cert_lines(t, v, "weir_tls_cert_reload_errors_total", "counter",
+               "Times that changed certificates were not, because something is wrong with them.",
+               CERT_ERRORS);
+    cert_lines(t, v, "weir_tls_cert_reload_failed", "gauge",
+               "Whether the last change of certificates was not put to use.", CERT_FAILED);
 }
 
 void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct chain *out)
@@ -230,6 +296,7 @@ void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct cha
     pools(&t, v);
     errors(&t, v);
     objects(&t, v);
+    tls(&t, v);
     single(&t, "weir_access_log_dropped_total", "counter", "Access log lines that were lost.",
            v->log != NULL ? access_log_dropped(v->log) : 0);
     single(&t, "weir_accept_paused_total", "counter",

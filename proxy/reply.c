@@ -8,6 +8,7 @@
 #include "proxy/base/check.h"
 #include "proxy/base/json.h"
 #include "proxy/http/accept.h"
+#include "proxy/http/grpc.h"
 
 struct text {
     char bytes[1536]; /* a request id of 128 bytes may grow sixfold in JSON */
@@ -62,8 +63,40 @@ static void begin(struct http_head *head, unsigned status, struct span type, str
     head->body = BODY_LENGTH;
     head->content_length = bytes;
     text_print(length, "%zu", bytes);
-    http_head_add(head, FIELD_OTHER, SPAN_LIT("Content-Type"), type);
+    http_head_add(head, FIELD_CONTENT_TYPE, SPAN_LIT("Content-Type"), type);
     http_head_add(head, FIELD_CONTENT_LENGTH, SPAN_LIT("Content-Length"), text_span(length));
+}
+
+static void add_reason(struct http_head *head, const struct reason_row *row, struct text *status,
+                       struct span id, struct span date)
+{
+    text_print(status, "weir; error=%s; details=\"%s\"", row->error, row->name);
+    http_head_add(head, FIELD_OTHER, SPAN_LIT("Proxy-Status"), text_span(status));
+    if (id.len > 0)
+        http_head_add(head, FIELD_X_REQUEST_ID, SPAN_LIT("X-Request-Id"), id);
+    http_head_add(head, FIELD_DATE, SPAN_LIT("Date"), date);
+}
+
+/* Nothing but a head that is trailers as well; over HTTP/2 the stream ends with it, which
+ * BODY_NONE says, over HTTP/1 its length does. The rows' texts need no percent-encoding. */
+static void reply_grpc(struct reactor *r, struct stream *s, enum reason reason, struct span id)
+{
+    const struct reason_row *row = reason_row(reason);
+    struct http_head head;
+    struct text length, status, code;
+    begin(&head, 200, SPAN_LIT("application/grpc"), &length, 0);
+    head.body = BODY_NONE;
+    text_print(&code, "%u", grpc_status_of(reason));
+    http_head_add(&head, FIELD_OTHER, SPAN_LIT("grpc-status"), text_span(&code));
+    http_head_add(&head, FIELD_OTHER, SPAN_LIT("grpc-message"), span_str(row->text));
+    add_reason(&head, row, &status, id, reactor_date(r));
+    s->ops->send_head(s, &head);
+    s->ops->send_end(s, NULL);
+}
+
+unsigned reply_status(const struct http_head *request, enum reason reason)
+{
+    return grpc_is_call(request) ? 200 : reason_row(reason)->status;
 }
 
 size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *request,
@@ -75,26 +108,67 @@ size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *
     struct chain chain;
     bool json = accept_prefers_json(request);
     CHECK(row->status >= 400);
+    if (grpc_is_call(request)) {
+        reply_grpc(r, s, reason, id);
+        return 0;
+    }
     error_body(&body, row, http_status_phrase(row->status), id, json);
     begin(&head, row->status,
           json ? SPAN_LIT("application/json") : SPAN_LIT("text/plain; charset=utf-8"), &length,
           body.len);
-    text_print(&status, "weir; error=%s; details=\"%s\"", row->error, row->name);
-    http_head_add(&head, FIELD_OTHER, SPAN_LIT("Proxy-Status"), text_span(&status));
-    if (id.len > 0)
-        http_head_add(&head, FIELD_X_REQUEST_ID, SPAN_LIT("X-Request-Id"), id);
+    add_reason(&head, row, &status, id, reactor_date(r));
     if (row->status == 503)
         http_head_add(&head, FIELD_RETRY_AFTER, SPAN_LIT("Retry-After"), SPAN_LIT("1"));
     if (row->status == 405)
         http_head_add(&head, FIELD_OTHER, SPAN_LIT("Allow"),
                       SPAN_LIT("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-    http_head_add(&head, FIELD_DATE, SPAN_LIT("Date"), reactor_date(r));
     s->ops->send_head(s, &head);
     chain_init(&chain);
     chain_copy_in(&chain, &r->bufs, body.bytes, body.len);
     s->ops->send_body(s, &chain);
     s->ops->send_end(s, NULL);
     return request->is_head ? 0 : body.len;
+}
+
+/* What stands before the port. */
+static struct span host_of(struct span authority)
+{
+    size_t len = 0;
+    bool bracket = authority.len > 0 && authority.ptr[0] == '[';
+    while (len < authority.len && authority.ptr[len] != (bracket ? ']' : ':'))
+        len++;
+    return span_of(authority.ptr, len + (bracket && len < authority.len));
+}
+
+/* https://host/path?query in the block; OPTIONS * has no path of its own. */
+static struct span https_url(const struct http_head *request, struct block *block)
+{
+    struct span host = host_of(request->authority);
+    bool path = request->path.len > 0 && request->path.ptr[0] == '/';
+    char *at = block->data + block->used;
+    int n = snprintf(at, block->cap - block->used, "https://%.*s%.*s%s%.*s", (int)host.len,
+                     host.ptr, path ? (int)request->path.len : 1, path ? request->path.ptr : "/",
+                     request->has_query ? "?" : "", (int)request->query.len, request->query.ptr);
+    CHECK(n > 0 && (size_t)n < block->cap - block->used); /* it is shorter than its head was */
+    block->used += (uint32_t)n;
+    return span_of(at, (size_t)n);
+}
+
+bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head *request,
+                    struct block **scratch)
+{
+    struct http_head head;
+    struct text length;
+    if (request->authority.len == 0)
+        return false;
+    if (*scratch == NULL)
+        *scratch = block_get(&r->bufs, true);
+    begin(&head, 308, SPAN_LIT("text/plain; charset=utf-8"), &length, 0);
+    http_head_add(&head, FIELD_OTHER, SPAN_LIT("Location"), https_url(request, *scratch));
+    http_head_add(&head, FIELD_DATE, SPAN_LIT("Date"), reactor_date(r));
+    s->ops->send_head(s, &head);
+    s->ops->send_end(s, NULL);
+    return true;
 }
 
 void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,

@@ -7,10 +7,19 @@
 #include "proxy/net/reactor.h"
 
 /* Sends a whole error response for a reason that has a status, and ends the message; the caller
- * releases the stream. request may be half parsed. id: empty when there is none. Returns the length
- * of the body that was sent. */
+ * releases the stream. A gRPC call is told by grpc-status. request may be half parsed. id: empty
+ * when there is none. Returns the length of the body that was sent. */
 size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *request,
                    enum reason reason, struct span id);
+
+/* The HTTP status of that response: 200 for a gRPC call, which has its own. */
+unsigned reply_status(const struct http_head *request, enum reason reason);
+
+/* Answers 308 with the request's own target at https://, port 443, and ends the message. False: the
+ * request names no host, and nothing was sent. *scratch: NULL or a block of the caller's, who drops
+ * it after the stream. */
+bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head *request,
+                    struct block **scratch);
 
 /* Sends a whole response and ends the message. body is emptied. */
 void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,

@@ -23,6 +23,12 @@
 #include "proxy/cpus.h"
 #include "proxy/net/listen.h"
 #include "proxy/net/pipe.h"
+#include "proxy/runtime_tls.h"
+
+#define H2_STREAMS      100   /* on one conn to an endpoint */
+#define H2_CONN_BUFFERS 16    /* of such a conn, of limits.buffer each: 1 MiB by default */
+#define H2_PING_MS      30000 /* a conn with streams that says nothing for so long is asked */
+#define H2_PONG_MS      10000
 
 struct runtime {
     const struct config *cfg;
@@ -92,20 +98,24 @@ static void *array(size_t n, size_t size)
     return mem_need(calloc(n > 0 ? n : 1, size));
 }
 
-static void add_trusted(struct listener_spec *spec, const struct config_cidr *from)
+static void add_networks(struct cidr_set *set, bool *is_unix, const struct config_cidr *from,
+                         size_t count)
 {
-    struct cidr cidr;
-    if (from->kind == CONFIG_CIDR_UNIX) {
-        spec->trust_unix = true;
-        return;
+    for (size_t i = 0; i < count; i++) {
+        struct cidr cidr;
+        if (from[i].kind == CONFIG_CIDR_UNIX) {
+            *is_unix = true;
+            continue;
+        }
+        CHECK(cidr_parse(span_str(from[i].text), &cidr) != CIDR_ERR_ADDRESS);
+        cidr_set_add(set, &cidr);
     }
-    CHECK(cidr_parse(span_str(from->text), &cidr) != CIDR_ERR_ADDRESS);
-    cidr_set_add(&spec->trusted, &cidr);
 }
 
 static bool build_listeners(struct runtime *rt)
 {
     struct snapshot *snap = rt->snap;
+    bool ok = true;
     snap->n_listeners = rt->cfg->listener_count;
     snap->listeners = array(snap->n_listeners, sizeof(snap->listeners[0]));
     for (size_t i = 0; i < snap->n_listeners; i++) {
@@ -114,12 +124,14 @@ static bool build_listeners(struct runtime *rt)
         to->name = copy(from->name);
         to->mode = from->mode;
         to->forward = (struct forward_options){.forwarded = from->forwarded, .via = from->via};
-        for (size_t j = 0; j < from->trusted_count; j++)
-            add_trusted(to, &from->trusted[j]);
-        if (!resolve(rt, &from->bind, &to->addr))
-            return false;
+        to->redirect_https = from->redirect_https;
+        add_networks(&to->trusted, &to->trust_unix, from->trusted, from->trusted_count);
+        add_networks(&to->proxy_from, &to->proxy_from_unix, from->proxy_protocol.from,
+                     from->proxy_protocol.from_count);
+        ok &= resolve(rt, &from->bind, &to->addr);
+        ok &= runtime_listener_tls(from, to, true, rt->errs);
     }
-    return true;
+    return ok;
 }
 
 static void pool_options(const struct config *cfg, const struct config_pool *from,
@@ -139,6 +151,18 @@ static void pool_options(const struct config *cfg, const struct config_pool *fro
         .response_idle_ms = clamp_ms(cfg->timeouts.response_idle),
         .write_stall_ms = clamp_ms(cfg->timeouts.write_stall),
         .buffer = (size_t)cfg->limits.buffer,
+    };
+    to->h2 = (struct h2_client_options){
+        .limits = to->options.limits,
+        .connect_ms = to->options.connect_ms,
+        .response_idle_ms = to->options.response_idle_ms,
+        .write_stall_ms = to->options.write_stall_ms,
+        .idle_ms = to->idle_ms,
+        .ping_ms = H2_PING_MS,
+        .pong_ms = H2_PONG_MS,
+        .max_streams = H2_STREAMS,
+        .buffer = to->options.buffer,
+        .conn_buffer = H2_CONN_BUFFERS * to->options.buffer,
     };
 }
 
@@ -160,6 +184,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
         lb_endpoint_init(&ep->lb, i, i, from->endpoints[i].weight);
     }
     pool_options(rt->cfg, from, to);
+    ok &= runtime_pool_tls(from, to, rt->errs);
     return ok;
 }
 
@@ -255,6 +280,7 @@ static void build_server(struct runtime *rt)
         .buffer = (size_t)cfg->limits.buffer,
     };
     snap->upgraded_ms = clamp_ms(cfg->timeouts.upgraded);
+    snap->handshake_ms = clamp_ms(cfg->timeouts.tls_handshake);
     snap->max_connections = cfg->limits.connections;
 }
 
@@ -400,7 +426,8 @@ static void log_summary(const struct runtime *rt)
     log_info("weir " WEIR_VERSION " serves %s", rt->cfg->pos.file);
     for (size_t i = 0; i < rt->snap->n_listeners; i++) {
         net_addr_print(&rt->snap->listeners[i].addr, text);
-        log_info("listener %s on %s", rt->snap->listeners[i].name, text);
+        log_info("listener %s on %s%s", rt->snap->listeners[i].name, text,
+                 rt->snap->listeners[i].tls != NULL ? " (TLS)" : "");
     }
     for (size_t i = 0; i < rt->snap->n_pools; i++)
         log_info("pool %s: %u endpoint%s, %s", rt->snap->pools[i].name,

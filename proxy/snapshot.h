@@ -10,6 +10,7 @@
 #include "proxy/base/cidr.h"
 #include "proxy/http/forward.h"
 #include "proxy/http/h1_server.h"
+#include "proxy/listener_tls.h"
 #include "proxy/route.h"
 #include "proxy/upstream/pool.h"
 
@@ -20,6 +21,10 @@ struct listener_spec {
     struct cidr_set trusted;
     bool trust_unix;
     struct forward_options forward;
+    bool redirect_https;        /* serves nothing but redirects */
+    struct cidr_set proxy_from; /* peers whose conns begin with a header of the PROXY protocol */
+    bool proxy_from_unix;
+    struct listener_tls *tls; /* NULL: plain text */
 };
 
 /* What a route says beside where it leads; same index as in the table. */
@@ -42,11 +47,15 @@ struct snapshot {
                       for each of its targets */
     struct h1_server_options server; /* service and ctx are the worker's */
     uint32_t upgraded_ms;
+    uint32_t handshake_ms; /* for a client's TLS handshake, and for its PROXY header */
     uint32_t max_connections;
     uint32_t pipes; /* that a worker may have at once, for large bodies */
 };
 
 void snapshot_unref(struct snapshot *snap);
+
+/* What a pool's TLS is made of, and what it refers to. NULL is fine. */
+void pool_tls_free(const struct tls_client_options *tls);
 
 static inline struct snapshot *snapshot_ref(struct snapshot *snap)
 {

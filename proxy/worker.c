@@ -16,10 +16,25 @@
 
 /* ---- conns ---- */
 
-static bool is_trusted(const struct listener_spec *spec, const struct net_addr *addr)
+static bool is_trusted(const void *listener, const struct net_addr *addr)
 {
+    const struct listener_spec *spec = listener;
     return net_addr_is_unix(addr) ? spec->trust_unix
                                   : cidr_set_contains_sockaddr(&spec->trusted, &addr->u.sa);
+}
+
+/* What is said of its clients is only believed of those that are listed; the others say nothing of
+ * the kind, and what they say is a request. */
+static bool is_proxied(const struct listener_spec *spec, const struct net_addr *addr)
+{
+    return net_addr_is_unix(addr) ? spec->proxy_from_unix
+                                  : cidr_set_contains_sockaddr(&spec->proxy_from, &addr->u.sa);
+}
+
+static struct tls_server_ctx *tls_of(void *ctx, const void *listener)
+{
+    const struct worker *w = ctx;
+    return w->tls[(const struct listener_spec *)listener - w->snapshot->listeners];
 }
 
 static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr, bool over)
@@ -29,8 +44,9 @@ static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr,
     struct http_peer peer;
     http_peer_init(&peer, addr, spec, is_trusted(spec, addr));
     peer.over_limit = over;
-    if (!h1_server_accept(&w->reactor, &w->server, fd, net_addr_is_unix(&spec->addr), &peer,
-                          &w->conns))
+    struct front_wants wants = {.proxy_header = is_proxied(spec, addr), .tls = spec->tls != NULL};
+    if (!front_accept(&w->reactor, &w->front, wants, fd, net_addr_is_unix(&spec->addr), &peer,
+                      &w->conns))
         return false;
     counter_inc(&w->stats.conns_total);
     counter_inc(&w->stats.conns);
@@ -94,9 +110,29 @@ static void worker_close(struct worker *w)
         client_conn_close_idle(client_conn_at(node));
 }
 
+static void worker_change_tls(struct worker *w)
+{
+    for (size_t i = 0; i < w->n_listeners; i++) {
+        struct tls_server_ctx *next = atomic_exchange(&w->tls_next[i], NULL);
+        if (next == NULL)
+            continue;
+        tls_server_ctx_free(w->tls[i]);
+        w->tls[i] = next;
+    }
+}
+
+void worker_swap_tls(struct worker *w, size_t listener, struct tls_server_ctx *ctx)
+{
+    /* One that the worker has not seen yet is nobody's but ours. */
+    tls_server_ctx_free(atomic_exchange(&w->tls_next[listener], ctx));
+    worker_order(w, WORKER_TLS);
+}
+
 void worker_obey(struct worker *w)
 {
     unsigned orders = atomic_exchange(&w->orders, 0);
+    if (orders & WORKER_TLS)
+        worker_change_tls(w);
     if (orders & WORKER_DRAIN)
         w->draining = true;
     if (orders & WORKER_CLOSE && !w->closing)
@@ -132,6 +168,37 @@ static void stats_init(struct worker *w)
     w->listeners = mem_need(calloc(snap->n_listeners, sizeof(w->listeners[0])));
 }
 
+/* Its own contexts: no lock of OpenSSL's is shared with other workers. */
+static int tls_init(struct worker *w)
+{
+    size_t n = w->snapshot->n_listeners;
+    w->tls = mem_need(calloc(n, sizeof(w->tls[0])));
+    w->tls_next = mem_need(calloc(n, sizeof(w->tls_next[0])));
+    for (size_t i = 0; i < n; i++) {
+        const struct listener_tls *tls = w->snapshot->listeners[i].tls;
+        char *error = NULL;
+        if (tls == NULL)
+            continue;
+        w->tls[i] = tls_set_context(tls->set, tls, &error);
+        if (w->tls[i] == NULL) {
+            log_error("listener \"%s\": %s", w->snapshot->listeners[i].name, error);
+            free(error);
+            return UV_ENOMEM;
+        }
+    }
+    return 0;
+}
+
+static void tls_fini(struct worker *w)
+{
+    for (size_t i = 0; i < w->snapshot->n_listeners; i++) {
+        tls_server_ctx_free(w->tls[i]);
+        tls_server_ctx_free(atomic_load(&w->tls_next[i]));
+    }
+    free(w->tls);
+    free((void *)w->tls_next);
+}
+
 static int listeners_init(struct worker *w, const int *sockets)
 {
     for (size_t i = 0; i < w->snapshot->n_listeners; i++) {
@@ -146,6 +213,23 @@ static int listeners_init(struct worker *w, const int *sockets)
         w->n_listeners = i + 1;
     }
     return 0;
+}
+
+/* What holds for a request of HTTP/1 holds for one of HTTP/2. */
+static struct h2_server_options h2_options(const struct h1_server_options *h1)
+{
+    return (struct h2_server_options){
+        .limits = h1->limits,
+        .head_ms = h1->head_ms,
+        .idle_ms = h1->idle_ms,
+        .body_ms = h1->body_ms,
+        .write_stall_ms = h1->write_stall_ms,
+        .max_streams = H2_MAX_STREAMS,
+        .stream_window = H2_STREAM_WINDOW,
+        .conn_window = H2_CONN_WINDOW,
+        .service = h1->service,
+        .ctx = h1->ctx,
+    };
 }
 
 int worker_init(struct worker *w, unsigned index, const struct worker_shared *shared,
@@ -165,6 +249,15 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
     w->server = shared->snapshot->server;
     w->server.service = &exchange_service;
     w->server.ctx = w;
+    w->server2 = h2_options(&w->server);
+    w->front = (struct front_options){
+        .h1 = &w->server,
+        .h2 = &w->server2,
+        .handshake_ms = w->snapshot->handshake_ms,
+        .tls_stats = &w->stats.tls,
+        .tls = tls_of,
+        .trusts = is_trusted,
+    };
     stats_init(w);
     for (size_t i = 0; i < w->snapshot->n_pools; i++)
         w->stats.pools[i].reasons = w->stats.reasons;
@@ -174,6 +267,9 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
         w->pools[i] = pool_view_new(&w->reactor, &w->snapshot->pools[i], &w->stats.pools[i],
                                     lb_rng_next(&w->rng));
     err = uv_async_init(&w->reactor.loop, &w->mailbox, on_mail);
+    if (err != 0)
+        return err;
+    err = tls_init(w);
     if (err != 0)
         return err;
     w->mailbox.data = w;
@@ -192,6 +288,7 @@ void worker_fini(struct worker *w)
     for (size_t i = 0; i < w->snapshot->n_pools; i++)
         pool_view_free(w->pools[i]);
     reactor_fini(&w->reactor);
+    tls_fini(w);
     snapshot_unref(w->snapshot);
     free(w->pools);
     free(w->listeners);

@@ -13,7 +13,9 @@
 #include "balancer/rng.h"
 #include "proxy/access_log.h"
 #include "proxy/base/uuid7.h"
+#include "proxy/http/front.h"
 #include "proxy/net/listen.h"
+#include "proxy/net/tls_stats.h"
 #include "proxy/snapshot.h"
 
 /* Responses by status class; index 0 is 1xx. */
@@ -27,6 +29,7 @@ struct worker_stats {
     struct counter conns_total, conns;     /* client conns; the second is a gauge */
     struct counter in_flight;              /* gauge: exchanges */
     struct counter accept_paused;
+    struct tls_stats tls;     /* with clients */
     struct row_stats *rows;   /* snapshot.n_rows */
     struct hist *durations;   /* by route; the last is "no route" */
     struct pool_stats *pools; /* snapshot.n_pools */
@@ -46,6 +49,8 @@ struct worker {
     const struct worker_shared *shared;
     struct snapshot *snapshot;
     struct h1_server_options server;
+    struct h2_server_options server2;
+    struct front_options front;
     struct pool_view **pools;
     struct worker_stats stats;
     struct uuid7 ids;
@@ -53,6 +58,8 @@ struct worker {
     struct list_node conns; /* client_conn */
     struct listener *listeners;
     size_t n_listeners;
+    struct tls_server_ctx **tls;              /* by listener: for its new conns; NULL: plain text */
+    struct tls_server_ctx *_Atomic *tls_next; /* by listener: to be used from now on, or NULL */
     uv_async_t mailbox;
     _Atomic unsigned orders; /* enum worker_order bits not yet carried out */
     bool draining, closing;
@@ -64,6 +71,7 @@ enum worker_order {
     WORKER_DRAIN = 1 << 0, /* answers carry Connection: close */
     WORKER_CLOSE = 1 << 1, /* stop listening, close idle conns, end when the last one is gone */
     WORKER_ABORT = 1 << 2, /* close everything now */
+    WORKER_TLS = 1 << 3,   /* change to the TLS contexts that worker_swap_tls has left */
 };
 
 /* sockets: one listening descriptor for each listener of the snapshot, taken over. 0 or a libuv
@@ -85,6 +93,10 @@ bool worker_shed_idle(struct worker *w);
 
 /* From any thread. */
 void worker_order(struct worker *w, enum worker_order order);
+
+/* New conns of the listener use another context, which is the worker's from now on; those that are
+ * open keep theirs. Control thread. */
+void worker_swap_tls(struct worker *w, size_t listener, struct tls_server_ctx *ctx);
 
 /* Carries out what was ordered: what the mailbox does in the next turn. Worker's thread. */
 void worker_obey(struct worker *w);

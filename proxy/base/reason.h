@@ -76,6 +76,14 @@ enum retry_class {
     X(BODY_TIMEOUT, "body_timeout", CLIENT, 408, NEVER, "http_request_error",                   \
       "the request body stalled")                                                               \
     X(IDLE_TIMEOUT, "idle_timeout", GONE, 0, NEVER, "", "the idle connection was closed")       \
+    X(BAD_PROXY_HEADER, "bad_proxy_header", GONE, 0, NEVER, "",                                 \
+      "the PROXY protocol header is missing or malformed")                                      \
+    X(PROXY_HEADER_TIMEOUT, "proxy_header_timeout", GONE, 0, NEVER, "",                         \
+      "the PROXY protocol header did not arrive in time")                                       \
+    X(TLS_HANDSHAKE_FAILED, "tls_handshake_failed", GONE, 0, NEVER, "",                         \
+      "the TLS handshake with the client failed")                                               \
+    X(TLS_HANDSHAKE_TIMEOUT, "tls_handshake_timeout", GONE, 0, NEVER, "",                       \
+      "the TLS handshake with the client took too long")                                        \
     X(CLIENT_CLOSED, "client_closed", GONE, 499, NEVER, "", "the client closed the connection") \
     X(CLIENT_RESET, "client_reset", GONE, 499, NEVER, "", "the client reset the connection")    \
     X(CLIENT_WRITE_STALL, "client_write_stall", GONE, 499, NEVER, "",                           \

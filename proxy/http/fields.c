@@ -87,7 +87,14 @@ enum field_id field_lookup(struct span name)
     case 11:
         return is(FIELD_RETRY_AFTER, name);
     case 12:
-        return is(FIELD_X_REQUEST_ID, name);
+        switch (ascii_lower(name.ptr[0])) {
+        case 'c':
+            return is(FIELD_CONTENT_TYPE, name);
+        case 'g':
+            return is(FIELD_GRPC_TIMEOUT, name);
+        default:
+            return is(FIELD_X_REQUEST_ID, name);
+        }
     case 14:
         return is(ascii_lower(name.ptr[0]) == 'c' ? FIELD_CONTENT_LENGTH : FIELD_HTTP2_SETTINGS,
                   name);
@@ -103,13 +110,20 @@ enum field_id field_lookup(struct span name)
             return FIELD_OTHER;
         }
     case 17:
-        return is(ascii_lower(name.ptr[0]) == 't' ? FIELD_TRANSFER_ENCODING
-                                                  : FIELD_X_FORWARDED_PROTO,
-                  name);
+        switch (ascii_lower(name.ptr[2])) {
+        case 'a':
+            return is(FIELD_TRANSFER_ENCODING, name);
+        case 'c':
+            return is(FIELD_X_CLIENT_CERT_SAN, name);
+        default:
+            return is(FIELD_X_FORWARDED_PROTO, name);
+        }
     case 18:
         return is(FIELD_PROXY_AUTHENTICATE, name);
     case 19:
         return is(FIELD_PROXY_AUTHORIZATION, name);
+    case 21:
+        return is(FIELD_X_CLIENT_CERT_SUBJECT, name);
     default:
         return FIELD_OTHER;
     }
@@ -160,6 +174,8 @@ bool field_in_trailers(enum field_id id)
     case FIELD_X_FORWARDED_PROTO:
     case FIELD_X_FORWARDED_HOST:
     case FIELD_FORWARDED:
+    case FIELD_X_CLIENT_CERT_SUBJECT:
+    case FIELD_X_CLIENT_CERT_SAN:
         return false;
     default:
         return !field_hop_by_hop(id);

@@ -12,30 +12,34 @@
 #include "proxy/base/span.h"
 
 /* X(id, lower-case name, hop-by-hop: RFC 9110 section 7.6.1 and the list of BEHAVIOUR 2) */
-#define HTTP_FIELDS(X)                                  \
-    X(HOST, "host", false)                              \
-    X(CONNECTION, "connection", true)                   \
-    X(KEEP_ALIVE, "keep-alive", true)                   \
-    X(PROXY_CONNECTION, "proxy-connection", true)       \
-    X(TE, "te", true)                                   \
-    X(TRANSFER_ENCODING, "transfer-encoding", true)     \
-    X(UPGRADE, "upgrade", true)                         \
-    X(PROXY_AUTHENTICATE, "proxy-authenticate", true)   \
-    X(PROXY_AUTHORIZATION, "proxy-authorization", true) \
-    X(HTTP2_SETTINGS, "http2-settings", true)           \
-    X(CONTENT_LENGTH, "content-length", false)          \
-    X(EXPECT, "expect", false)                          \
-    X(DATE, "date", false)                              \
-    X(ACCEPT, "accept", false)                          \
-    X(USER_AGENT, "user-agent", false)                  \
-    X(REFERER, "referer", false)                        \
-    X(VIA, "via", false)                                \
-    X(FORWARDED, "forwarded", false)                    \
-    X(X_FORWARDED_FOR, "x-forwarded-for", false)        \
-    X(X_FORWARDED_PROTO, "x-forwarded-proto", false)    \
-    X(X_FORWARDED_HOST, "x-forwarded-host", false)      \
-    X(X_REQUEST_ID, "x-request-id", false)              \
-    X(TRAILER, "trailer", false)                        \
+#define HTTP_FIELDS(X)                                       \
+    X(HOST, "host", false)                                   \
+    X(CONNECTION, "connection", true)                        \
+    X(KEEP_ALIVE, "keep-alive", true)                        \
+    X(PROXY_CONNECTION, "proxy-connection", true)            \
+    X(TE, "te", true)                                        \
+    X(TRANSFER_ENCODING, "transfer-encoding", true)          \
+    X(UPGRADE, "upgrade", true)                              \
+    X(PROXY_AUTHENTICATE, "proxy-authenticate", true)        \
+    X(PROXY_AUTHORIZATION, "proxy-authorization", true)      \
+    X(HTTP2_SETTINGS, "http2-settings", true)                \
+    X(CONTENT_LENGTH, "content-length", false)               \
+    X(CONTENT_TYPE, "content-type", false)                   \
+    X(GRPC_TIMEOUT, "grpc-timeout", false)                   \
+    X(EXPECT, "expect", false)                               \
+    X(DATE, "date", false)                                   \
+    X(ACCEPT, "accept", false)                               \
+    X(USER_AGENT, "user-agent", false)                       \
+    X(REFERER, "referer", false)                             \
+    X(VIA, "via", false)                                     \
+    X(FORWARDED, "forwarded", false)                         \
+    X(X_FORWARDED_FOR, "x-forwarded-for", false)             \
+    X(X_FORWARDED_PROTO, "x-forwarded-proto", false)         \
+    X(X_FORWARDED_HOST, "x-forwarded-host", false)           \
+    X(X_REQUEST_ID, "x-request-id", false)                   \
+    X(X_CLIENT_CERT_SUBJECT, "x-client-cert-subject", false) \
+    X(X_CLIENT_CERT_SAN, "x-client-cert-san", false)         \
+    X(TRAILER, "trailer", false)                             \
     X(RETRY_AFTER, "retry-after", false)
 
 enum field_id {

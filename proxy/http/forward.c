@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/net/tls.h"
 
 #define ID_MAX 128
 
@@ -62,6 +63,18 @@ static struct span builder_end(struct builder *b, struct block *scratch)
 
 /* ---- forwarding fields ---- */
 
+static struct span via(const struct http_head *head)
+{
+    switch (head->version) {
+    case 10:
+        return SPAN_LIT("1.0 weir");
+    case 20:
+        return SPAN_LIT("2.0 weir");
+    default:
+        return SPAN_LIT("1.1 weir");
+    }
+}
+
 /* All lines of the field, and then the peer, in one line. */
 static struct span forwarded_for(struct http_head *head, const struct http_peer *peer,
                                  struct buf_pool *pool, struct block **scratch)
@@ -104,7 +117,7 @@ static struct span forwarded(const struct http_head *head, const struct http_pee
         build(&b, head->authority);
         build(&b, SPAN_LIT("\""));
     }
-    build(&b, SPAN_LIT(";proto=http"));
+    build(&b, peer->tls != NULL ? SPAN_LIT(";proto=https") : SPAN_LIT(";proto=http"));
     return builder_end(&b, *scratch);
 }
 
@@ -115,6 +128,22 @@ static void insert_first(struct http_head *head, enum field_id id, struct span n
     struct http_field added = head->fields[head->n_fields - 1];
     memmove(head->fields + 1, head->fields, (head->n_fields - 1u) * sizeof(added));
     head->fields[0] = added;
+}
+
+/* TE is hop by hop, but over HTTP/2 a recipient takes trailers on its next hop as well, and gRPC
+ * wants that said (RFC 9113 section 8.2.2). */
+static bool keep_te(struct http_field *f)
+{
+    struct span list = field_value(f), element;
+    while (span_next_element(&list, &element)) {
+        if (!span_eq_nocase(element, SPAN_LIT("trailers")))
+            continue;
+        f->value = "trailers";
+        f->value_len = 8;
+        f->flags = FIELD_H2_ONLY; /* Connection names it rightly */
+        return true;
+    }
+    return false;
 }
 
 static void drop_for_upstream(struct http_head *head, bool trusted)
@@ -131,6 +160,13 @@ static void drop_for_upstream(struct http_head *head, bool trusted)
             break;
         case FIELD_EXPECT:
             drop = head->minor == 0; /* HTTP/1.0 has no way to wait */
+            break;
+        case FIELD_TE:
+            drop = !keep_te(f);
+            break;
+        case FIELD_X_CLIENT_CERT_SUBJECT: /* ours alone, whoever sends it */
+        case FIELD_X_CLIENT_CERT_SAN:
+            drop = true;
             break;
         case FIELD_OTHER:
             drop = has_underscore(field_name(f));
@@ -159,6 +195,18 @@ static void settle_id(struct http_head *head, struct span id)
     http_head_add(head, FIELD_X_REQUEST_ID, SPAN_LIT("X-Request-Id"), id);
 }
 
+/* Who the client has shown to be; what is verified is printable and has no line ends. */
+static void add_certificate(struct http_head *head, const struct tls_info *tls)
+{
+    if (tls == NULL || !tls->verified)
+        return;
+    if (tls->subject.len > 0)
+        http_head_add(head, FIELD_X_CLIENT_CERT_SUBJECT, SPAN_LIT("X-Client-Cert-Subject"),
+                      tls->subject);
+    if (tls->san.len > 0)
+        http_head_add(head, FIELD_X_CLIENT_CERT_SAN, SPAN_LIT("X-Client-Cert-San"), tls->san);
+}
+
 void forward_request(struct http_head *head, const struct http_peer *peer,
                      const struct forward_options *options, struct span id, struct buf_pool *pool,
                      struct block **scratch)
@@ -170,18 +218,18 @@ void forward_request(struct http_head *head, const struct http_peer *peer,
                   forwarded_for(head, peer, pool, scratch));
     if (http_head_find(head, FIELD_X_FORWARDED_PROTO) == NULL)
         http_head_add(head, FIELD_X_FORWARDED_PROTO, SPAN_LIT("X-Forwarded-Proto"),
-                      SPAN_LIT("http"));
+                      peer->tls != NULL ? SPAN_LIT("https") : SPAN_LIT("http"));
     if (http_head_find(head, FIELD_X_FORWARDED_HOST) == NULL)
         http_head_add(head, FIELD_X_FORWARDED_HOST, SPAN_LIT("X-Forwarded-Host"), head->authority);
     settle_id(head, id);
+    add_certificate(head, peer->tls);
     if (options->forwarded) {
         struct span value = forwarded(head, peer, pool, scratch);
         if (value.len > 0)
             http_head_add(head, FIELD_FORWARDED, SPAN_LIT("Forwarded"), value);
     }
     if (options->via)
-        http_head_add(head, FIELD_VIA, SPAN_LIT("Via"),
-                      head->minor == 0 ? SPAN_LIT("1.0 weir") : SPAN_LIT("1.1 weir"));
+        http_head_add(head, FIELD_VIA, SPAN_LIT("Via"), via(head));
 }
 
 void forward_response(struct http_head *head, const struct forward_options *options,
@@ -198,8 +246,7 @@ void forward_response(struct http_head *head, const struct forward_options *opti
     if (!has_date && head->status >= 200)
         http_head_add(head, FIELD_DATE, SPAN_LIT("Date"), date);
     if (options->via)
-        http_head_add(head, FIELD_VIA, SPAN_LIT("Via"),
-                      head->minor == 0 ? SPAN_LIT("1.0 weir") : SPAN_LIT("1.1 weir"));
+        http_head_add(head, FIELD_VIA, SPAN_LIT("Via"), via(head));
 }
 
 void forward_trailers(struct http_head *trailers, bool request)

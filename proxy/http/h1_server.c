@@ -13,6 +13,7 @@
 #include "proxy/http/body_flow.h"
 #include "proxy/http/h1_input.h"
 #include "proxy/http/h1_write.h"
+#include "proxy/http/websocket.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
 /* Unparsed bytes behind a request in progress; then reading pauses. */
@@ -275,7 +276,13 @@ static void op_send_head(struct stream *base, const struct http_head *head)
         return;
     }
     if (head->body == BODY_TUNNEL) {
+        struct span key;
+        char accept[WEBSOCKET_ACCEPT];
         framing.upgrade = head->upgrade;
+        if (websocket_needs_accept(s->head, head, &key)) {
+            websocket_accept(key, accept);
+            framing.websocket = span_of(accept, sizeof(accept));
+        }
         h1_write_response(&srv->conn, head, &framing);
         s->tx = TX_TUNNEL;
         s->rx_done = s->keep = false;

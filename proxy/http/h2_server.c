@@ -309,11 +309,18 @@ static enum reason server_reset(const struct h2_stream *s, uint32_t code)
     return REASON_CLIENT_RESET;
 }
 
+static enum reason server_stream_late(const struct h2_stream *s)
+{
+    (void)s;
+    return REASON_BODY_TIMEOUT;
+}
+
 static const struct h2_session_ops server_session_ops = {
     .server = true,
     .stream = &server_stream_ops,
     .head = server_head,
     .reset = server_reset,
+    .late = server_stream_late,
     .broken = REASON_H2_PROTOCOL_ERROR,
     .bad_stream = REASON_H2_STREAM_ERROR,
     .stalled = REASON_CLIENT_WRITE_STALL,

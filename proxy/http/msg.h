@@ -18,6 +18,7 @@
 
 enum http_field_flag {
     FIELD_DROPPED = 1 << 0, /* is not forwarded */
+    FIELD_H2_ONLY = 1 << 1, /* is forwarded over HTTP/2 only */
 };
 
 struct http_field {

@@ -71,11 +71,14 @@ struct stream {
 
 #define STREAM_MAGIC MAGIC('s', 't', 'r', 'm')
 
+struct tls_info;
+
 /* Who is at the other end of a server conn; lives as long as the conn. */
 struct http_peer {
-    const void *listener; /* the service's own */
-    bool trusted;         /* its X-Forwarded-* are believed */
-    bool over_limit;      /* accepted only to be told so */
+    const void *listener;       /* the service's own */
+    const struct tls_info *tls; /* of its conn, until that closes; NULL: it speaks in clear text */
+    bool trusted;               /* its X-Forwarded-* are believed */
+    bool over_limit;            /* accepted only to be told so */
     uint8_t text_len;
     uint8_t host_at, host_len; /* the part of text that is the host: "1.2.3.4", "::1", "unix:" */
     char text[55];             /* "1.2.3.4:5", "[::1]:5", "unix:" */

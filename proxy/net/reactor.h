@@ -32,6 +32,7 @@
 enum reactor_slab {
     SLAB_TCP,
     SLAB_TLS,
+    SLAB_FRONT,
     SLAB_H1_SERVER,
     SLAB_H1_STREAM,
     SLAB_H1_PARSER,

@@ -101,7 +101,11 @@ void tls_client_forget(struct tls_client_ctx *ctx, uint32_t endpoint);
 /* The endpoint under which a new session of this SSL is kept, by tls.c. */
 uint32_t tls_endpoint(const SSL *ssl);
 
-/* The BIO between OpenSSL and a conn's blocks, by tls.c; NULL: no memory. */
+/* For tests: what is beneath a TLS transport. */
+struct transport;
+SSL *tls_ssl_of(struct transport *t);
+
+/* The BIO between OpenSSL and a conn's blocks, by tls_bio.c; NULL: no memory. */
 BIO_METHOD *tls_bio_method(void);
 
 /* tls_peer.c: text of a certificate, malloc'd, "" if there is none; see tls_info. */

@@ -152,3 +152,11 @@ def auto(closing):
 @pytest.fixture
 def tmp(tmp_path):
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """The certificate authority of this run of pytest."""
+    from authority import Authority
+
+    return Authority(tmp_path_factory.mktemp("ca") / "ca")

@@ -29,9 +29,17 @@ def deadline(seconds=DEADLINE):
 
 def ready(sock, events, seconds):
     """Waits until the socket is ready for POLLIN or POLLOUT; any number of descriptors may be open."""
+    if events & select.POLLIN and pending(sock):
+        return True
     poll = select.poll()
     poll.register(sock, events)
     return bool(poll.poll(max(0, seconds) * 1000))
+
+
+def pending(sock):
+    """Whether a layer above the descriptor may hold bytes to read."""
+    held = getattr(sock, "pending", None)
+    return held() if held else False
 
 
 def connect(address, timeout=DEADLINE, rcvbuf=None):
@@ -72,8 +80,9 @@ class Peer:
 
     def reset(self):
         """Close with an RST."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
+        raw = getattr(self.sock, "raw", self.sock)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.close()
 
     def half_close(self):
         self.sock.shutdown(socket.SHUT_WR)
@@ -92,6 +101,8 @@ class Peer:
                     raise AssertionError(
                         f"{self.name}: {len(data)} bytes could not be sent"
                     ) from None
+        if hasattr(self.sock, "flush"):
+            self.sock.flush(within)
 
     def send_until_blocked(self, data, limit):
         """Sends copies of data until the socket takes no more for a while: the bytes sent."""
@@ -121,7 +132,10 @@ class Peer:
                 f"{self.name}: nothing came in time while waiting for {what}; "
                 f"unread so far: {self.unread[:2000]!r}"
             )
-        data = self.sock.recv(262144)
+        try:
+            data = self.sock.recv(262144)
+        except BlockingIOError:
+            return  # a part of a record
         if not data:
             self.eof = True
         self.received += data
@@ -133,6 +147,8 @@ class Peer:
                 data = self.sock.recv(262144)
                 self.eof = not data
                 self.received += data
+        except BlockingIOError:
+            pass
         except ConnectionResetError:
             self.eof = True
         return self.unread
@@ -226,8 +242,8 @@ class Peer:
 class Client(Peer):
     """The client's end."""
 
-    def __init__(self, address, rcvbuf=None):
-        super().__init__(connect(address, rcvbuf=rcvbuf), "client")
+    def __init__(self, address, rcvbuf=None, sock=None):
+        super().__init__(sock or connect(address, rcvbuf=rcvbuf), "client")
         self.address = self.sock.getsockname()
 
     def response(self, method="GET", within=DEADLINE):

@@ -243,7 +243,7 @@ static void rig_init(struct rig *rig, const uint8_t *set)
     rig->shared = (struct worker_shared){.snapshot = build_snapshot(set), .budget = &rig->budget};
     rig->capacity = capacities[set[0] & 3];
     CHECK(worker_init(w, 0, &rig->shared, NULL) == 0);
-    w->server.service = &rig_service;
+    w->server.service = w->server2.service = &rig_service;
     w->reactor.hrtime = fake_hrtime;
     w->reactor.dial = fake_dial;
     clock_us = START_MS * 1000;
@@ -344,9 +344,9 @@ static struct rig_peer *accept_client(struct rig *rig)
     CHECK(net_addr_ip(&addr, "10.0.0.1", (uint16_t)rig->n_clients));
     http_peer_init(&peer, &addr, &w->snapshot->listeners[0], false);
     peer.over_limit = atomic_fetch_add(&rig->budget.open, 1) >= rig->budget.max;
-    struct h1_server *srv = h1_server_new(&w->reactor, &w->server, &peer, &w->conns);
-    conn_attach(h1_server_conn(srv),
-                pair_end(p->pair, 0, &conn_transport_events, h1_server_conn(srv)));
+    struct front_wants wants = {.proxy_header = false};
+    struct conn *c = front_conn(front_new(&w->reactor, &w->front, wants, &peer, &w->conns));
+    conn_attach(c, pair_end(p->pair, 0, &conn_transport_events, c));
     counter_inc(&w->stats.conns_total);
     counter_inc(&w->stats.conns);
     return p;

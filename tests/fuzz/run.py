@@ -30,12 +30,13 @@ DICTIONARIES = {
     "config": ["config"],
     "conn": ["conn", "http"],
     "h1": ["http"],
+    "proxy_header": ["proxy_header"],
     "request": ["http"],
     "response": ["http"],
     "route": ["route"],
     "target": ["http"],
 }
-MAX_LEN = {"conn": 1500, "config": 4096, "target": 256}
+MAX_LEN = {"conn": 1500, "config": 4096, "proxy_header": 300, "target": 256}
 ONE_INPUT = 30                      # seconds: more is a hang
 
 

@@ -155,6 +155,15 @@ void cert_make_ocsp(struct cert_maker *m, const char *file, const char *cert, co
     X509_free(signer);
 }
 
+void cert_encrypt(struct cert_maker *m, const char *name, const char *from)
+{
+    EVP_PKEY *key = read_key(m, from);
+    FILE *f = open_file(m, name, ".key", "w");
+    CHECK(PEM_write_PKCS8PrivateKey(f, key, EVP_aes_128_cbc(), "secret", 6, NULL, NULL) == 1);
+    fclose(f);
+    EVP_PKEY_free(key);
+}
+
 static void append(FILE *to, const struct cert_maker *m, const char *file)
 {
     char bytes[4096];

@@ -35,6 +35,9 @@ void cert_make_ocsp(struct cert_maker *m, const char *file, const char *cert, co
 /* FOLDER/file; valid until the fourth call after it. */
 const char *cert_path(const struct cert_maker *m, const char *file);
 
+/* The key of `from` as NAME.key, under a passphrase. */
+void cert_encrypt(struct cert_maker *m, const char *name, const char *from);
+
 /* One file from several others. */
 void cert_join(struct cert_maker *m, const char *to, const char *a, const char *b);
 void cert_write(struct cert_maker *m, const char *to, const char *text);

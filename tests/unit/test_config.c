@@ -100,6 +100,7 @@ static const char everything[] =
     "  request: 6s\n"
     "  upgraded: 7s\n"
     "  write_stall: 8s\n"
+    "  tls_handshake: 9s\n"
     "listeners:\n"
     "  v6: { bind: \"[::1]:0\", via: true, forwarded: true }\n"
     "  sock:\n"
@@ -109,6 +110,17 @@ static const char everything[] =
     "  lb:\n"
     "    bind: 0.0.0.0:80\n"
     "    trusted_proxies: [10.0.0.0/8, \"fe80::/10\", \"::1\"]\n"
+    "    redirect_https: true\n"
+    "    proxy_protocol: { from: [10.0.0.0/8, \"::1\"] }\n"
+    "  tls:\n"
+    "    bind: :443\n"
+    "    tls:\n"
+    "      certs: [/etc/weir/certs/, a.pem]\n"
+    "      client_ca: ca.pem\n"
+    "      client_auth: optional\n"
+    "      min_version: 1.3\n"
+    "      ocsp: /a b.der\n"
+    "      alpn: [http/1.1]\n"
     "routes:\n"
     "  - name: first\n"
     "    match:\n"
@@ -122,7 +134,7 @@ static const char everything[] =
     "  - match: { host: one.example, path: /p, method: PUT }\n"
     "    to: a\n"
     "  - match: { path: { prefix: /q/ } }\n"
-    "    to: b\n"
+    "    to: { b: 1, c: 1, d: 1 }\n"
     "pools:\n"
     "  a:\n"
     "    - localhost:1\n"
@@ -131,7 +143,10 @@ static const char everything[] =
     "  b:\n"
     "    endpoints: [{ address: a_b.example:80, weight: 0 }, 1.2.3.4:5]\n"
     "    balance: least_conn\n"
-    "    upstream: { connect: 10ms, idle: 1h, max_idle: 0 }\n";
+    "    upstream: { connect: 10ms, idle: 1h, max_idle: 0, protocol: h1, proxy_protocol: v2,\n"
+    "      tls: { sni: B.example, ca: b.pem, cert: c.pem, key: k.pem } }\n"
+    "  c: { endpoints: [c:1], upstream: { protocol: h2, tls: true } }\n"
+    "  d: { endpoints: [d:1], upstream: { tls: false } }\n";
 
 static void test_every_key_of_the_process(void **state)
 {
@@ -161,6 +176,7 @@ static void test_every_key_of_the_process(void **state)
     assert_int_equal(c->timeouts.request, 6000);
     assert_int_equal(c->timeouts.upgraded, 7000);
     assert_int_equal(c->timeouts.write_stall, 8000);
+    assert_int_equal(c->timeouts.tls_handshake, 9000);
     config_free(c);
 }
 
@@ -169,7 +185,7 @@ static void test_every_key_of_listeners(void **state)
     (void)state;
     static const uint8_t loopback[16] = {[15] = 1}, ten[4] = {10};
     struct config *c = load_good(everything);
-    assert_int_equal(c->listener_count, 3);
+    assert_int_equal(c->listener_count, 4);
     const struct config_listener *v6 = &c->listeners[0], *sock = &c->listeners[1],
                                  *lb = &c->listeners[2];
     assert_int_equal(v6->bind.kind, CONFIG_ADDR_TCP);
@@ -190,6 +206,51 @@ static void test_every_key_of_listeners(void **state)
     assert_int_equal(lb->trusted[1].bits, 10);
     assert_int_equal(lb->trusted[2].bits, 128);
     assert_memory_equal(lb->trusted[2].addr, loopback, 16);
+    assert_true(lb->redirect_https && lb->proxy_protocol.enabled && !lb->tls.enabled);
+    assert_false(v6->redirect_https || v6->proxy_protocol.enabled);
+    assert_int_equal(lb->proxy_protocol.from_count, 2);
+    assert_memory_equal(lb->proxy_protocol.from[1].addr, loopback, 16);
+    config_free(c);
+}
+
+static void test_every_key_of_tls(void **state)
+{
+    (void)state;
+    struct config *c = load_good(everything);
+    const struct config_tls_server *tls = &c->listeners[3].tls;
+    assert_true(tls->enabled);
+    assert_int_equal(tls->cert_count, 2);
+    assert_string_equal(tls->certs[0].text, "/etc/weir/certs/");
+    assert_string_equal(tls->certs[1].text, "a.pem");
+    assert_string_equal(tls->client_ca.text, "ca.pem");
+    assert_int_equal(tls->client_auth, CONFIG_CLIENT_OPTIONAL);
+    assert_int_equal(tls->min_version, CONFIG_TLS_1_3);
+    assert_string_equal(tls->ocsp.text, "/a b.der");
+    assert_null(tls->keylog.text);
+    assert_int_equal(tls->alpn_count, 1);
+    assert_string_equal(tls->alpn[0].text, "http/1.1");
+    config_free(c);
+}
+
+static void test_defaults_of_tls(void **state)
+{
+    (void)state;
+    struct config *c =
+        load_good("version: 1\nlisteners: { web: { bind: \":443\", tls: a.pem } }\n" ROUTES
+                  "pools: { app: { endpoints: [app:1], upstream: { tls: {} } } }\n");
+    const struct config_tls_server *tls = &c->listeners[0].tls;
+    const struct config_tls_client *up = &c->pools[0].tls;
+    assert_true(tls->enabled);
+    assert_int_equal(tls->cert_count, 1);
+    assert_null(tls->client_ca.text);
+    assert_int_equal(tls->min_version, CONFIG_TLS_1_2);
+    assert_int_equal(tls->alpn_count, 0);
+    assert_int_equal(c->timeouts.tls_handshake, 10000);
+    assert_true(up->enabled && up->verify);
+    assert_null(up->sni);
+    assert_null(up->ca.text);
+    assert_int_equal(c->pools[0].protocol, CONFIG_PROTOCOL_AUTO);
+    assert_int_equal(c->pools[0].proxy_protocol, CONFIG_PROXY_NONE);
     config_free(c);
 }
 
@@ -235,7 +296,7 @@ static void test_every_key_of_pools(void **state)
 {
     (void)state;
     struct config *c = load_good(everything);
-    assert_int_equal(c->pool_count, 2);
+    assert_int_equal(c->pool_count, 4);
     const struct config_pool *a = &c->pools[0], *b = &c->pools[1];
     assert_int_equal(a->endpoint_count, 3);
     assert_string_equal(a->endpoints[0].address.host, "localhost");
@@ -250,6 +311,16 @@ static void test_every_key_of_pools(void **state)
     assert_int_equal(b->connect_ms, 10);
     assert_int_equal(b->idle_ms, 3600000);
     assert_int_equal(b->max_idle, 0);
+    assert_int_equal(b->protocol, CONFIG_PROTOCOL_H1);
+    assert_int_equal(b->proxy_protocol, CONFIG_PROXY_V2);
+    assert_true(b->tls.enabled && b->tls.verify);
+    assert_string_equal(b->tls.sni, "B.example");
+    assert_string_equal(b->tls.ca.text, "b.pem");
+    assert_string_equal(b->tls.cert.text, "c.pem");
+    assert_string_equal(b->tls.key.text, "k.pem");
+    assert_int_equal(c->pools[2].protocol, CONFIG_PROTOCOL_H2);
+    assert_true(c->pools[2].tls.enabled);
+    assert_false(a->tls.enabled || c->pools[3].tls.enabled);
     config_free(c);
 }
 
@@ -267,17 +338,17 @@ static void test_everything_knows_where_it_was_written(void **state)
     check_pos(c->pos, 1, 1);
     check_pos(c->admin.listen.pos, 4, 18);
     check_pos(c->access_log.format.pos, 6, 41);
-    check_pos(c->listeners[1].pos, 25, 3);
-    check_pos(c->listeners[1].bind.pos, 26, 11);
-    check_pos(c->listeners[1].trusted[0].pos, 28, 22);
-    check_pos(c->listeners[2].trusted[1].pos, 31, 35);
-    check_pos(c->routes[0].pos, 33, 5);
-    check_pos(c->routes[0].match.hosts[1].pos, 35, 28);
-    check_pos(c->routes[0].match.headers[1].pos, 38, 32);
-    check_pos(c->routes[0].to[1].pos, 39, 17);
-    check_pos(c->pools[1].pos, 51, 3);
-    check_pos(c->pools[0].endpoints[1].address.pos, 49, 18);
-    check_pos(c->pools[0].endpoints[2].address.pos, 50, 7);
+    check_pos(c->listeners[1].pos, 26, 3);
+    check_pos(c->listeners[1].bind.pos, 27, 11);
+    check_pos(c->listeners[1].trusted[0].pos, 29, 22);
+    check_pos(c->listeners[2].trusted[1].pos, 32, 35);
+    check_pos(c->routes[0].pos, 45, 5);
+    check_pos(c->routes[0].match.hosts[1].pos, 47, 28);
+    check_pos(c->routes[0].match.headers[1].pos, 50, 32);
+    check_pos(c->routes[0].to[1].pos, 51, 17);
+    check_pos(c->pools[1].pos, 63, 3);
+    check_pos(c->pools[0].endpoints[1].address.pos, 61, 18);
+    check_pos(c->pools[0].endpoints[2].address.pos, 62, 7);
     config_free(c);
 }
 
@@ -304,6 +375,11 @@ static void test_short_forms_mean_the_long_ones(void **state)
         {REST, "version: 1\n" LISTENERS "routes: [{ to: { app: 1 } }]\n" POOLS},
         {REST, "version: 1\n" LISTENERS ROUTES "pools: { app: { endpoints: "
                "[{ address: 127.0.0.1:8080, weight: 1 }] } }\n"},
+        {"version: 1\nlisteners: { web: { bind: \":1\", tls: a, proxy_protocol: \"::1\" } "
+         "}\n" ROUTES "pools: { app: { endpoints: [a:1], upstream: { tls: true } } }\n",
+         "version: 1\nlisteners: { web: { bind: \":1\", tls: { certs: [a] }, "
+         "proxy_protocol: { from: [\"::1\"] } } }\n" ROUTES
+         "pools: { app: { endpoints: [a:1], upstream: { tls: { enabled: true } } } }\n"},
         {"version: 1\n" LISTENERS "routes: [{ to: app, match: { path: /x, host: a.b, method: GET } "
          "}]\n" POOLS,
          "version: 1\n" LISTENERS "routes: [{ to: app, match: { path: { prefix: /x }, "
@@ -373,12 +449,14 @@ static void test_dump_is_complete(void **state)
                               "  request: none\n"
                               "  upgraded: 1h\n"
                               "  write_stall: 1m\n"
+                              "  tls_handshake: 10s\n"
                               "listeners:\n"
                               "  web:\n"
                               "    bind: \"unix:/w\"\n"
                               "    mode: \"0660\"\n"
                               "    forwarded: false\n"
                               "    via: false\n"
+                              "    redirect_https: false\n"
                               "routes:\n"
                               "  - name: route-1\n"
                               "    to:\n"
@@ -397,7 +475,9 @@ static void test_dump_is_complete(void **state)
                               "    upstream:\n"
                               "      connect: 1s\n"
                               "      idle: 55s\n"
-                              "      max_idle: 256\n");
+                              "      max_idle: 256\n"
+                              "      protocol: auto\n"
+                              "      proxy_protocol: none\n");
     free(text);
     config_free(c);
 }
@@ -600,6 +680,8 @@ int main(void)
         cmocka_unit_test(test_every_key_of_listeners),
         cmocka_unit_test(test_every_key_of_routes),
         cmocka_unit_test(test_every_key_of_pools),
+        cmocka_unit_test(test_every_key_of_tls),
+        cmocka_unit_test(test_defaults_of_tls),
         cmocka_unit_test(test_everything_knows_where_it_was_written),
         cmocka_unit_test(test_default_is_where_its_mapping_is),
         cmocka_unit_test(test_short_forms_mean_the_long_ones),

@@ -56,10 +56,6 @@ static void test_keys_of_later_versions(void **state)
     CASES({"policies: {}\n" REST, "t:1:1: error: policies: not supported by this version of weir"},
           {"limits: { memory: 1MiB }\n" REST,
            "t:1:11: error: limits.memory: not supported by this version of weir"},
-          {LISTENER("{ bind: \":1\", tls: {}, proxy_protocol: {}, redirect_https: true }"),
-           "t:1:33: error: listeners.web.tls: not supported by this version of weir\n"
-           "t:1:42: error: listeners.web.proxy_protocol: not supported by this version of weir\n"
-           "t:1:62: error: listeners.web.redirect_https: not supported by this version of weir"},
           {ROUTE("{ to: app, mirror: {}, rewrite: {}, headers: {}, use: [] }"),
            "t:1:21: error: routes[0].mirror: not supported by this version of weir\n"
            "t:1:33: error: routes[0].rewrite: not supported by this version of weir\n"
@@ -87,15 +83,87 @@ static void test_keys_of_later_versions(void **state)
            "t:1:35: error: pools.app.max_connections: not supported by this version of weir\n"
            "t:1:55: error: pools.app.queue: not supported by this version of weir\n"
            "t:1:65: error: pools.app.sticky: not supported by this version of weir"},
-          {POOL("{ endpoints: [a:1], upstream: { protocol: h2, tls: {} } }"),
-           "t:1:47: error: pools.app.upstream.protocol: not supported by this version of weir\n"
-           "t:1:61: error: pools.app.upstream.tls: not supported by this version of weir"},
           {ENDPOINT("{ address: a:1, backup: true, zone: x }"),
            "t:1:32: error: pools.app[0].backup: not supported by this version of weir\n"
            "t:1:46: error: pools.app[0].zone: not supported by this version of weir"},
           {POOL("{ endpoints: [a:1], balance: maglev }"),
            "t:1:44: error: pools.app.balance: \"maglev\" is not supported by this version of weir; "
            "expected one of p2c, round_robin, least_conn, random"});
+}
+
+static void test_tls_of_listeners(void **state)
+{
+    CASES(
+        {LISTENER("{ bind: \":1\", tls: true }"),
+         "t:1:38: error: listeners.web.tls: expected the path of a certificate, or of a directory "
+         "of them; found the boolean true; to mean the text, write it in quotes: \"true\""},
+        {LISTENER("{ bind: \":1\", tls: { certs: [] } }"),
+         "t:1:47: error: listeners.web.tls.certs: expected at least one file or directory"},
+        {LISTENER("{ bind: \":1\", tls: [a, a] }"),
+         "t:1:42: error: listeners.web.tls: \"a\" is listed twice"},
+        {LISTENER("{ bind: \":1\", tls: { client_ca: a } }"),
+         "t:1:38: error: listeners.web.tls: the key \"certs\" is missing: Certificates with their "
+         "chains (PEM): files, whose keys are beside them as NAME.key, or directories of those. "
+         "The name that a client asks for picks one, else the first."},
+        {LISTENER("{ bind: \":1\", tls: { certs: a, client_auth: optional } }"),
+         "t:1:63: error: listeners.web.tls.client_auth: only for a listener with client_ca"},
+        {LISTENER("{ bind: \":1\", tls: { certs: a, min_version: 1.1 } }"),
+         "t:1:63: error: listeners.web.tls.min_version: expected one of 1.2, 1.3; found the number "
+         "1.1; did you mean \"1.2\"?"},
+        {LISTENER("{ bind: \":1\", tls: { certs: a, alpn: [h2, h2] } }"),
+         "t:1:61: error: listeners.web.tls.alpn: \"h2\" is listed twice"},
+        {LISTENER("{ bind: \":1\", tls: { certs: a, keylog: k } }"),
+         "t:1:58: warning: listeners.web.tls: whoever can read \"k\" can read all that is sent on "
+         "this listener"},
+        {LISTENER("{ bind: \":1\", tls: a, redirect_https: true }"),
+         "t:1:57: error: listeners.web: redirect_https would redirect to itself: it is for a "
+         "listener without tls"});
+}
+
+static void test_proxy_protocol(void **state)
+{
+    CASES({LISTENER("{ bind: \":1\", proxy_protocol: {} }"),
+           "t:1:49: error: listeners.web.proxy_protocol: the key \"from\" is missing: Peers that "
+           "have to begin with the header; others are served without one."},
+          {LISTENER("{ bind: \":1\", proxy_protocol: { from: [] } }"),
+           "t:1:57: error: listeners.web.proxy_protocol.from: expected at least one network"},
+          {LISTENER("{ bind: \":1\", proxy_protocol: unix }"),
+           "t:1:49: warning: listeners.web: expects a PROXY header from \"unix\", where no peer of "
+           "\":1\" comes from"},
+          {POOL("{ endpoints: [a:1], upstream: { protocol: h2, proxy_protocol: v1 } }"),
+           "t:1:10: error: pools.app: upstream.proxy_protocol needs a connection for each client, "
+           "so it cannot be used with protocol: h2"},
+          {POOL("{ endpoints: [a:1], upstream: { proxy_protocol: v3 } }"),
+           "t:1:63: error: pools.app.upstream.proxy_protocol: expected one of none, v1, v2; found "
+           "\"v3\"; did you mean \"v1\"?"});
+}
+
+static void test_tls_to_upstreams(void **state)
+{
+    CASES(
+        {POOL("{ endpoints: [a:1], upstream: { tls: yes } }"),
+         "t:1:52: error: pools.app.upstream.tls: expected true or false; found yes; yes, no, on "
+         "and off are not used"},
+        {POOL("{ endpoints: [a:1], upstream: { tls: [x] } }"),
+         "t:1:52: error: pools.app.upstream.tls: expected true, or a mapping such as { sni: "
+         "app.internal, ca: /etc/weir/ca.pem }; found a list"},
+        {POOL("{ endpoints: [a:1], upstream: { tls: { sni: 1.2.3.4 } } }"),
+         "t:1:59: error: pools.app.upstream.tls.sni: \"1.2.3.4\" is not a host name"},
+        {POOL("{ endpoints: [a:1], upstream: { tls: { cert: c } } }"),
+         "t:1:60: error: pools.app.upstream.tls: a client certificate is two files: the key "
+         "\"key\" is missing"},
+        {POOL("{ endpoints: [a:1, b:1], upstream: { tls: true } }"),
+         "t:1:57: error: pools.app: the endpoint \"b:1\" has another host than the first; sni has "
+         "to say what the certificates are for"},
+        {POOL("{ endpoints: [\"unix:/s\"], upstream: { tls: {} } }"),
+         "t:1:59: error: pools.app: the endpoint \"unix:/s\" has no host name; sni has to say "
+         "what its certificate is for"},
+        {POOL("{ endpoints: [a:1, b:1], upstream: { tls: { sni: a } } }"), ""},
+        {POOL("{ endpoints: [a:1, b:1], upstream: { tls: false } }"), ""},
+        {POOL("{ endpoints: [a:1, b:1], upstream: { tls: { verify: false, ca: x } } }"),
+         "t:1:67: warning: pools.app.upstream.tls: whoever can reach the connection can pose as "
+         "an endpoint\n"
+         "t:1:78: warning: pools.app.upstream.tls: of no use while verify is false"});
 }
 
 static void test_wrong_types(void **state)
@@ -757,6 +825,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_keys_of_later_versions),
+        cmocka_unit_test(test_tls_of_listeners),
+        cmocka_unit_test(test_proxy_protocol),
+        cmocka_unit_test(test_tls_to_upstreams),
         cmocka_unit_test(test_wrong_types),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_durations),

@@ -13,6 +13,7 @@
 #include "proxy/http/forward.h"
 #include "proxy/http/h1_parser.h"
 #include "proxy/net/addr.h"
+#include "proxy/net/tls.h"
 
 #define ID "01931f60-0000-7000-8000-000000000000"
 
@@ -25,6 +26,7 @@ struct fixture {
     struct block *in, *scratch;
     struct http_head *head;
     struct http_peer peer;
+    bool h2; /* the fields are looked at as for HTTP/2 */
     char text[70000];
 };
 
@@ -91,7 +93,7 @@ static const char *fields(struct fixture *f, const struct http_head *head)
     f->text[0] = '\0';
     for (unsigned i = 0; i < head->n_fields; i++) {
         const struct http_field *field = &head->fields[i];
-        if (field->flags & FIELD_DROPPED)
+        if (field->flags & (f->h2 ? FIELD_DROPPED : FIELD_DROPPED | FIELD_H2_ONLY))
             continue;
         n += (size_t)snprintf(f->text + n, sizeof(f->text) - n, "%.*s: %.*s|", field->name_len,
                               field->name, (int)field->value_len, field->value ? field->value : "");
@@ -114,6 +116,8 @@ static const struct forward_options plain = {false, false};
 #define GET       "GET / HTTP/1.1\r\nHost: h\r\n"
 #define ADDED     "X-Forwarded-For: 192.0.2.7|X-Forwarded-Proto: http|X-Forwarded-Host: h|"
 #define ADDED_ALL ADDED "X-Request-Id: " ID "|"
+#define SECURE \
+    "X-Forwarded-For: 192.0.2.7|X-Forwarded-Proto: https|X-Forwarded-Host: h|X-Request-Id: " ID "|"
 
 static void the_forwarding_fields_come_last(void **state)
 {
@@ -131,6 +135,63 @@ static void hop_by_hop_fields_stay_here(void **state)
                                     "Transfer-Encoding: chunked\r\nTrailer: T\r\n\r\n",
                                 &plain),
                         "Host: h|A: 1|Trailer: T|" ADDED_ALL);
+}
+
+/* RFC 9113 section 8.2.2: "trailers", and nothing else. */
+static void te_goes_on_over_http_2(void **state)
+{
+    struct fixture *f = *state;
+    f->h2 = true;
+    assert_string_equal(forward(f, GET "Connection: TE\r\nTE: trailers\r\n\r\n", &plain),
+                        "Host: h|TE: trailers|" ADDED_ALL);
+    assert_string_equal(forward(f, GET "te: gzip;q=0.5, Trailers\r\n\r\n", &plain),
+                        "Host: h|te: trailers|" ADDED_ALL);
+    assert_string_equal(forward(f, GET "TE: gzip, trailers;q=1\r\n\r\n", &plain),
+                        "Host: h|" ADDED_ALL);
+    assert_string_equal(forward(f, GET "TE:\r\n\r\n", &plain), "Host: h|" ADDED_ALL);
+}
+
+#define CERT_FIELDS "x-client-cert-subject: CN=evil\r\nX-Client-Cert-San: DNS:evil\r\n"
+
+static void nobody_may_say_what_certificate_a_client_has(void **state)
+{
+    struct fixture *f = *state;
+    struct tls_info tls = {.subject = SPAN_LIT("CN=alice"), .san = SPAN_LIT("DNS:a.example")};
+    assert_string_equal(forward(f, GET CERT_FIELDS "\r\n", &plain), "Host: h|" ADDED_ALL);
+    f->peer.trusted = true;
+    assert_string_equal(forward(f, GET CERT_FIELDS "\r\n", &plain), "Host: h|" ADDED_ALL);
+    f->peer.tls = &tls;
+    assert_string_equal(forward(f, GET CERT_FIELDS "\r\n", &plain), "Host: h|" SECURE);
+}
+
+static void a_verified_certificate_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct tls_info tls = {.verified = true};
+    f->peer.tls = &tls;
+    assert_string_equal(forward(f, GET CERT_FIELDS "\r\n", &plain), "Host: h|" SECURE);
+    tls.subject = SPAN_LIT("CN=alice,O=Example");
+    assert_string_equal(forward(f, GET CERT_FIELDS "\r\n", &plain),
+                        "Host: h|" SECURE "X-Client-Cert-Subject: CN=alice,O=Example|");
+    tls.san = SPAN_LIT("DNS:a.example,IP:10.0.0.1");
+    assert_string_equal(forward(f, GET "\r\n", &plain),
+                        "Host: h|" SECURE "X-Client-Cert-Subject: CN=alice,O=Example|"
+                        "X-Client-Cert-San: DNS:a.example,IP:10.0.0.1|");
+}
+
+static void over_tls_it_was_https(void **state)
+{
+    struct fixture *f = *state;
+    struct tls_info tls = {.verified = false};
+    f->peer.tls = &tls;
+    assert_string_equal(forward(f, GET "X-Forwarded-Proto: http\r\n\r\n", &plain),
+                        "Host: h|" SECURE);
+    assert_string_equal(forward(f, GET "\r\n", &(struct forward_options){.forwarded = true}),
+                        "Host: h|" SECURE "Forwarded: for=192.0.2.7;host=\"h\";proto=https|");
+    f->peer.trusted = true;
+    assert_string_equal(forward(f, GET "X-Forwarded-Proto: http\r\n\r\n", &plain),
+                        "Host: h|X-Forwarded-Proto: http|X-Forwarded-For: 192.0.2.7|"
+                        "X-Forwarded-Host: h|X-Request-Id: " ID "|");
 }
 
 static void names_with_underscores_stay_here(void **state)
@@ -342,6 +403,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_forwarding_fields_come_last),
         TEST(hop_by_hop_fields_stay_here),
+        TEST(te_goes_on_over_http_2),
+        TEST(nobody_may_say_what_certificate_a_client_has),
+        TEST(a_verified_certificate_is_told),
+        TEST(over_tls_it_was_https),
         TEST(names_with_underscores_stay_here),
         TEST(an_untrusted_client_cannot_say_where_it_comes_from),
         TEST(a_trusted_proxy_is_believed_and_added),

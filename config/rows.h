@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How rows of the schema are written, and what schema.c takes from schema_listener.c and
+ * schema_pool.c. Only those include it. Constant data; any thread.
+ */
+#ifndef WEIR_CONFIG_ROWS_H
+#define WEIR_CONFIG_ROWS_H
+
+#include "config/schema.h"
+#include "config/types.h"
+#include "proxy/base/check.h"
+
+/* The offset of a field; does not compile if its type is not `type`. */
+#define FIELD(tag, field, type) \
+    (offsetof(struct tag, field) + 0 * sizeof(_Generic(((struct tag *)0)->field, type : 'x')))
+
+#define SCALAR(name, tag, field, ctype, kind) \
+    .key = name, .shape = SHAPE_SCALAR, .type = &(kind), .offset = FIELD(tag, field, ctype)
+
+#define INT(key, tag, field)      SCALAR(key, tag, field, uint32_t, type_int)
+#define DURATION(key, tag, field) SCALAR(key, tag, field, uint64_t, type_duration)
+#define SIZE(key, tag, field)     SCALAR(key, tag, field, uint64_t, type_size)
+#define BOOL(key, tag, field)     SCALAR(key, tag, field, bool, type_bool)
+#define STRING(key, tag, field)   SCALAR(key, tag, field, const char *, type_string)
+#define CHOICE(key, tag, field)   SCALAR(key, tag, field, const char *, type_choice)
+#define FILENAME(key, tag, field) SCALAR(key, tag, field, struct config_str, type_file)
+#define ADDRESS(key, tag, field)  SCALAR(key, tag, field, struct config_addr, type_address)
+
+#define MS       UINT64_C(1)
+#define SECOND   (1000 * MS)
+#define HOUR     (3600 * SECOND)
+#define MAX_TIME (365 * 24 * HOUR)
+#define KIB      (UINT64_C(1) << 10)
+#define MIB      (UINT64_C(1) << 20)
+#define PIB      (UINT64_C(1) << 50)
+
+#define NAME_PATTERN "^[A-Za-z0-9_.-]{1,64}$"
+
+#define ROWS(list) .rows = (list), .row_count = ARRAY_LEN(list)
+
+extern const struct schema_items schema_listeners; /* struct config_listener */
+extern const struct schema_items schema_pools;     /* struct config_pool */
+
+#endif

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rows of pools, and what of a pool has to fit together. Constant data; any thread. */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "config/bind.h"
+#include "config/rows.h"
+
+/* endpoints */
+
+static const struct schema_row endpoint_rows[] = {
+    {ADDRESS("address", config_endpoint, address), .flags = ROW_REQUIRED,
+     .doc = "Host and port, or unix:/path; a host name is resolved once, when loading."},
+    {INT("weight", config_endpoint, weight), .dflt = "1", .min = 0, .max = 1000,
+     .doc = "Its share compared to the others; 0: no new requests."},
+};
+
+static const char *const endpoint_later[] = {"backup", "zone", NULL};
+
+static const struct schema_table endpoint_table = {
+    .expected = "an address, or a mapping such as { address: 10.0.0.1:80, weight: 2 }",
+    ROWS(endpoint_rows),
+    .short_key = "address",
+    .later = endpoint_later,
+    .own = true,
+};
+
+static const struct schema_row endpoint_elem = {.shape = SHAPE_TABLE, .table = &endpoint_table};
+
+static const struct schema_items endpoint_items = {
+    .size = sizeof(struct config_endpoint),
+    .elem = &endpoint_elem,
+    .what = "one endpoint, such as 127.0.0.1:8080",
+    .unique = "is listed twice; for a larger share, give it a weight",
+    .unique_offset = FIELD(config_endpoint, address.text, const char *),
+    .alike_is_warning = true,
+};
+
+static const struct schema_choice balance_policies[] = {
+    {.name = "p2c"},
+    {.name = "round_robin"},
+    {.name = "least_conn"},
+    {.name = "random"},
+    {.name = "peak_ewma", .later = true},
+    {.name = "ring_hash", .later = true},
+    {.name = "maglev", .later = true},
+    {0},
+};
+
+/* upstream */
+
+static bool accept_sni(struct bind *b, const struct tree_node *node, const char **text)
+{
+    size_t len = strlen(*text);
+    if (grammar_host_ok(*text, len) && !grammar_host_is_numeric(*text, len))
+        return true;
+    bind_error(b, node->pos, "%s is not a host name", bind_quote(b, *text));
+    return false;
+}
+
+static const struct schema_row tls_client_rows[] = {
+    {BOOL("enabled", config_tls_client, enabled), .dflt = "true", .doc = "Whether TLS is spoken."},
+    {STRING("sni", config_tls_client, sni), .accept = accept_sni,
+     .expected = "a host name such as app.internal", .pattern = "^[A-Za-z0-9_.-]+$",
+     .doc = "The name that the endpoints' certificates have to be for, and that is asked for; the "
+            "host of the endpoints if not given."},
+    {FILENAME("ca", config_tls_client, ca),
+     .doc = "Authorities (PEM) that vouch for the endpoints; the system's if not given."},
+    {BOOL("verify", config_tls_client, verify), .dflt = "true",
+     .doc = "Whether the endpoints' certificates are verified."},
+    {FILENAME("cert", config_tls_client, cert),
+     .doc = "The certificate that is shown to endpoints that ask for one (PEM, with its chain)."},
+    {FILENAME("key", config_tls_client, key), .doc = "The key of cert (PEM)."},
+};
+
+static void check_tls_client(struct bind *b, const struct tree_node *node, void *obj)
+{
+    const struct config_tls_client *tls = obj;
+    if ((tls->cert.text == NULL) != (tls->key.text == NULL))
+        bind_error(b, tls->cert.text ? tls->cert.pos : tls->key.pos,
+                   "a client certificate is two files: the key \"%s\" is missing",
+                   tls->cert.text ? "key" : "cert");
+    if (!tls->verify && tls->enabled)
+        bind_warn(b, bind_pos_of(node, "verify", tls->pos),
+                  "whoever can reach the connection can pose as an endpoint");
+    if (!tls->verify && tls->ca.text != NULL)
+        bind_warn(b, tls->ca.pos, "of no use while verify is false");
+}
+
+static const struct schema_table tls_client_table = {
+    .expected = "true, or a mapping such as { sni: app.internal, ca: /etc/weir/ca.pem }",
+    ROWS(tls_client_rows),
+    .short_key = "enabled",
+    .own = true,
+    .check = check_tls_client,
+};
+
+static const struct schema_choice protocols[] = {
+    {.name = "auto", .value = CONFIG_PROTOCOL_AUTO},
+    {.name = "h1", .value = CONFIG_PROTOCOL_H1},
+    {.name = "h2", .value = CONFIG_PROTOCOL_H2},
+    {0},
+};
+
+static const struct schema_choice proxy_headers[] = {
+    {.name = "none", .value = CONFIG_PROXY_NONE},
+    {.name = "v1", .value = CONFIG_PROXY_V1},
+    {.name = "v2", .value = CONFIG_PROXY_V2},
+    {0},
+};
+
+static const struct schema_row upstream_rows[] = {
+    {DURATION("connect", config_pool, connect_ms), .dflt = "1s", .min = MS, .max = MAX_TIME,
+     .doc = "For a connection to be made (else another endpoint, or 504)."},
+    {DURATION("idle", config_pool, idle_ms), .dflt = "55s", .min = MS, .max = MAX_TIME,
+     .doc = "How long an idle connection is kept; keep it below the endpoints' own timeout."},
+    {INT("max_idle", config_pool, max_idle), .dflt = "256", .min = 0, .max = 65536,
+     .doc = "Idle connections that each worker keeps to an endpoint; 0: none."},
+    {SCALAR("protocol", config_pool, protocol, enum config_protocol, type_enum),
+     .choices = protocols, .dflt = "auto",
+     .doc = "h1, h2, or auto: with tls what the endpoint chooses by ALPN, else h1."},
+    {.key = "tls",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &tls_client_table,
+     .offset = FIELD(config_pool, tls, struct config_tls_client),
+     .present_offset = FIELD(config_pool, tls.enabled, bool),
+     .doc = "TLS to the endpoints; plain text if not given."},
+    {SCALAR("proxy_protocol", config_pool, proxy_protocol, enum config_proxy_header, type_enum),
+     .choices = proxy_headers, .dflt = "none",
+     .doc = "Whether a connection begins with a header that says who the client is; if so, it "
+            "serves no other client."},
+};
+
+static const struct schema_table upstream_table = {.expected = "a mapping", ROWS(upstream_rows)};
+
+static const struct schema_row pool_rows[] = {
+    {.key = "endpoints",
+     .shape = SHAPE_LIST,
+     .flags = ROW_REQUIRED,
+     .items = &endpoint_items,
+     .offset = FIELD(config_pool, endpoints, struct config_endpoint *),
+     .count_offset = FIELD(config_pool, endpoint_count, size_t),
+     .min = 1,
+     .doc = "The addresses that requests are spread over."},
+    {CHOICE("balance", config_pool, balance), .choices = balance_policies, .dflt = "p2c",
+     .doc = "How an endpoint is picked, by weight: p2c (the less busy of two drawn at random), "
+            "round_robin (in turn), least_conn (the least busy) or random."},
+    {.key = "upstream",
+     .shape = SHAPE_TABLE,
+     .table = &upstream_table,
+     .doc = "The connections to the endpoints."},
+};
+
+/* What its certificate has to be for, NULL: nothing can be; *ip: that is its address, which the
+ * conn knows by itself. */
+static const char *endpoint_host(const struct config_endpoint *e, bool *ip)
+{
+    uint8_t addr[16];
+    if (e->address.host == NULL)
+        return NULL;
+    *ip = inet_pton(AF_INET, e->address.host, addr) == 1 ||
+          inet_pton(AF_INET6, e->address.host, addr) == 1;
+    return e->address.host;
+}
+
+/* Without sni, certificates are for the one host of all endpoints, or for their addresses. */
+static void check_server_name(struct bind *b, const struct config_pool *pool)
+{
+    bool first_ip = false, ip = false;
+    const char *first = endpoint_host(&pool->endpoints[0], &first_ip);
+    for (size_t i = 0; i < pool->endpoint_count; i++) {
+        const struct config_endpoint *e = &pool->endpoints[i];
+        const char *host = endpoint_host(e, &ip);
+        if (host != NULL && ip == first_ip && (ip || strcmp(host, first) == 0))
+            continue;
+        bind_error(b, pool->tls.pos,
+                   host == NULL
+                       ? "the endpoint %s has no host name; sni has to say what its certificate "
+                         "is for"
+                       : "the endpoint %s has another host than the first; sni has to say what "
+                         "the certificates are for",
+                   bind_quote(b, e->address.text));
+        return;
+    }
+}
+
+static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
+{
+    const struct config_pool *pool = obj;
+    (void)node;
+    if (pool->tls.enabled && pool->tls.verify && pool->tls.sni == NULL)
+        check_server_name(b, pool);
+    if (pool->proxy_protocol != CONFIG_PROXY_NONE && pool->protocol == CONFIG_PROTOCOL_H2)
+        bind_error(b, pool->pos,
+                   "upstream.proxy_protocol needs a connection for each client, so it cannot be "
+                   "used with protocol: h2");
+}
+
+static const char *const pool_later[] = {"health",          "outlier", "slow_start", "retry_budget",
+                                         "max_connections", "queue",   "sticky",     "dns",
+                                         "kubernetes",      NULL};
+
+static const struct schema_table pool_table = {
+    .expected = "a list of endpoints, or a mapping",
+    ROWS(pool_rows),
+    .short_key = "endpoints",
+    .later = pool_later,
+    .own = true,
+    .check = check_pool,
+};
+
+static const struct schema_row pool_name = {
+    STRING(NULL, config_pool, name),
+    .accept = grammar_name,
+    .pattern = NAME_PATTERN,
+    .expected = "a name",
+};
+
+static const struct schema_row pool_elem = {.shape = SHAPE_TABLE, .table = &pool_table};
+
+const struct schema_items schema_pools = {
+    .size = sizeof(struct config_pool),
+    .name = &pool_name,
+    .elem = &pool_elem,
+    .what = "one pool, such as app: [127.0.0.1:8080]",
+};
