@@ -105,7 +105,7 @@ enum retry_class {
     X(H2_EMPTY_DATA_FLOOD, "h2_empty_data_flood", GONE, 499, NEVER, "",                         \
       "the client sent too many empty DATA frames")                                             \
     X(H2_PRIORITY_FLOOD, "h2_priority_flood", GONE, 499, NEVER, "",                             \
-      "the client sent too many PRIORITY or unknown frames")                                    \
+      "the client sent too many PRIORITY frames")                                               \
     X(H2_WINDOW_FLOOD, "h2_window_flood", GONE, 499, NEVER, "",                                 \
       "the client sent too many WINDOW_UPDATE frames")                                          \
     X(H2_HPACK_BOMB, "h2_hpack_bomb", GONE, 499, NEVER, "",                                     \

@@ -32,6 +32,7 @@ struct h2_server {
     uint8_t state; /* enum server_state */
     bool served;   /* a request came: now the idle timeout counts */
 
+    bool pinged; /* in SERVER_NOTICE */
     uint16_t reason;
     uint32_t discarded;
     uint64_t settle_by, section_by, notice_by, idle_by; /* ms of reactor_now, or NEVER */
@@ -190,15 +191,22 @@ static void server_discard(struct h2_server *srv)
  * section 6.8): a GOAWAY that still allows all of them, and after a round trip the real one. */
 static void server_notice(struct h2_server *srv)
 {
-    static const uint8_t word[8] = "goaway";
     if (srv->state != SERVER_OPEN || srv->session.dead)
         return;
     server_set_state(srv, SERVER_NOTICE);
-    srv->session.pong = false;
     nghttp2_submit_shutdown_notice(srv->session.ng);
-    nghttp2_submit_ping(srv->session.ng, NGHTTP2_FLAG_NONE, word);
     srv->notice_by = reactor_now(srv->conn.reactor) + DRAIN_MS;
     srv->reason = REASON_DRAINING;
+    conn_wake(&srv->conn);
+}
+
+/* Behind the GOAWAY, which nghttp2 would let it overtake. */
+static void server_ping(struct h2_server *srv)
+{
+    static const uint8_t word[8] = "goaway";
+    srv->pinged = true;
+    srv->session.pong = false;
+    nghttp2_submit_ping(srv->session.ng, NGHTTP2_FLAG_NONE, word);
     conn_wake(&srv->conn);
 }
 
@@ -301,11 +309,18 @@ static enum reason server_reset(const struct h2_stream *s, uint32_t code)
     return REASON_CLIENT_RESET;
 }
 
+static enum reason server_stream_late(const struct h2_stream *s)
+{
+    (void)s;
+    return REASON_BODY_TIMEOUT;
+}
+
 static const struct h2_session_ops server_session_ops = {
     .server = true,
     .stream = &server_stream_ops,
     .head = server_head,
     .reset = server_reset,
+    .late = server_stream_late,
     .broken = REASON_H2_PROTOCOL_ERROR,
     .bad_stream = REASON_H2_STREAM_ERROR,
     .stalled = REASON_CLIENT_WRITE_STALL,
@@ -345,7 +360,7 @@ static void server_open(struct h2_server *srv)
     struct conn *c = &srv->conn;
     if (c->flags & CONN_READ_LATE)
         server_late(srv);
-    if (srv->state == SERVER_NOTICE && srv->session.pong && !srv->session.dead)
+    if (srv->state == SERVER_NOTICE && srv->pinged && srv->session.pong && !srv->session.dead)
         server_drain(srv);
     h2_session_turn(&srv->session);
     if (conn_closed(c))
@@ -361,6 +376,8 @@ static void server_open(struct h2_server *srv)
     }
     if (srv->session.dead && srv->session.n_streams == 0)
         server_linger(srv, server_verdict(srv));
+    else if (srv->state == SERVER_NOTICE && !srv->session.dead && !srv->pinged)
+        server_ping(srv);
     else if (srv->state == SERVER_NOTICE && srv->session.pong)
         conn_wake(c);
     server_arm(srv);

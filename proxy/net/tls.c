@@ -66,7 +66,7 @@ static bool tls_has_more(const struct tls *t)
 void tls_arm(struct tls *t)
 {
     bool use = t->state == TLS_SHAKING || (t->state == TLS_UP && t->reading && !t->ended);
-    bool on = use && t->below_end == 0 && t->out.bytes < OUT_MAX;
+    bool on = use && t->below_end == 0 && t->out.bytes < OUT_STOP;
     if (on == t->below_reading)
         return;
     t->below_reading = on;
@@ -209,7 +209,7 @@ static void tls_tell_end(struct tls *t)
 /* One buffer's worth; what is left has its turn once the conn has taken that. */
 static void tls_deliver(struct tls *t)
 {
-    if (!t->reading || t->ended || t->out.bytes >= OUT_MAX)
+    if (!t->reading || t->ended || t->out.bytes >= OUT_STOP)
         return;
     if (t->end != 0) {
         tls_tell_end(t);
@@ -280,14 +280,14 @@ static void on_read(void *owner, ssize_t n)
 static void on_writable(void *owner)
 {
     struct tls *t = tls_of(owner);
-    bool blocked = t->out.bytes >= OUT_MAX;
+    bool blocked = t->out.bytes >= OUT_STOP;
     tls_flush(t, t->shut);
     if (t->state == TLS_SHAKING && t->write_error != 0) {
         tls_failed(t, t->write_error);
         return;
     }
     tls_shutdown_below(t);
-    if (blocked && t->out.bytes < OUT_MAX) {
+    if (blocked && t->out.bytes < OUT_STOP) {
         tls_arm(t);
         tls_wake(t);
     }

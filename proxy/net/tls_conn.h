@@ -20,8 +20,11 @@
 #include "proxy/net/transport.h"
 
 #define TLS_MAGIC MAGIC('t', 'l', 's', ' ')
-/* Ciphertext that may wait below; with so much of it nothing more is encrypted or read. */
-#define OUT_MAX (64 * 1024)
+/* Ciphertext that may wait below: with so much of it nothing more is encrypted. Reading goes on, or
+ * else two peers could wait for one another, up to OUT_STOP: that much comes together only of
+ * answers to a peer that changes its keys all the time and does not read. */
+#define OUT_MAX  (64 * 1024)
+#define OUT_STOP (2 * OUT_MAX)
 /* OpenSSL's buffers, 34 KiB, are given back after so long without a byte. */
 #define QUIET_MS 1000
 

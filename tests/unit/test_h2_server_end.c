@@ -329,6 +329,8 @@ static void a_conn_that_may_not_be_kept_drains_with_its_answer(void **state)
     h2_get(f, "/");
     h2_answer(&f->served[0], "bye");
     h2_run(f);
+    wire_pass(&f->w, 1100);
+    h2_run(f);
     assert_true(strstr(h2_seen(f), "1 end|") != NULL);
     assert_true(f->w.got_end);
 }

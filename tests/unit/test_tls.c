@@ -191,6 +191,21 @@ static void backpressure_goes_through(void **state)
     assert_memory_equal(f->e.client.got, f->big, BIG);
 }
 
+/* Both write much before either reads: neither waits for the other for ever. */
+static void two_that_write_at_once_do_not_wait_for_one_another(void **state)
+{
+    struct fixture *f = *state;
+    again(f, 1000);
+    tls_ends_meet(&f->e, server, client);
+    conn_pause(&f->e.client.conn, PAUSE_CREDIT);
+    tls_end_say(&f->e, &f->e.server, f->big, BIG, 16000);
+    tls_end_say(&f->e, &f->e.client, f->big, BIG, 16000);
+    got_is(&f->e.server, f->big, BIG);
+    conn_resume(&f->e.client.conn, PAUSE_CREDIT);
+    tls_ends_settle(&f->e);
+    got_is(&f->e.client, f->big, BIG);
+}
+
 static void what_waits_decrypted_is_told_when_reading_goes_on(void **state)
 {
     struct fixture *f = *state;
@@ -542,6 +557,7 @@ int main(void)
         T(it_does_not_matter_where_bytes_are_split),
         T(a_wire_of_few_bytes_is_enough),
         T(backpressure_goes_through),
+        T(two_that_write_at_once_do_not_wait_for_one_another),
         T(what_waits_decrypted_is_told_when_reading_goes_on),
         T(a_pause_in_the_middle_of_a_record_holds),
         T(small_pieces_share_a_record),
