@@ -47,6 +47,7 @@ static void view_secure(struct pool_view *view, const struct pool_spec *spec)
     struct tls_client_options options = *spec->tls;
     char *error = NULL;
     options.alpn = offers[spec->protocol];
+    options.stats = &view->stats->tls;
     view->tls = tls_client_ctx_new(&options, &error);
     if (view->tls == NULL)
         log_error("pool %s: TLS: %s", spec->name, error != NULL ? error : "out of memory");
