@@ -570,6 +570,7 @@ static bool ends_unasked(enum reason reason)
 {
     switch (reason) {
     case REASON_IDLE_TIMEOUT:
+    case REASON_HEAD_TIMEOUT: /* HTTP/2: nobody was asked yet */
     case REASON_BAD_PROXY_HEADER:
     case REASON_PROXY_HEADER_TIMEOUT:
     case REASON_TLS_HANDSHAKE_FAILED:
