@@ -109,6 +109,7 @@ static void tls_note(struct tls *t)
     unsigned alpn_len;
     SSL_get0_alpn_selected(t->ssl, &alpn, &alpn_len);
     t->info.done = true;
+    t->asides = 0;
     t->info.protocol = SSL_get_version(t->ssl);
     t->info.cipher = SSL_get_cipher_name(t->ssl);
     if (alpn_len > 0)
@@ -186,6 +187,11 @@ static size_t tls_decrypt(struct tls *t, struct span room)
         char *to = (char *)(uintptr_t)room.ptr + got;
         tls_fresh_errors();
         int ok = SSL_read_ex(t->ssl, to, room.len - got, &n);
+        if (t->asides > ASIDES_MAX) {
+            tls_wrong(t, "the peer changes keys or renegotiates too often");
+            t->end = UV_EPROTO;
+            break;
+        }
         if (ok == 1) {
             got += n;
             continue;
@@ -470,6 +476,13 @@ const struct tls_info *tls_info(const struct transport *t)
 SSL *tls_ssl_of(struct transport *t)
 {
     return tls_of(t)->ssl;
+}
+
+void tls_aside(const SSL *ssl)
+{
+    struct tls *t = SSL_get_app_data(ssl);
+    if (t->asides <= ASIDES_MAX)
+        t->asides++;
 }
 
 uint32_t tls_endpoint(const SSL *ssl)

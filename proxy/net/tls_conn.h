@@ -25,6 +25,10 @@
  * answers to a peer that changes its keys all the time and does not read. */
 #define OUT_MAX  (64 * 1024)
 #define OUT_STOP (2 * OUT_MAX)
+/* What a peer may say besides bytes once the handshake is done: changes of keys, tickets, wishes to
+ * renegotiate. Nobody needs so many of them, and each costs us more than its sender. OpenSSL counts
+ * five steps for one. */
+#define ASIDES_MAX (1000 * 5)
 /* OpenSSL's buffers, 34 KiB, are given back after so long without a byte. */
 #define QUIET_MS 1000
 
@@ -50,6 +54,7 @@ struct tls {
     bool waiting;       /* the conn is to be told when it may write on */
     bool shut;          /* close_notify was made */
     bool below_shut;
+    uint16_t asides;   /* of the peer since the handshake; see ASIDES_MAX */
     bool ended;        /* the conn was told of the end */
     int below_end;     /* UV_EOF or an error that was read below; 0: none */
     int end;           /* what the conn is to be told behind the bytes; 0: nothing */

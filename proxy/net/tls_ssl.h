@@ -104,6 +104,9 @@ void tls_client_ended(struct tls_client_ctx *ctx, uint32_t endpoint, const struc
 /* The endpoint under which a new session of this SSL is kept, by tls.c. */
 uint32_t tls_endpoint(const SSL *ssl);
 
+/* The peer has said something besides bytes, by tls.c. */
+void tls_aside(const SSL *ssl);
+
 /* For tests: what is beneath a TLS transport. */
 struct transport;
 SSL *tls_ssl_of(struct transport *t);

@@ -327,8 +327,8 @@ def test_data_beyond_the_window_is_an_error(start_weir, closing):
     """Nobody takes the body, so that no credit can come in between."""
     silent = closing(SilentEndpoint())
     own = start_weir(
-        "timeouts: { connect: 1h }\nroutes: [ { to: app } ]\n"
-        f"pools: {{ app: [ '{silent.address}' ] }}"
+        "routes: [ { to: app } ]\npools:\n"
+        f"  app: {{ endpoints: [ '{silent.address}' ], upstream: {{ connect: 1h }} }}"
     )
     with h2peer.client(own).hello() as c:
         s = c.request("POST", end=False)
@@ -526,7 +526,7 @@ def test_nghttp_with_trailers_and_continuation(auto, start_weir, tmp_path):
     own = start_weir(f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{app.address}' ] }}")
     (tmp_path / "data").write_bytes(b"d" * 1000)
     out = tools.run(
-        *("nghttp", "-v", "--continuation", "--trailer", "x-t: 1", "-d", tmp_path / "data"),
+        *("nghttp", "-v", "--continuation", "--no-content-length", "--trailer", "x-t: 1", "-d", tmp_path / "data"),
         *("-m", "3", f"http://{own.listeners['web']}/n"),
     )
     assert out.count(b":status: 200") == 3 and b"GOAWAY" in out

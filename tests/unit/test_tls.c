@@ -7,9 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "proxy/base/check.h"
+#include "proxy/net/pipe.h"
+#include "proxy/net/tls_ssl.h"
 #include "tests/unit/cert_maker.h"
 #include "tests/unit/tls_ends.h"
 
@@ -436,6 +440,56 @@ static void a_forged_record_is_an_error(void **state)
     assert_true(f->e.client.conn.flags & CONN_ERROR);
 }
 
+/* Each change of keys costs the server more than the client. */
+static void keys_may_not_change_all_the_time(void **state)
+{
+    struct fixture *f = *state;
+    tls_ends_meet(&f->e, server, client);
+    SSL *ssl = tls_ssl_of(f->e.client.conn.transport);
+    for (int i = 0; i < 900; i++) {
+        assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        tls_end_say(&f->e, &f->e.client, "x", 1, 1);
+    }
+    assert_int_equal(f->e.server.got_len, 900);
+    tls_end_say(&f->e, &f->e.server, "y", 1, 1);
+    assert_int_equal(f->e.client.got_len, 1);
+    for (int i = 0; i < 900 && !(f->e.server.conn.flags & CONN_ERROR); i++) {
+        SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+        tls_end_say(&f->e, &f->e.client, "x", 1, 1);
+    }
+    assert_int_equal(f->e.server.conn.error, UV_EPROTO);
+    assert_string_equal(conn_tls(&f->e.server.conn)->error,
+                        "the peer changes keys or renegotiates too often");
+}
+
+/* A body that came through a pipe goes through memory again. */
+static void what_is_in_a_pipe_is_read_from_it(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2];
+    struct chain chain;
+    tls_ends_meet(&f->e, server, client);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(write(fds[1], f->big, 50000), 50000);
+    struct block *pipe = pipe_get(&f->e.r);
+    assert_non_null(pipe);
+    pipe->cap = 50000;
+    assert_int_equal(pipe_fill(pipe, fds[0]), 50000);
+    chain_init(&chain);
+    chain_copy_in(&chain, &f->e.r.bufs, "head", 4);
+    chain_append(&chain, pipe, pipe->data, 50000);
+    block_drop(pipe);
+    chain_copy_in(&chain, &f->e.r.bufs, "tail", 4);
+    conn_send(&f->e.server.conn, &chain);
+    tls_ends_settle(&f->e);
+    assert_int_equal(f->e.client.got_len, 50008);
+    assert_memory_equal(f->e.client.got, "head", 4);
+    assert_memory_equal(f->e.client.got + 4, f->big, 50000);
+    assert_memory_equal(f->e.client.got + 50004, "tail", 4);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void a_peer_that_goes_during_the_handshake_is_an_error(void **state)
 {
     struct fixture *f = *state;
@@ -574,6 +628,8 @@ int main(void)
         T(garbage_is_a_protocol_error),
         T(a_handshake_that_makes_no_sense_gets_an_alert),
         T(a_forged_record_is_an_error),
+        T(keys_may_not_change_all_the_time),
+        T(what_is_in_a_pipe_is_read_from_it),
         T(a_peer_that_goes_during_the_handshake_is_an_error),
         T(it_may_be_closed_at_any_step),
         T(a_dial_that_fails_is_told),
