@@ -193,7 +193,7 @@ static bool read_chain(struct tls_pair *pair, const char *file, char **error)
     }
     sk_X509_pop_free(certs, X509_free);
     tls_file_clear(&text);
-    return ok;
+    return ok && pair->n_chain > 0;
 }
 
 /* Nobody is there to type it. */
