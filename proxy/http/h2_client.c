@@ -412,7 +412,8 @@ static const struct h2_session_ops client_session_ops = {
 static enum reason stream_end_reason(const struct h2_client *cl, const struct h2_stream *s,
                                      enum reason reason)
 {
-    if (cl->connected && cl->sent <= s->asked.head_at)
+    bool unsent = cl->connected && cl->sent <= s->asked.head_at;
+    if (unsent && reason_row(reason)->retry != RETRY_UNSENT)
         return REASON_UPSTREAM_UNSENT;
     if (reason == REASON_UPSTREAM_CLOSED && s->rx_final)
         return REASON_RESPONSE_INCOMPLETE;

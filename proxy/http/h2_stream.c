@@ -156,12 +156,13 @@ static void tx_late(struct h2_stream *s)
 
 static void check_clocks(struct h2_stream *s)
 {
+    const struct h2_session_ops *ops = s->session->ops;
     uint64_t now = reactor_now(s->session->conn->reactor);
     if (!stream_live(s))
         return;
     if (s->rx_deadline <= now) {
         s->rx_deadline = NEVER;
-        h2_stream_fail(s, s->session->ops->late(s), false);
+        h2_stream_fail(s, ops->late != NULL ? ops->late(s) : REASON_BODY_TIMEOUT, false);
     }
     if (s->tx_deadline <= now)
         tx_late(s);

@@ -121,8 +121,11 @@ static void tls_note(struct tls *t)
 
 static void tls_failed(struct tls *t, int error)
 {
+    bool shaking = t->state == TLS_SHAKING;
     tls_state(t, TLS_FAILED);
     tls_wrong(t, error == UV_EOF ? "the peer closed the connection" : uv_strerror(error));
+    if (t->client != NULL && shaking)
+        tls_client_count(t->client, &t->info);
     if (t->client != NULL)
         tls_client_forget(t->client, t->endpoint);
     tls_arm(t);
@@ -145,6 +148,8 @@ static void tls_shake(struct tls *t)
     if (how == SSL_ERROR_NONE) {
         tls_state(t, TLS_UP);
         tls_note(t);
+        if (t->client != NULL)
+            tls_client_count(t->client, &t->info);
         tls_active(t);
         tls_arm(t);
         t->base.events->connected(t->base.owner, 0);
@@ -355,6 +360,8 @@ static void tls_close(struct transport *transport, bool reset)
         tls_farewell(t);
     if (t->state == TLS_UP && t->info.error == NULL) /* or else its session is forgotten */
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    if (t->client != NULL && t->state == TLS_SHAKING) /* it took too long */
+        tls_client_count(t->client, &t->info);
     tls_state(t, TLS_CLOSED);
     list_unlink(&t->task.link);
     wheel_remove(&r->wheel, &t->quiet);

@@ -138,9 +138,11 @@ static void on_free(struct conn *c)
     CONTAINER_OF(c, upstream, conn)->freed = true;
 }
 
-static const struct conn_ops upstream_ops = {
-    .name = "upstream", .process = on_process, .flushed = on_flushed, .moved = on_moved,
-    .free = on_free};
+static const struct conn_ops upstream_ops = {.name = "upstream",
+                                             .process = on_process,
+                                             .flushed = on_flushed,
+                                             .moved = on_moved,
+                                             .free = on_free};
 
 static void do_nothing(struct ready *ready)
 {
@@ -348,8 +350,7 @@ static void speak(struct fixture *f, enum pool_protocol protocol)
 static void speak_tls(struct fixture *f, enum pool_protocol protocol, uint8_t upstream_alpn)
 {
     char *error = NULL;
-    f->tls =
-        tls_server_ctx_new(&(struct tls_server_options){.alpn = upstream_alpn}, certs, &error);
+    f->tls = tls_server_ctx_new(&(struct tls_server_options){.alpn = upstream_alpn}, certs, &error);
     assert_null(error);
     if (f->tls_options.server_name == NULL)
         f->tls_options = (struct tls_client_options){.ca = trust, .server_name = "a.example"};

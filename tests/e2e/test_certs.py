@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates on disk: what is wrong with them is said by name, and new ones take effect without a
+restart and without touching live conns."""
+import os
+import ssl
+
+import pytest
+
+from harness import run_weir
+from peers import DEADLINE, wait_for
+from tlspeer import TlsClient
+
+
+def config(certs, more=""):
+    return (
+        "version: 1\n"
+        f"listeners: {{ web: {{ bind: '127.0.0.1:0', tls: {{ certs: [ {certs} ]{more} }} }} }}\n"
+        "routes: [ { to: app } ]\npools: { app: [ 127.0.0.1:1 ] }\n"
+    )
+
+
+def check(tmp_path, text):
+    """weir check's exit status and words."""
+    path = tmp_path / "weir.yaml"
+    path.write_text(text)
+    done = run_weir("check", path)
+    return done.returncode, done.stdout + done.stderr
+
+
+def folder(tmp_path, pair, name="web"):
+    (tmp_path / "certs").mkdir(exist_ok=True)
+    return pair.into(tmp_path / "certs", name)
+
+
+def test_good_ones_pass(tmp_path, authority):
+    pair = folder(tmp_path, authority.server())
+    for certs in (pair.cert, pair.cert.parent):
+        status, said = check(tmp_path, config(certs))
+        assert status == 0, said
+
+
+def missing(pair, _):
+    pair.cert.unlink()
+
+
+def no_key(pair, _):
+    pair.key.unlink()
+
+
+def garbage(pair, _):
+    pair.cert.write_text("what is this?")
+
+
+def cut(pair, _):
+    pair.cert.write_text(pair.cert.read_text()[:300])
+
+
+def other_key(pair, authority):
+    pair.key.write_text(authority.issue("other.example").key.read_text())
+
+
+def expired(pair, authority):
+    old = authority.issue("old.example", starts=-10, ends=-1)
+    pair.cert.write_text(old.cert.read_text())
+    pair.key.write_text(old.key.read_text())
+
+
+FLAWS = {
+    missing: "No such file",
+    no_key: "key",
+    garbage: "certificate",
+    cut: "certificate",
+    other_key: "key",
+    expired: "expired",
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS, ids=lambda f: f.__name__)
+def test_a_bad_one_is_an_error_that_names_the_file_and_says_why(tmp_path, authority, flaw):
+    pair = folder(tmp_path, authority.issue("web.example"))
+    flaw(pair, authority)
+    status, said = check(tmp_path, config(pair.cert))
+    assert status == 1 and str(pair.cert.parent) in said and FLAWS[flaw].lower() in said.lower(), said
+    assert f"{tmp_path / 'weir.yaml'}:2:" in said, said
+    done = run_weir("run", "-c", tmp_path / "weir.yaml")
+    assert done.returncode == 1 and str(pair.cert.parent) in done.stderr
+
+
+def test_a_bad_authority_is_an_error_that_names_the_file(tmp_path, authority):
+    pair = folder(tmp_path, authority.server())
+    bad = tmp_path / "ca.pem"
+    bad.write_text("nothing")
+    status, said = check(tmp_path, config(pair.cert, f", client_ca: {bad}"))
+    assert status == 1 and str(bad) in said, said
+    text = config(pair.cert).replace(
+        "[ 127.0.0.1:1 ]", f"{{ endpoints: [ 127.0.0.1:1 ], upstream: {{ tls: {{ ca: {bad} }} }} }}"
+    )
+    status, said = check(tmp_path, text)
+    assert status == 1 and str(bad) in said, said
+
+
+# ---- while weir runs ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(start_weir, tmp_path, authority):
+    """A weir with a directory of certificates: (weir, the pair in it)."""
+    pair = folder(tmp_path, authority.issue("first.example", "a.example"))
+    own = start_weir(
+        f"listeners: {{ web: {{ bind: '127.0.0.1:0', tls: {{ certs: [ {pair.cert.parent} ] }} }} }}\n"
+        "routes: [ { to: app } ]\npools: { app: [ 127.0.0.1:1 ] }\n"
+    )
+    return own, pair
+
+
+def shown(own, authority):
+    """The serial number of what a new client is shown."""
+    with TlsClient(own.listeners["web"], authority.client_context()) as c:
+        return c.tls.getpeercert()["serialNumber"]
+
+
+def same(serial, pair):
+    return int(serial, 16) == int(pair.serial, 16)
+
+
+def replace(old, new):
+    """As certbot does: each file at once, by rename."""
+    for a, b in ((old.key, new.key), (old.cert, new.cert)):
+        temporary = a.with_suffix(".tmp")
+        temporary.write_bytes(b.read_bytes())
+        os.rename(temporary, a)
+
+
+def test_a_new_certificate_is_shown_and_live_conns_stay(served, authority):
+    own, pair = served
+    assert same(shown(own, authority), pair)
+    with TlsClient(own.listeners["web"], authority.client_context()) as old:
+        new = authority.issue("second.example", "a.example")
+        replace(pair, new)
+        wait_for(lambda: same(shown(own, authority), new), "the new certificate")
+        assert old.get("/").status == 502
+    assert own.metric("weir_tls_cert_reload_errors_total") == 0
+
+
+def test_a_certificate_is_replaced_by_a_swapped_symlink(start_weir, tmp_path, authority):
+    """As Kubernetes mounts a secret: ..data points to a directory, the names point through it."""
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    pairs = [authority.issue("first.example", "a.example"), authority.issue("next.example", "a.example")]
+    for i, pair in enumerate(pairs):
+        pair.into(mount / f"..{i}", "tls")
+    (mount / "..data").symlink_to("..0")
+    for name in ("tls.crt", "tls.key"):
+        (mount / name).symlink_to(f"..data/{name}")
+    own = start_weir(
+        f"listeners: {{ web: {{ bind: '127.0.0.1:0', tls: {{ certs: [ {mount} ] }} }} }}\n"
+        "routes: [ { to: app } ]\npools: { app: [ 127.0.0.1:1 ] }\n"
+    )
+    assert same(shown(own, authority), pairs[0])
+    (mount / "..new").symlink_to("..1")
+    os.rename(mount / "..new", mount / "..data")
+    wait_for(lambda: same(shown(own, authority), pairs[1]), "the new certificate")
+
+
+@pytest.mark.parametrize("flaw", [garbage, cut, other_key, expired], ids=lambda f: f.__name__)
+def test_a_bad_one_leaves_the_old_one_and_is_counted(served, authority, flaw):
+    own, pair = served
+    flaw(pair, authority)
+    wait_for(lambda: own.metric("weir_tls_cert_reload_errors_total") >= 1, "the error")
+    assert same(shown(own, authority), pair)
+    assert str(pair.cert.parent) in own.stderr()
+    new = authority.issue("third.example", "a.example")
+    replace(pair, new)
+    wait_for(lambda: same(shown(own, authority), new), "the new certificate")
+
+
+def test_the_expiry_is_a_metric(served, authority):
+    own, pair = served
+    with TlsClient(own.listeners["web"], authority.client_context()) as c:
+        want = ssl.cert_time_to_seconds(c.tls.getpeercert()["notAfter"])
+    own.metrics()
+    samples = {
+        labels: value
+        for (name, labels), value in own.metrics().items()
+        if name.startswith("weir_tls_cert_expiry")
+    }
+    assert len(samples) == 1
+    (labels, value), = samples.items()
+    assert dict(labels)["listener"] == "web" and value == want
+
+
+def test_a_certificate_for_another_name_appears(served, authority):
+    own, pair = served
+    added = authority.issue("added.example")
+    added.into(pair.cert.parent, "added")
+
+    def there():
+        with TlsClient(own.listeners["web"], context, name="added.example") as c:
+            return same(c.tls.getpeercert()["serialNumber"], added)
+
+    context = authority.client_context()
+    context.check_hostname = False
+    wait_for(there, "the added certificate", DEADLINE)
+    assert same(shown(own, authority), pair)
