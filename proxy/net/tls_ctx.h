@@ -18,7 +18,8 @@
 
 #include "proxy/net/tls_cert.h"
 
-/* Which protocols are offered (client) or taken (server) by ALPN. A server prefers h2. */
+/* Which protocols are offered (client) or taken (server) by ALPN. A server prefers h2,
+ * and takes http/1.0 as it takes http/1.1. */
 enum tls_alpn {
     TLS_ALPN_H1 = 1 << 0,
     TLS_ALPN_H2 = 1 << 1,
