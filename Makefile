@@ -71,9 +71,11 @@ BACKEND_LIB := $(call objects,$(filter-out backends/hello.c backends/world.c,$(B
 UNIT_LIB    := $(call objects,$(filter-out $(UNIT_SRC),$(TEST_SRC)))
 UNIT_BIN    := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 LOAD_LIB    := $(call objects,$(LOAD_SRC))
+FLOOR_SRC   := bench/floor_setup.c
 URING_SRC   := $(wildcard bench/floor_uring.c)
 HAS_URING   := $(shell pkg-config --exists 'liburing >= 2.3' 2>/dev/null && echo yes)
-BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC) $(URING_SRC),$(BENCH_SRC)))
+BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC) $(FLOOR_SRC) \
+                              $(URING_SRC),$(BENCH_SRC)))
 URING_BIN   := $(if $(URING_SRC),$(OUT)/floor-uring)
 FUZZ_LIB    := $(call objects,$(filter-out $(FUZZ_MAIN) %/replay.c %/property.c,$(FUZZ_SRC)) \
                               tests/unit/h1_feed.c)
@@ -134,15 +136,16 @@ $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libwei
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS) -lcmocka
 
-# bench/load.c and bench/load_*.c are one program.
+# bench/load.c and bench/load_*.c are one program; the two floors share how they begin.
 $(OUT)/load: $(LOAD_LIB)
+$(OUT)/floor: $(call objects,$(FLOOR_SRC))
 $(OUT)/tests/test_load: $(call objects,$(addprefix bench/load_,answer.c hist.c schedule.c))
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 # Needs liburing, which nothing else does: without it there is no such program.
 ifeq ($(HAS_URING),yes)
-$(URING_BIN): $(call objects,$(URING_SRC))
+$(URING_BIN): $(call objects,$(URING_SRC) $(FLOOR_SRC))
 	$(LINK) -o $@ $^ $(LIBS) -luring
 else
 $(URING_BIN): FORCE

@@ -8,19 +8,15 @@
  * Owns its sockets. Must never look at a byte that it forwards, nor grow features: whatever is
  * added here makes every proxy look better than it is. One thread.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "bench/floor_setup.h"
 
 /* With 64 KiB, 1 MiB bodies cost about 1.5 times as much; with 16 KiB, over twice. */
 enum { READ_SIZE = 256 * 1024, EVENTS = 256 };
@@ -47,12 +43,6 @@ static int epfd;
 static struct sockaddr_in upstream_addr;
 static struct pair *dead_pairs; /* freed after the batch: a later event may still name them */
 static char scratch[READ_SIZE];
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 static void pair_kill(struct pair *p)
 {
@@ -82,7 +72,7 @@ static void keep_rest(struct end *to, const char *bytes, size_t n)
 {
     to->rest = malloc(n);
     if (!to->rest)
-        die("malloc");
+        floor_die("malloc", errno);
     memcpy(to->rest, bytes, n);
     to->rest_len = n;
     to->rest_at = 0;
@@ -181,14 +171,12 @@ static void on_event(struct end *e, uint32_t events)
 static void end_init(struct end *e, struct pair *p, int fd)
 {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = e};
-    int one = 1;
 
     e->fd = fd;
     e->pair = p;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
-        die("setsockopt");
+    floor_no_delay(fd);
     if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) < 0)
-        die("epoll_ctl");
+        floor_die("epoll_ctl", errno);
 }
 
 static void on_client(int client)
@@ -197,10 +185,10 @@ static void on_client(int client)
     int upstream = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (!p || upstream < 0)
-        die("a new conn");
+        floor_die("a new conn", errno);
     if (connect(upstream, (struct sockaddr *)&upstream_addr, sizeof(upstream_addr)) < 0 &&
         errno != EINPROGRESS)
-        die("connect");
+        floor_die("connect", errno);
     end_init(&p->upstream, p, upstream);
     end_init(&p->client, p, client);
 }
@@ -215,52 +203,7 @@ static void on_listener(int listener)
         else if (errno == EAGAIN)
             return;
         else if (errno != EINTR && errno != ECONNABORTED)
-            die("accept");
-    }
-}
-
-/* "127.0.0.1:8080" only: names and IPv6 would not change what is measured. */
-static struct sockaddr_in parse_addr(const char *text)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET};
-    const char *colon = strrchr(text, ':');
-    char host[INET_ADDRSTRLEN] = "";
-    char *end = NULL;
-    unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
-
-    if (colon && (size_t)(colon - text) < sizeof(host))
-        memcpy(host, text, (size_t)(colon - text));
-    if (!colon || end == colon + 1 || *end || port > 65535 ||
-        inet_pton(AF_INET, host, &a.sin_addr) != 1) {
-        fprintf(stderr, "floor: %s: not an IPv4 address and port, such as 127.0.0.1:8080\n", text);
-        exit(2);
-    }
-    a.sin_port = htons((uint16_t)port);
-    return a;
-}
-
-static int listen_on(struct sockaddr_in addr)
-{
-    socklen_t len = sizeof(addr);
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-        bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, SOMAXCONN) < 0 ||
-        getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
-        die("listen");
-    printf("listening on port %d\n", ntohs(addr.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
-static void raise_file_limit(void)
-{
-    struct rlimit r;
-
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
-        r.rlim_cur = r.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &r);
+            floor_die("accept", errno);
     }
 }
 
@@ -270,22 +213,15 @@ int main(int argc, char **argv)
     struct epoll_event accepting = {.events = EPOLLIN}; /* data.ptr NULL: the listener */
     int listener;
 
-    if (argc != 5 || strcmp(argv[1], "--listen") != 0 || strcmp(argv[3], "--to") != 0) {
-        fprintf(stderr, "usage: floor --listen 127.0.0.1:0 --to 127.0.0.1:8080\n");
-        return 2;
-    }
-    signal(SIGPIPE, SIG_IGN);
-    raise_file_limit();
-    upstream_addr = parse_addr(argv[4]);
-    listener = listen_on(parse_addr(argv[2]));
+    listener = floor_begin(argc, argv, SOCK_NONBLOCK | SOCK_CLOEXEC, &upstream_addr);
     epfd = epoll_create1(EPOLL_CLOEXEC);
     if (epfd < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, listener, &accepting) < 0)
-        die("epoll");
+        floor_die("epoll", errno);
 
     for (;;) {
         int n = epoll_wait(epfd, events, EVENTS, -1);
         if (n < 0 && errno != EINTR)
-            die("epoll_wait");
+            floor_die("epoll_wait", errno);
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr)
                 on_event(events[i].data.ptr, events[i].events);

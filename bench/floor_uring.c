@@ -10,20 +10,16 @@
  * features (see floor.c). One thread; the kernel does the work of completions in it too, when it
  * waits (DEFER_TASKRUN), where the kernel offers that.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <liburing.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "bench/floor_setup.h"
 
 /* Enough buffers for each of some hundred conns to have one on its way; a power of two. A conn that
  * finds none is armed again in the next turn. Large ones, since a body is received and sent by the
@@ -66,12 +62,6 @@ static struct sockaddr_in upstream_addr;
 static struct end *to_arm; /* found no buffer */
 static int listener;
 
-static _Noreturn void die(const char *what, int error)
-{
-    fprintf(stderr, "floor-uring: %s: %s\n", what, strerror(error));
-    exit(1);
-}
-
 static struct io_uring_sqe *entry(void)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
@@ -80,7 +70,7 @@ static struct io_uring_sqe *entry(void)
         io_uring_submit(&ring);
         sqe = io_uring_get_sqe(&ring);
         if (!sqe)
-            die("no room in the ring", ENOSPC);
+            floor_die("no room in the ring", ENOSPC);
     }
     return sqe;
 }
@@ -255,12 +245,9 @@ static void on_connected(struct end *upstream, int result)
 
 static void end_init(struct end *e, struct pair *p, int fd)
 {
-    int one = 1;
-
     e->fd = fd;
     e->pair = p;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
-        die("setsockopt", errno);
+    floor_no_delay(fd);
 }
 
 static void arm_accept(void)
@@ -278,7 +265,7 @@ static void on_client(int client, unsigned flags)
     struct io_uring_sqe *sqe;
 
     if (client < 0 || !p || upstream < 0)
-        die("a new conn", client < 0 ? -client : errno);
+        floor_die("a new conn", client < 0 ? -client : errno);
     end_init(&p->client, p, client);
     end_init(&p->upstream, p, upstream);
     sqe = entry();
@@ -331,52 +318,6 @@ static void arm_waiting(void)
     }
 }
 
-/* "127.0.0.1:8080" only, as floor.c. */
-static struct sockaddr_in parse_addr(const char *text)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET};
-    const char *colon = strrchr(text, ':');
-    char host[INET_ADDRSTRLEN] = "";
-    char *end = NULL;
-    unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
-
-    if (colon && (size_t)(colon - text) < sizeof(host))
-        memcpy(host, text, (size_t)(colon - text));
-    if (!colon || end == colon + 1 || *end || port > 65535 ||
-        inet_pton(AF_INET, host, &a.sin_addr) != 1) {
-        fprintf(stderr, "floor-uring: %s: not an IPv4 address and port, such as 127.0.0.1:8080\n",
-                text);
-        exit(2);
-    }
-    a.sin_port = htons((uint16_t)port);
-    return a;
-}
-
-static int listen_on(struct sockaddr_in addr)
-{
-    socklen_t len = sizeof(addr);
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-        bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, SOMAXCONN) < 0 ||
-        getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
-        die("listen", errno);
-    printf("listening on port %d\n", ntohs(addr.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
-static void raise_file_limit(void)
-{
-    struct rlimit r;
-
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
-        r.rlim_cur = r.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &r);
-    }
-}
-
 /* From the cheapest that newer kernels offer to what every kernel with multishot recv (6.0) has. */
 static void make_ring(void)
 {
@@ -396,7 +337,7 @@ static void make_ring(void)
             fprintf(stderr, "floor-uring: this kernel has %s; it costs more so\n", kinds[i].what);
     }
     if (result < 0)
-        die("io_uring is not to be had here (kernel.io_uring_disabled, seccomp?)", -result);
+        floor_die("io_uring is not to be had here (kernel.io_uring_disabled, seccomp?)", -result);
 }
 
 static void make_buffers(void)
@@ -406,11 +347,11 @@ static void make_buffers(void)
 
     if (posix_memalign((void **)&buffers, 4096, BUFFERS * sizeof(struct io_uring_buf)) != 0 ||
         posix_memalign((void **)&memory, 4096, (size_t)BUFFERS * BUFFER_SIZE) != 0)
-        die("buffers", ENOMEM);
+        floor_die("buffers", ENOMEM);
     registration.ring_addr = (uintptr_t)buffers;
     result = io_uring_register_buf_ring(&ring, &registration, 0);
     if (result < 0)
-        die("no rings of buffers: this needs Linux 6.0 or newer", -result);
+        floor_die("no rings of buffers: this needs Linux 6.0 or newer", -result);
     io_uring_buf_ring_init(buffers);
     for (unsigned i = 0; i < BUFFERS; i++)
         give_back((uint16_t)i);
@@ -418,23 +359,16 @@ static void make_buffers(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5 || strcmp(argv[1], "--listen") != 0 || strcmp(argv[3], "--to") != 0) {
-        fprintf(stderr, "usage: floor-uring --listen 127.0.0.1:0 --to 127.0.0.1:8080\n");
-        return 2;
-    }
-    signal(SIGPIPE, SIG_IGN);
-    raise_file_limit();
-    upstream_addr = parse_addr(argv[4]);
+    listener = floor_begin(argc, argv, SOCK_CLOEXEC, &upstream_addr);
     make_ring();
     make_buffers();
-    listener = listen_on(parse_addr(argv[2]));
     arm_accept();
     for (;;) {
         struct io_uring_cqe *cqe;
         unsigned head, n = 0;
         int result = io_uring_submit_and_wait(&ring, 1);
         if (result < 0 && result != -EINTR)
-            die("io_uring_enter", -result);
+            floor_die("io_uring_enter", -result);
         io_uring_for_each_cqe(&ring, head, cqe)
         {
             on_completion(cqe);

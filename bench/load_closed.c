@@ -5,17 +5,15 @@
  */
 #include "bench/load_modes.h"
 
-#include "bench/load_report.h"
+#include "bench/load_stretch.h"
 
 struct closed_loop {
     const struct load_options *options;
     struct requests requests;
     uint64_t sent;
-    uint64_t from_ns, to_ns;
     struct list_node free; /* up before the start */
     unsigned busy;
-    bool running, measuring;
-    double cpu_before, cpu_after;
+    struct stretch stretch;
     struct result result;
 };
 
@@ -23,7 +21,7 @@ static void send_next(struct net *n, struct conn *c)
 {
     struct closed_loop *l = n->owner;
 
-    if (!l->running)
+    if (!l->stretch.running)
         return;
     l->busy++;
     net_send(n, c, requests_at(&l->requests, l->sent++), n->now_ns);
@@ -33,7 +31,7 @@ static void on_up(struct net *n, struct conn *c)
 {
     struct closed_loop *l = n->owner;
 
-    if (l->running)
+    if (l->stretch.running)
         send_next(n, c);
     else
         list_push_back(&l->free, &c->node);
@@ -44,9 +42,7 @@ static void on_answered(struct net *n, struct conn *c)
     struct closed_loop *l = n->owner;
 
     l->busy--;
-    if (n->now_ns >= l->to_ns)
-        l->running = false;
-    if (!l->running || !l->measuring)
+    if (!stretch_counts(&l->stretch, n))
         return;
     l->result.requests++;
     if (c->answer.status / 100 == 2)
@@ -61,41 +57,23 @@ static bool on_lost(struct net *n, struct conn *c, enum load_error why, bool in_
     (void)why;
     if (in_request)
         l->busy--;
-    return l->running;
+    return l->stretch.running;
 }
 
 static void start(struct net *n, struct closed_loop *l)
 {
     struct list_node *node;
 
-    n->now_ns = net_clock();
-    l->from_ns = n->now_ns + l->options->warmup_ns;
-    l->to_ns = l->from_ns + l->options->measured_ns;
-    l->running = true;
+    stretch_begin(&l->stretch, n);
     while ((node = list_pop_front(&l->free)))
         send_next(n, CONTAINER_OF(node, conn, node));
 }
 
-/* The counts stop with the measured stretch: what is drained is not part of them. */
-static void run(struct net *n, struct closed_loop *l, struct net *counted)
+static void drain(struct net *n, const struct closed_loop *l)
 {
-    while (n->now_ns < l->to_ns && !net_stopped()) {
-        if (!l->measuring && n->now_ns >= l->from_ns) {
-            l->measuring = true;
-            l->cpu_before = report_cpu();
-            net_begin_measuring(n);
-        }
-        net_turn(n, l->measuring ? l->to_ns : l->from_ns);
-    }
-    l->running = false;
-    l->cpu_after = report_cpu();
-    *counted = *n;
-    if (l->measuring) /* else it was ended before */
-        l->result.seconds = (double)(n->now_ns - l->from_ns) / 1e9;
     for (uint64_t end = n->now_ns + l->options->drain_ns;
          l->busy && n->now_ns < end && !net_stopped();)
         net_turn(n, end);
-    counted->total = n->total;
 }
 
 static void count_unfinished(const struct net *n, struct result *r)
@@ -125,8 +103,10 @@ void mode_closed(const struct load_options *o)
     net_init(&n, o, &mode, &l);
     net_open_all(&n);
     start(&n, &l);
-    run(&n, &l, &counted);
-    l.result.cpu_seconds = l.cpu_after - l.cpu_before;
+    stretch_run(&l.stretch, &n, &l.result);
+    counted = n;
+    drain(&n, &l);
+    counted.total = n.total;
     l.result.in_time = l.result.requests;
     count_unfinished(&n, &l.result);
     report(&counted, &l.result);

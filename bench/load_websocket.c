@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "bench/load_report.h"
+#include "bench/load_stretch.h"
 
 /* Section 1.3 has this pair as its example. */
 #define KEY    "dGhlIHNhbXBsZSBub25jZQ=="
@@ -47,9 +47,7 @@ struct websocket {
     char *plain; /* VARIANTS - 1 bytes more than a message */
     struct incoming *incoming;
     unsigned upgraded, failed;
-    bool running, measuring;
-    uint64_t from_ns, to_ns;
-    double cpu_before, cpu_after;
+    struct stretch stretch;
     struct result result;
 };
 
@@ -118,7 +116,7 @@ static void on_answered(struct net *n, struct conn *c)
     }
     c->raw = true;
     l->upgraded++;
-    if (l->running)
+    if (l->stretch.running)
         send_message(n, c, l);
 }
 
@@ -133,7 +131,7 @@ static bool on_lost(struct net *n, struct conn *c, enum load_error why, bool in_
 
     (void)c;
     (void)in_request;
-    if (l->running || why == ERROR_CONNECT)
+    if (l->stretch.running || why == ERROR_CONNECT)
         return true;
     l->failed++;
     return false;
@@ -142,15 +140,12 @@ static bool on_lost(struct net *n, struct conn *c, enum load_error why, bool in_
 static void message_done(struct net *n, struct conn *c, struct websocket *l)
 {
     n->total.answered++;
-    if (n->now_ns >= l->to_ns)
-        l->running = false;
-    if (!l->running)
-        return;
-    if (l->measuring) {
+    if (stretch_counts(&l->stretch, n)) {
         l->result.requests++;
         hist_add(&l->result.latency, n->now_ns - c->since_ns);
     }
-    send_message(n, c, l);
+    if (l->stretch.running)
+        send_message(n, c, l);
 }
 
 static void pong(struct conn *c, const struct incoming *in)
@@ -268,33 +263,19 @@ static void upgrade_all(struct net *n, struct websocket *l)
         net_die("no connection was upgraded to WebSocket", "does --path speak it?");
 }
 
-static void run(struct net *n, struct websocket *l, struct net *counted)
+static void start(struct net *n, struct websocket *l)
 {
-    n->now_ns = net_clock();
-    l->from_ns = n->now_ns + l->options->warmup_ns;
-    l->to_ns = l->from_ns + l->options->measured_ns;
-    l->running = true;
+    stretch_begin(&l->stretch, n);
     for (unsigned i = 0; i < l->options->connections; i++)
         if (n->conns[i].raw)
             send_message(n, &n->conns[i], l);
-    while (n->now_ns < l->to_ns && !net_stopped()) {
-        if (!l->measuring && n->now_ns >= l->from_ns) {
-            l->measuring = true;
-            l->cpu_before = report_cpu();
-            net_begin_measuring(n);
-        }
-        net_turn(n, l->measuring ? l->to_ns : l->from_ns);
-    }
-    l->running = false;
-    l->cpu_after = report_cpu();
-    *counted = *n;
-    if (l->measuring) /* else it was ended before */
-        l->result.seconds = (double)(n->now_ns - l->from_ns) / 1e9;
+}
+
+static void drain(struct net *n, const struct websocket *l)
+{
     for (uint64_t end = n->now_ns + l->options->drain_ns;
          n->total.answered < n->total.sent && n->now_ns < end && !net_stopped();)
         net_turn(n, end);
-    counted->total = n->total;
-    l->result.unfinished = n->total.sent - n->total.answered;
 }
 
 void mode_websocket(const struct load_options *o)
@@ -313,8 +294,12 @@ void mode_websocket(const struct load_options *o)
     prepare(&l, o);
     net_init(&n, o, &mode, &l);
     upgrade_all(&n, &l);
-    run(&n, &l, &counted);
-    l.result.cpu_seconds = l.cpu_after - l.cpu_before;
+    start(&n, &l);
+    stretch_run(&l.stretch, &n, &l.result);
+    counted = n;
+    drain(&n, &l);
+    counted.total = n.total;
+    l.result.unfinished = n.total.sent - n.total.answered;
     l.result.in_time = l.result.requests;
     report(&counted, &l.result);
     net_fini(&n);

@@ -103,6 +103,7 @@ void exchange_tell(struct exchange *x, enum reason reason)
     uint64_t now = reactor_us(&x->worker->reactor);
     unsigned class = x->status >= 100 && x->status < 600 ? x->status / 100u : 5;
     counter_inc(&row_of(x)->classes[class - 1]);
+    counter_inc(&stats->protocols[x->request->version == 20 ? 2 : x->request->version != 10]);
     hist_add(&stats->durations[x->route != NULL ? x->route->index
                                                 : route_table_count(x->snapshot->table)],
              now - x->start_us);

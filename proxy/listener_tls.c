@@ -17,7 +17,8 @@ struct tls_set {
     _Atomic uint32_t refs;
     struct tls_certs *certs;
     struct tls_trust *client_ca; /* NULL: clients are not asked */
-    uint64_t state;              /* of the files, before they were read */
+    struct tls_tickets *tickets;
+    uint64_t state; /* of the files, before they were read */
 };
 
 uint64_t listener_tls_state(const struct listener_tls *tls)
@@ -57,6 +58,13 @@ static bool set_read(struct tls_set *set, const struct listener_tls *tls, struct
     return tls->client_ca == NULL || set->client_ca != NULL;
 }
 
+/* A session that is resumed brings its verdict on the client's certificate along, so those that
+ * other authorities have vouched for must not be. */
+static struct tls_tickets *set_tickets(const struct listener_tls *tls)
+{
+    return tls->client_ca != NULL ? tls_tickets_new() : tls_tickets_ref(tls->options.tickets);
+}
+
 struct tls_set *tls_set_load(const struct listener_tls *tls, struct tls_problem *error,
                              struct tls_problem *warning)
 {
@@ -71,6 +79,7 @@ struct tls_set *tls_set_load(const struct listener_tls *tls, struct tls_problem 
     }
     if (ok) {
         error->part = TLS_PART_CONTEXT;
+        set->tickets = set_tickets(tls);
         struct tls_server_ctx *tried = tls_set_context(set, tls, &error->text);
         ok = tried != NULL;
         tls_server_ctx_free(tried);
@@ -96,6 +105,7 @@ void tls_set_unref(struct tls_set *set)
         return;
     tls_certs_unref(set->certs);
     tls_trust_unref(set->client_ca);
+    tls_tickets_unref(set->tickets);
     set->magic = 0;
     free(set);
 }
@@ -110,6 +120,7 @@ struct tls_server_ctx *tls_set_context(const struct tls_set *set, const struct l
 {
     struct tls_server_options options = tls->options;
     options.client_ca = set->client_ca;
+    options.tickets = set->tickets;
     return tls_server_ctx_new(&options, set->certs, error);
 }
 

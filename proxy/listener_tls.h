@@ -15,7 +15,8 @@ struct listener_tls {
     const char **certs; /* files or directories; own memory, as all below */
     size_t n_certs;
     const char *client_ca, *ocsp;      /* or NULL */
-    struct tls_server_options options; /* but client_ca, which is the set's */
+    struct tls_server_options options; /* but client_ca, which is the set's; tickets: of all sets,
+                                          unless clients are verified */
     struct tls_set *set;               /* as read when the snapshot was made */
 };
 

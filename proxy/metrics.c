@@ -103,6 +103,16 @@ static void requests(struct text *t, const struct admin_view *v)
     }
 }
 
+static void protocols(struct text *t, const struct admin_view *v)
+{
+    static const char *const names[] = {"HTTP/1.0", "HTTP/1.1", "HTTP/2.0"};
+    head(t, "weir_requests_by_protocol_total", "counter",
+         "Requests answered, by what the client speaks.");
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        line(t, "weir_requests_by_protocol_total{protocol=\"%s\"} %" PRIu64 "\n", names[i],
+             SUM(v, protocols[i]));
+}
+
 static void duration(struct text *t, const struct admin_view *v, size_t index, const char *route)
 {
     static const uint32_t bounds[HIST_BUCKETS - 1] = HIST_BOUNDS;
@@ -208,10 +218,11 @@ static void objects(struct text *t, const struct admin_view *v)
         [SLAB_HEAD] = "head",
         [SLAB_EXCHANGE] = "exchange",
     };
-    _Static_assert(SLAB_COUNT == 13, "a new kind wants a name above");
     head(t, "weir_objects", "gauge", "Objects of the workers that are in use, by kind.");
-    for (int i = 0; i < SLAB_COUNT; i++)
+    for (int i = 0; i < SLAB_COUNT; i++) {
+        CHECK(kinds[i] != NULL); /* a new kind wants a name above */
         line(t, "weir_objects{kind=\"%s\"} %" PRIu64 "\n", kinds[i], SUM_USED(v, slabs[i].in_use));
+    }
     line(t, "weir_objects{kind=\"block\"} %" PRIu64 "\n", SUM_USED(v, bufs.blocks));
     line(t, "weir_objects{kind=\"slice\"} %" PRIu64 "\n", SUM_USED(v, bufs.slices.in_use));
 }
@@ -254,6 +265,29 @@ static void cert_expiry(struct text *t, const struct admin_view *v)
     }
 }
 
+static void upstream_handshakes(struct text *t, const struct admin_view *v)
+{
+    char pool[512];
+    head(t, "weir_upstream_tls_handshakes_total", "counter",
+         "TLS handshakes with endpoints, by result.");
+    for (size_t i = 0; i < v->snapshot->n_pools; i++) {
+        if (v->snapshot->pools[i].tls == NULL)
+            continue;
+        label(span_str(v->snapshot->pools[i].name), pool);
+        for (unsigned version = 0; version < 2; version++)
+            for (unsigned resumed = 0; resumed < 2; resumed++)
+                line(t,
+                     "weir_upstream_tls_handshakes_total{pool=\"%s\",result=\"%s\","
+                     "version=\"1.%u\"} %" PRIu64 "\n",
+                     pool, resumed ? "resumed" : "full", version + 2,
+                     SUM(v, pools[i].tls.done[version][resumed]));
+        line(t,
+             "weir_upstream_tls_handshakes_total{pool=\"%s\",result=\"failed\",version=\"\"} "
+             "%" PRIu64 "\n",
+             pool, SUM(v, pools[i].tls.failed));
+    }
+}
+
 static void handshakes(struct text *t, const struct admin_view *v)
 {
     head(t, "weir_tls_handshakes_total", "counter", "TLS handshakes with clients, by result.");
@@ -287,6 +321,7 @@ void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct cha
     line(&t, "weir_build_info{version=\"%s\"} 1\n", WEIR_VERSION);
     single(&t, "weir_workers", "gauge", "Data-plane threads.", v->n_workers);
     requests(&t, v);
+    protocols(&t, v);
     durations(&t, v);
     single(&t, "weir_requests_in_flight", "gauge", "Requests being answered.", SUM(v, in_flight));
     single(&t, "weir_client_connections", "gauge", "Client connections.", SUM(v, conns));
@@ -296,6 +331,7 @@ void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct cha
     errors(&t, v);
     objects(&t, v);
     tls(&t, v);
+    upstream_handshakes(&t, v);
     single(&t, "weir_access_log_dropped_total", "counter", "Access log lines that were lost.",
            v->log != NULL ? access_log_dropped(v->log) : 0);
     single(&t, "weir_accept_paused_total", "counter",

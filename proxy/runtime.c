@@ -25,6 +25,11 @@
 #include "proxy/net/pipe.h"
 #include "proxy/runtime_tls.h"
 
+#define H2_STREAMS      100   /* on one conn to an endpoint */
+#define H2_CONN_BUFFERS 16    /* of such a conn, of limits.buffer each: 1 MiB by default */
+#define H2_PING_MS      30000 /* a conn with streams that says nothing for so long is asked */
+#define H2_PONG_MS      10000
+
 struct runtime {
     const struct config *cfg;
     const char *ready_file;
@@ -146,6 +151,18 @@ static void pool_options(const struct config *cfg, const struct config_pool *fro
         .response_idle_ms = clamp_ms(cfg->timeouts.response_idle),
         .write_stall_ms = clamp_ms(cfg->timeouts.write_stall),
         .buffer = (size_t)cfg->limits.buffer,
+    };
+    to->h2 = (struct h2_client_options){
+        .limits = to->options.limits,
+        .connect_ms = to->options.connect_ms,
+        .response_idle_ms = to->options.response_idle_ms,
+        .write_stall_ms = to->options.write_stall_ms,
+        .idle_ms = to->idle_ms,
+        .ping_ms = H2_PING_MS,
+        .pong_ms = H2_PONG_MS,
+        .max_streams = H2_STREAMS,
+        .buffer = to->options.buffer,
+        .conn_buffer = H2_CONN_BUFFERS * to->options.buffer,
     };
 }
 

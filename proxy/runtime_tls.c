@@ -27,7 +27,7 @@ static void complain(const struct place *at, enum config_severity severity, stru
 {
     char path[160];
     snprintf(path, sizeof(path), "%s.%s.%s", at->section, at->name, at->key);
-    config_errors_add(at->errs, severity, pos, path, "%s", text);
+    config_errors_add(at->errs, severity, pos, path, "%s", text != NULL ? text : "out of memory");
     free(text);
 }
 
@@ -128,7 +128,7 @@ bool runtime_listener_tls(const struct config_listener *from, struct listener_sp
         return false;
     }
     to->tls->set = tls_set_load(to->tls, &error, &warning);
-    if (error.text != NULL)
+    if (to->tls->set == NULL)
         complain(&at, CONFIG_ERROR, pos_of_part(tls, error.part), error.text);
     if (warning.text != NULL)
         complain(&at, CONFIG_WARNING, pos_of_part(tls, warning.part), warning.text);
@@ -182,13 +182,6 @@ static enum pool_protocol protocol_of(const struct config_pool *from)
     return from->protocol == CONFIG_PROTOCOL_H2 ? POOL_H2 : POOL_AUTO;
 }
 
-static uint8_t offered(uint8_t protocol)
-{
-    return protocol == POOL_H1   ? TLS_ALPN_H1
-           : protocol == POOL_H2 ? TLS_ALPN_H2
-                                 : TLS_ALPN_H1 | TLS_ALPN_H2;
-}
-
 bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
                       struct config_errors *errs)
 {
@@ -202,7 +195,6 @@ bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
     *tls = (struct tls_client_options){
         .no_verify = !from->tls.verify,
         .server_name = copy(server_name(from)),
-        .alpn = offered(to->protocol),
     };
     to->tls = tls;
     if (!load_client_files(from, tls, &at))

@@ -31,16 +31,20 @@ static bool is_proxied(const struct listener_spec *spec, const struct net_addr *
                                   : cidr_set_contains_sockaddr(&spec->proxy_from, &addr->u.sa);
 }
 
+static struct tls_server_ctx *tls_of(void *ctx, const void *listener)
+{
+    const struct worker *w = ctx;
+    return w->tls[(const struct listener_spec *)listener - w->snapshot->listeners];
+}
+
 static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr, bool over)
 {
     struct worker *w = l->owner;
     const struct listener_spec *spec = &w->snapshot->listeners[l->index];
-    if (spec->tls != NULL) /* never in plain text */
-        return false;
     struct http_peer peer;
     http_peer_init(&peer, addr, spec, is_trusted(spec, addr));
     peer.over_limit = over;
-    struct front_wants wants = {.proxy_header = is_proxied(spec, addr)};
+    struct front_wants wants = {.proxy_header = is_proxied(spec, addr), .tls = spec->tls != NULL};
     if (!front_accept(&w->reactor, &w->front, wants, fd, net_addr_is_unix(&spec->addr), &peer,
                       &w->conns))
         return false;
@@ -211,6 +215,23 @@ static int listeners_init(struct worker *w, const int *sockets)
     return 0;
 }
 
+/* What holds for a request of HTTP/1 holds for one of HTTP/2. */
+static struct h2_server_options h2_options(const struct h1_server_options *h1)
+{
+    return (struct h2_server_options){
+        .limits = h1->limits,
+        .head_ms = h1->head_ms,
+        .idle_ms = h1->idle_ms,
+        .body_ms = h1->body_ms,
+        .write_stall_ms = h1->write_stall_ms,
+        .max_streams = H2_MAX_STREAMS,
+        .stream_window = H2_STREAM_WINDOW,
+        .conn_window = H2_CONN_WINDOW,
+        .service = h1->service,
+        .ctx = h1->ctx,
+    };
+}
+
 int worker_init(struct worker *w, unsigned index, const struct worker_shared *shared,
                 const int *sockets)
 {
@@ -228,9 +249,13 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
     w->server = shared->snapshot->server;
     w->server.service = &exchange_service;
     w->server.ctx = w;
+    w->server2 = h2_options(&w->server);
     w->front = (struct front_options){
         .h1 = &w->server,
-        .proxy_header_ms = w->server.head_ms,
+        .h2 = &w->server2,
+        .handshake_ms = w->snapshot->handshake_ms,
+        .tls_stats = &w->stats.tls,
+        .tls = tls_of,
         .trusts = is_trusted,
     };
     stats_init(w);

@@ -28,6 +28,7 @@ struct worker_stats {
     struct counter attempts[REASON_COUNT]; /* why attempts failed, retried or not */
     struct counter conns_total, conns;     /* client conns; the second is a gauge */
     struct counter in_flight;              /* gauge: exchanges */
+    struct counter protocols[3];           /* exchanges by HTTP/1.0, 1.1, 2 */
     struct counter accept_paused;
     struct tls_stats tls;     /* with clients */
     struct row_stats *rows;   /* snapshot.n_rows */
@@ -49,6 +50,7 @@ struct worker {
     const struct worker_shared *shared;
     struct snapshot *snapshot;
     struct h1_server_options server;
+    struct h2_server_options server2;
     struct front_options front;
     struct pool_view **pools;
     struct worker_stats stats;

@@ -136,9 +136,7 @@ class Weir(Templated):
     name = "weir"
     program = BUILD / "weir"
     template = "weir.yaml"
-    # What this tree's weir is able to do. TLS, HTTP/2 and gRPC go here, and their lines into
-    # rivals/weir.yaml, when it has them: their scenarios then run for it by themselves.
-    can = frozenset({"routes", "endpoints", "websocket"})
+    can = frozenset({"routes", "endpoints", "websocket", "tls", "h2", "h2-upstream", "grpc"})
     version_args = ("--version",)
 
     def command(self, setup):

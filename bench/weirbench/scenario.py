@@ -4,6 +4,8 @@
 A cell is one workload in one variant; every proxy is measured in it, in turns.
 """
 import dataclasses
+import math
+import os
 from pathlib import Path
 
 import yaml
@@ -12,6 +14,7 @@ from .process import HERE, BenchError
 from .proxies import NEEDS, PROXIES
 
 FOLDER = HERE / "scenarios"
+CPUS_MAX = 8192  # what the kernel can be built for
 BIG = 16 << 20  # bodies from here on are counted by the MiB: too few end within a sample
 
 # Workload -> parameter -> (what it must be, default). What a reader calls one of it, and what a
@@ -114,6 +117,7 @@ class Reader:
     def __init__(self, path):
         self.path = path
         self.mistakes = []
+        self.paced = {}  # latency.proxies, if it is there
 
     def wrong(self, node, text):
         self.mistakes.append(f"{self.path}:{node.start_mark.line + 1}: {text}")
@@ -126,7 +130,7 @@ class Reader:
         found = {}
         for key, value in node.value:
             if key.value not in allowed:
-                self.wrong(key, f"{where} has no key {key.value!r}; it may have "
+                self.wrong(key, f"{where} has no key {self.shown(key)}; it may have "
                                 f"{', '.join(allowed)}")
             elif key.value in found:
                 self.wrong(key, f"{where}: {key.value!r} stands here for the second time")
@@ -140,14 +144,14 @@ class Reader:
         if isinstance(kind, tuple):
             if value in kind:
                 return value
-            self.wrong(node, f"{key} is {value!r}; it may be {', '.join(kind)}")
+            self.wrong(node, f"{key} is {self.shown(node)}; it may be {', '.join(kind)}")
             return None
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         good = isinstance(value, (int, float) if kind is float else kind)
-        if good and isinstance(value, bool) and kind is not bool:
-            good = False
+        if good and kind in (int, float):
+            good = not isinstance(value, bool) and math.isfinite(value)
         if not good:
-            self.wrong(node, f"{key} is {value!r}; it must be {names[kind]}")
+            self.wrong(node, f"{key} is {self.shown(node)}; it must be {names[kind]}")
             return None
         if least is not None and value < least:
             self.wrong(node, f"{key} is {value}; it must be at least {least}")
@@ -156,10 +160,20 @@ class Reader:
 
     @staticmethod
     def plain(node):
-        """The value of a scalar node, or the word for what stands there instead."""
+        """The value of a scalar node: its text if it is none that YAML can make (a !tag, a date
+        that there never was). None for a map and a list."""
+        if not isinstance(node, yaml.ScalarNode):
+            return None
+        try:
+            return yaml.safe_load(yaml.serialize(node))
+        except (yaml.YAMLError, ValueError):
+            return node.value
+
+    def shown(self, node):
+        """What stands there, for a sentence."""
         if not isinstance(node, yaml.ScalarNode):
             return "a map" if isinstance(node, yaml.MappingNode) else "a list"
-        return yaml.safe_load(yaml.serialize(node))
+        return repr(self.plain(node))
 
     def items(self, node, key):
         if not isinstance(node, yaml.SequenceNode) or not node.value:
@@ -167,18 +181,43 @@ class Reader:
             return []
         return node.value
 
+    def some_of(self, node, key, allowed):
+        """A list of words that are allowed: word -> node."""
+        found = {}
+        for item in self.items(node, key):
+            word = self.plain(item)
+            if word in allowed:
+                found[word] = item
+            else:
+                self.wrong(item, f"{key} has {self.shown(item)}; it may have {', '.join(allowed)}")
+        return found
+
     # The parts of a scenario ---------------------------------------------------------------------
 
     KEYS = ("about", "order", "default", "quick", "proxies", "needs", "workload", "connections",
             "rounds", "seconds", "warmup", "latency", "beside", "pinning", "sweep")
 
-    def scenario(self):
+    def root(self):
+        """The topmost node."""
         try:
-            root = yaml.compose(self.path.read_text())
-        except (OSError, UnicodeDecodeError) as e:
-            raise BenchError(f"{self.path}: {getattr(e, 'strerror', None) or e}") from None
+            content = self.path.read_bytes()
+            text = content.decode()
+            return yaml.compose(text)
+        except OSError as e:
+            raise BenchError(f"{self.path}: {e.strerror}") from None
+        except UnicodeDecodeError as e:
+            line = content.count(b"\n", 0, e.start) + 1
+            raise BenchError(f"{self.path}:{line}: the byte 0x{content[e.start]:02x} is not UTF-8; "
+                             "save the file as UTF-8") from None
+        except yaml.reader.ReaderError as e:
+            line = text.count("\n", 0, e.position) + 1
+            raise BenchError(f"{self.path}:{line}: a character that YAML does not allow, "
+                             f"U+{e.character:04X}; take it out") from None
         except yaml.MarkedYAMLError as e:
             raise BenchError(f"{self.path}:{e.problem_mark.line + 1}: {e.problem}") from None
+
+    def scenario(self):
+        root = self.root()
         if root is None:
             raise BenchError(f"{self.path}:1: the file is empty")
         nodes = self.mapping(root, "a scenario", self.KEYS)
@@ -187,8 +226,8 @@ class Reader:
             if key not in nodes and isinstance(root, yaml.MappingNode):
                 self.wrong(root, f"{key!r} is missing")
         simple = {"about": (str, None), "order": (int, 0), "default": (bool, None),
-                  "quick": (bool, None), "connections": (int, 1), "rounds": (int, 1), "seconds": (float, 0.1),
-                  "warmup": (float, 0)}
+                  "quick": (bool, None), "connections": (int, 1), "rounds": (int, 1),
+                  "seconds": (float, 0.1), "warmup": (float, 0)}
         for key, node in nodes.items():
             if key in simple:
                 values[key] = self.scalar(node, key, *simple[key])
@@ -203,6 +242,10 @@ class Reader:
     def check(self, nodes, values):
         """What no part can see by itself."""
         workload = values.get("workload")
+        for name, node in self.paced.items():
+            if values["proxies"] and name not in values["proxies"]:
+                self.wrong(node, f"latency.proxies has {name!r}, which is not measured at all: add "
+                                 "it to proxies or take it out")
         if values.get("latency") and workload not in PACED:
             self.wrong(nodes["latency"], f"latency can't be had for the workload {workload!r}: the "
                                          f"open-loop generator sends only {', '.join(PACED)}")
@@ -225,11 +268,10 @@ class Reader:
             self.wrong(nodes["workload"], f"the workload {workload!r} needs bytes")
 
     def read_proxies(self, node):
-        names = [self.scalar(n, "proxies", tuple(PROXIES)) for n in self.items(node, "proxies")]
-        return {"proxies": tuple(n for n in names if n)}
+        return {"proxies": tuple(self.some_of(node, "proxies", tuple(PROXIES)))}
 
     def read_needs(self, node):
-        return {"needs": {self.scalar(n, "needs", NEEDS) for n in self.items(node, "needs")}}
+        return {"needs": set(self.some_of(node, "needs", NEEDS))}
 
     def read_workload(self, node):
         if isinstance(node, yaml.ScalarNode):
@@ -259,7 +301,8 @@ class Reader:
         parts = self.mapping(node, "latency", ("rounds", "seconds", "proxies"))
         latency = {"rounds": 2, "seconds": 3.0, "proxies": tuple(PROXIES)}
         if "proxies" in parts:
-            latency.update(self.read_proxies(parts.pop("proxies")))
+            self.paced = self.some_of(parts.pop("proxies"), "latency.proxies", tuple(PROXIES))
+            latency["proxies"] = tuple(self.paced)
         for key, value in parts.items():
             latency[key] = self.scalar(value, f"latency.{key}", type(latency[key]),
                                        1 if key == "rounds" else 0.1)
@@ -281,13 +324,22 @@ class Reader:
 
     def read_pinning(self, node):
         values = {}
-        for key, value in self.mapping(node, "pinning", ("proxy", "load")).items():
+        usable = os.sched_getaffinity(0)
+        parts = self.mapping(node, "pinning", ("proxy", "load"))
+        for key, value in parts.items():
             cpus = str(self.plain(value))
             try:
-                parse_cpus(cpus)
+                strange = parse_cpus(cpus) - usable
             except ValueError:
-                self.wrong(value, f"pinning.{key} is {cpus!r}; it must be a list of CPUs, as "
-                                  "\"0\" or \"0,2-3\"")
+                self.wrong(value, f"pinning.{key} is {self.shown(value)}; it must be a list of "
+                                  "CPUs, as \"0\" or \"0,2-3\"")
+                continue
+            if strange:
+                otherwise = {"proxy": "the proxy gets the last CPU",
+                             "load": "the load gets all but the last CPU"}[key]
+                self.wrong(value, f"pinning.{key} is {cpus!r}, but CPU {numbers(strange)} can't be "
+                                  f"used here; name some of CPU {numbers(usable)}, or leave it "
+                                  f"out: {otherwise} then")
             values["proxy_cpu" if key == "proxy" else "load_cpus"] = cpus
         return values
 
@@ -312,12 +364,19 @@ def size_text(size):
 
 
 def parse_cpus(text):
-    """A list as taskset takes it: "1" or "0,2-3"."""
+    """A list as taskset takes it: "1" or "0,2-3". Anything else is a ValueError."""
     cpus = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
-        cpus |= set(range(int(first), int(last or first) + 1))
+        first, last = int(first), int(last or first)
+        if not first <= last < CPUS_MAX:
+            raise ValueError(f"{part}: no list of CPUs")
+        cpus |= set(range(first, last + 1))
     return cpus
+
+
+def numbers(cpus):
+    return ", ".join(map(str, sorted(cpus)))
 
 
 def load(path):

@@ -217,10 +217,14 @@ void chain_copy_in(struct chain *chain, struct buf_pool *pool, const void *bytes
     }
 }
 
-int chain_vectors(const struct chain *chain, struct iovec *vectors, int max)
+int chain_vectors(const struct chain *chain, struct iovec *vectors, int max, size_t *bytes)
 {
     int n = 0;
-    for (const struct slice *s = chain->head; s != NULL && n < max; s = s->next)
+    *bytes = 0;
+    for (const struct slice *s = chain->head; s != NULL && n < max && !s->block->piped;
+         s = s->next) {
         vectors[n++] = (struct iovec){s->ptr, s->len};
+        *bytes += s->len;
+    }
     return n;
 }

@@ -121,7 +121,8 @@ void chain_clear(struct chain *chain);
 /* Copies bytes into blocks from the pool and appends them. */
 void chain_copy_in(struct chain *chain, struct buf_pool *pool, const void *bytes, size_t len);
 
-/* Fills at most max vectors with the front of the chain; returns how many. */
-int chain_vectors(const struct chain *chain, struct iovec *vectors, int max);
+/* Fills at most max vectors with the front of the chain, up to what is in a pipe; returns how many.
+ * *bytes is what they hold together. */
+int chain_vectors(const struct chain *chain, struct iovec *vectors, int max, size_t *bytes);
 
 #endif

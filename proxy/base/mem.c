@@ -34,6 +34,14 @@ void *mem_alloc(struct mem_fund *fund, size_t size)
     return malloc(size);
 }
 
+bool mem_fund_spend(struct mem_fund *fund)
+{
+    if (fund->spare == NULL)
+        return false;
+    free(TAKE(fund->spare));
+    return true;
+}
+
 bool mem_fund_refill(struct mem_fund *fund)
 {
     if (fund->spare == NULL)

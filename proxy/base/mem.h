@@ -36,6 +36,10 @@ void mem_fund_fini(struct mem_fund *fund);
 /* malloc; if that fails, once more without the fund. NULL: it failed again. fund may be NULL. */
 void *mem_alloc(struct mem_fund *fund, size_t size);
 
+/* Gives the fund back to malloc, for an allocation that has failed elsewhere; false: it was gone.
+ */
+bool mem_fund_spend(struct mem_fund *fund);
+
 /* Tries to get the fund back; false: memory is still short. */
 bool mem_fund_refill(struct mem_fund *fund);
 

@@ -80,6 +80,10 @@ enum retry_class {
       "the PROXY protocol header is missing or malformed")                                      \
     X(PROXY_HEADER_TIMEOUT, "proxy_header_timeout", GONE, 0, NEVER, "",                         \
       "the PROXY protocol header did not arrive in time")                                       \
+    X(TLS_HANDSHAKE_FAILED, "tls_handshake_failed", GONE, 0, NEVER, "",                         \
+      "the TLS handshake with the client failed")                                               \
+    X(TLS_HANDSHAKE_TIMEOUT, "tls_handshake_timeout", GONE, 0, NEVER, "",                       \
+      "the TLS handshake with the client took too long")                                        \
     X(CLIENT_CLOSED, "client_closed", GONE, 499, NEVER, "", "the client closed the connection") \
     X(CLIENT_RESET, "client_reset", GONE, 499, NEVER, "", "the client reset the connection")    \
     X(CLIENT_WRITE_STALL, "client_write_stall", GONE, 499, NEVER, "",                           \
@@ -101,7 +105,7 @@ enum retry_class {
     X(H2_EMPTY_DATA_FLOOD, "h2_empty_data_flood", GONE, 499, NEVER, "",                         \
       "the client sent too many empty DATA frames")                                             \
     X(H2_PRIORITY_FLOOD, "h2_priority_flood", GONE, 499, NEVER, "",                             \
-      "the client sent too many PRIORITY or unknown frames")                                    \
+      "the client sent too many PRIORITY frames")                                               \
     X(H2_WINDOW_FLOOD, "h2_window_flood", GONE, 499, NEVER, "",                                 \
       "the client sent too many WINDOW_UPDATE frames")                                          \
     X(H2_HPACK_BOMB, "h2_hpack_bomb", GONE, 499, NEVER, "",                                     \
@@ -128,7 +132,7 @@ enum retry_class {
       "the upstream reset the connection")                                                      \
     X(UPSTREAM_CLOSED, "upstream_closed", UPSTREAM, 502, IDEMPOTENT, "connection_terminated",   \
       "the upstream closed the connection without an answer")                                   \
-    X(UPSTREAM_REFUSED, "upstream_refused", UPSTREAM, 502, UNSENT, "destination_unavailable",    \
+    X(UPSTREAM_REFUSED, "upstream_refused", UPSTREAM, 502, UNSENT, "destination_unavailable",   \
       "the upstream refused the stream before it looked at it")                                 \
     X(UPSTREAM_GOAWAY, "upstream_goaway", UPSTREAM, 502, UNSENT, "connection_terminated",       \
       "the upstream shut its connection down before it looked at the request")                  \
@@ -138,8 +142,8 @@ enum retry_class {
       "the upstream did not answer a PING")                                                     \
     X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", UPSTREAM, 502, UNSENT, "tls_protocol_error",  \
       "the TLS handshake with the upstream failed")                                             \
-    X(UPSTREAM_NO_H2, "upstream_no_h2", UPSTREAM, 502, UNSENT, "tls_protocol_error",            \
-      "the upstream does not speak HTTP/2")                                                     \
+    X(UPSTREAM_WRONG_PROTOCOL, "upstream_wrong_protocol", UPSTREAM, 502, UNSENT,                \
+      "tls_protocol_error", "the upstream does not speak HTTP/2")                               \
     X(UPSTREAM_WRITE_STALL, "upstream_write_stall", UPSTREAM, 504, NEVER,                       \
       "connection_write_timeout", "the upstream did not read the request")                      \
     X(RESPONSE_HEAD_TIMEOUT, "response_head_timeout", UPSTREAM, 504, ELSEWHERE,                 \

@@ -63,6 +63,18 @@ static struct span builder_end(struct builder *b, struct block *scratch)
 
 /* ---- forwarding fields ---- */
 
+static struct span via(const struct http_head *head)
+{
+    switch (head->version) {
+    case 10:
+        return SPAN_LIT("1.0 weir");
+    case 20:
+        return SPAN_LIT("2.0 weir");
+    default:
+        return SPAN_LIT("1.1 weir");
+    }
+}
+
 /* All lines of the field, and then the peer, in one line. */
 static struct span forwarded_for(struct http_head *head, const struct http_peer *peer,
                                  struct buf_pool *pool, struct block **scratch)
@@ -217,8 +229,7 @@ void forward_request(struct http_head *head, const struct http_peer *peer,
             http_head_add(head, FIELD_FORWARDED, SPAN_LIT("Forwarded"), value);
     }
     if (options->via)
-        http_head_add(head, FIELD_VIA, SPAN_LIT("Via"),
-                      head->minor == 0 ? SPAN_LIT("1.0 weir") : SPAN_LIT("1.1 weir"));
+        http_head_add(head, FIELD_VIA, SPAN_LIT("Via"), via(head));
 }
 
 void forward_response(struct http_head *head, const struct forward_options *options,
@@ -235,8 +246,7 @@ void forward_response(struct http_head *head, const struct forward_options *opti
     if (!has_date && head->status >= 200)
         http_head_add(head, FIELD_DATE, SPAN_LIT("Date"), date);
     if (options->via)
-        http_head_add(head, FIELD_VIA, SPAN_LIT("Via"),
-                      head->minor == 0 ? SPAN_LIT("1.0 weir") : SPAN_LIT("1.1 weir"));
+        http_head_add(head, FIELD_VIA, SPAN_LIT("Via"), via(head));
 }
 
 void forward_trailers(struct http_head *trailers, bool request)

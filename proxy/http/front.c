@@ -14,16 +14,21 @@
 #define FRONT_MAGIC      MAGIC('f', 'r', 'n', 't')
 #define FIRST_REQUEST_MS 1000 /* that a conn without a request has once the worker is closing */
 
+static const struct span preface = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24};
+
 enum front_state {
     FRONT_PROXY, /* the header of the PROXY protocol is awaited */
-    FRONT_BYTES, /* the first bytes of the protocol are */
+    FRONT_HELLO, /* the first bytes of a TLS handshake are */
+    FRONT_SHAKE, /* it goes on */
+    FRONT_BYTES, /* the first bytes of the protocol are awaited */
 };
 
 struct front {
     struct conn conn;
     uint32_t magic;
     uint8_t state; /* enum front_state */
-    bool began;    /* a byte of the protocol is there */
+    bool tls;      /* a handshake is to come, or came */
+    bool began;    /* a byte of the preface is there */
     bool closing;  /* the worker is: the deadline does not move any more */
     bool handed_over;
     const struct front_options *options;
@@ -49,6 +54,13 @@ static void front_expect(struct front *f, uint64_t ms)
         conn_expect(&f->conn, ms);
 }
 
+/* On to what comes behind the PROXY header. */
+static void front_next(struct front *f)
+{
+    f->state = f->tls ? FRONT_HELLO : FRONT_BYTES;
+    front_expect(f, f->tls ? f->options->handshake_ms : f->options->h1->head_ms);
+}
+
 struct front *front_new(struct reactor *r, const struct front_options *options,
                         struct front_wants wants, const struct http_peer *peer,
                         struct list_node *conns)
@@ -63,8 +75,13 @@ struct front *front_new(struct reactor *r, const struct front_options *options,
     f->client.ops = &front_client_ops;
     list_init(&f->client.link);
     list_push_back(conns, &f->client.link);
-    f->state = wants.proxy_header ? FRONT_PROXY : FRONT_BYTES;
-    front_expect(f, wants.proxy_header ? options->proxy_header_ms : options->h1->head_ms);
+    f->tls = wants.tls;
+    if (wants.proxy_header) {
+        f->state = FRONT_PROXY;
+        front_expect(f, options->handshake_ms);
+    } else {
+        front_next(f);
+    }
     return f;
 }
 
@@ -91,18 +108,33 @@ static void front_free(struct conn *c)
     const struct h1_server_options *h1 = f->options->h1;
     list_unlink(&f->client.link);
     f->magic = 0;
+    f->client.peer.tls = NULL; /* went with the transport */
     if (!f->handed_over)
         h1->service->closed(h1->ctx, &f->client.peer, (enum reason)c->close_reason);
     reactor_free(c->reactor, SLAB_FRONT, f);
+}
+
+static void front_hand_over(struct front *f, struct conn *to, struct client_conn *client)
+{
+    f->handed_over = true;
+    list_unlink(&f->client.link);
+    conn_hand_over(&f->conn, to);
+    if (f->closing)
+        client_conn_close_idle(client);
 }
 
 static void front_to_h1(struct front *f)
 {
     struct h1_server *srv =
         h1_server_new(f->conn.reactor, f->options->h1, &f->client.peer, f->conns);
-    f->handed_over = true;
-    list_unlink(&f->client.link);
-    conn_hand_over(&f->conn, h1_server_conn(srv));
+    front_hand_over(f, h1_server_conn(srv), h1_server_client(srv));
+}
+
+static void front_to_h2(struct front *f)
+{
+    struct h2_server *srv =
+        h2_server_new(f->conn.reactor, f->options->h2, &f->client.peer, f->conns);
+    front_hand_over(f, h2_server_conn(srv), h2_server_client(srv));
 }
 
 /* ---- what came in ---- */
@@ -138,11 +170,68 @@ static void front_read_proxy(struct front *f)
         front_learn_peer(f, &header);
         conn_consume(c, header.length, NULL);
         conn_release_input(c);
-        f->state = FRONT_BYTES;
-        front_expect(f, f->options->h1->head_ms);
+        front_next(f);
         break;
     }
 }
+
+/* ---- TLS ---- */
+
+static void front_shake_failed(struct front *f, enum reason reason)
+{
+    static struct log_limit limit = LOG_LIMIT(10000);
+    struct http_peer *peer = &f->client.peer;
+    const struct tls_info *info = conn_tls(&f->conn);
+    if (info != NULL)
+        tls_stats_count(f->options->tls_stats, info);
+    else
+        counter_inc(&f->options->tls_stats->failed);
+    log_limited(&limit, LOG_INFO, "TLS handshake with %.*s: %s", peer->text_len, peer->text,
+                info != NULL && info->error != NULL ? info->error : reason_row(reason)->text);
+    conn_close(&f->conn, reason, false);
+}
+
+/* The conn gets a TLS of its own with the first byte: who only connects costs no more than in clear
+ * text. */
+static void front_read_hello(struct front *f)
+{
+    struct conn *c = &f->conn;
+    const struct h1_server_options *h1 = f->options->h1;
+    if (conn_input(c).len > 0) {
+        f->state = FRONT_SHAKE;
+        conn_secure_server(c, f->options->tls(h1->ctx, f->client.peer.listener));
+    } else if (c->flags & CONN_EOF) {
+        conn_close(c, REASON_CLIENT_CLOSED, false);
+    } else if (c->flags & CONN_READ_LATE) {
+        conn_close(c, REASON_TLS_HANDSHAKE_TIMEOUT, false);
+    }
+}
+
+static void front_shaken(struct front *f)
+{
+    const struct tls_info *info = conn_tls(&f->conn);
+    tls_stats_count(f->options->tls_stats, info);
+    f->client.peer.tls = info;
+    f->state = FRONT_BYTES;
+    front_expect(f, f->options->h1->head_ms);
+    if (span_eq(info->alpn, SPAN_LIT("h2")))
+        front_to_h2(f);
+    else if (span_eq(info->alpn, SPAN_LIT("http/1.1")))
+        front_to_h1(f);
+}
+
+static void front_shake(struct front *f)
+{
+    struct conn *c = &f->conn;
+    if (c->flags & CONN_ERROR)
+        front_shake_failed(f, REASON_TLS_HANDSHAKE_FAILED);
+    else if (c->flags & CONN_CONNECTED)
+        front_shaken(f);
+    else if (c->flags & CONN_READ_LATE)
+        front_shake_failed(f, REASON_TLS_HANDSHAKE_TIMEOUT);
+}
+
+/* ---- the protocol ---- */
 
 /* Nobody has said anything. */
 static void front_silent(struct front *f)
@@ -154,24 +243,39 @@ static void front_silent(struct front *f)
         conn_close(c, REASON_IDLE_TIMEOUT, false);
 }
 
+/* A preface that is cut short, or that nothing follows, is malformed HTTP/1, and gets an answer. */
 static void front_read_bytes(struct front *f)
 {
-    struct span in = conn_input(&f->conn);
-    if (in.len == 0)
+    struct conn *c = &f->conn;
+    struct span in = conn_input(c);
+    size_t n = in.len < preface.len ? in.len : preface.len;
+    if (n == 0) {
         front_silent(f);
-    else
+    } else if (memcmp(in.ptr, preface.ptr, n) != 0) {
         front_to_h1(f);
+    } else if (n == preface.len) {
+        front_to_h2(f);
+    } else if (c->flags & (CONN_EOF | CONN_READ_LATE)) {
+        front_to_h1(f);
+    } else if (!f->began) {
+        f->began = true;
+        front_expect(f, f->options->h1->head_ms); /* counts from the first byte */
+    }
 }
 
 static void front_process(struct conn *c)
 {
     struct front *f = front_of(c);
-    if (c->flags & (CONN_ERROR | CONN_BROKEN)) {
+    if (c->flags & (CONN_ERROR | CONN_BROKEN) && f->state != FRONT_SHAKE) {
         conn_close(c, REASON_CLIENT_RESET, false);
         return;
     }
     if (f->state == FRONT_PROXY)
         front_read_proxy(f);
+    if (!conn_closed(c) && f->state == FRONT_HELLO)
+        front_read_hello(f);
+    if (!conn_closed(c) && f->state == FRONT_SHAKE)
+        front_shake(f);
     if (!conn_closed(c) && f->state == FRONT_BYTES)
         front_read_bytes(f);
 }

@@ -13,6 +13,7 @@
 #include "proxy/http/body_flow.h"
 #include "proxy/http/h1_input.h"
 #include "proxy/http/h1_write.h"
+#include "proxy/http/websocket.h"
 
 #define H1_CLIENT_MAGIC MAGIC('h', '1', 'c', 'l')
 #define INTERIMS_MAX    32 /* 1xx responses to one request; an upstream that goes on is broken */
@@ -37,6 +38,7 @@ struct h1_client {
     bool until_close; /* the response ends with the conn */
     bool broken;      /* CONN_BROKEN was seen to */
     bool expects;     /* the client waits for our 100: the clock of the response runs already */
+    bool websocket;   /* the key is ours: a 101 has to have the answer to it */
     uint8_t interims; /* 1xx responses to this request */
     uint32_t response_head_ms;
     uint32_t served; /* requests before this one */
@@ -48,6 +50,7 @@ struct h1_client {
     struct list_node link;
     struct h1_parser parser;
     struct stream stream;
+    char accept[WEBSOCKET_ACCEPT];
 };
 
 static const struct stream_ops client_stream_ops;
@@ -182,6 +185,12 @@ static void op_send_head(struct stream *s, const struct http_head *head)
 {
     struct h1_client *cl = client_of_stream(s);
     struct h1_framing framing = {.chunked = head->body == BODY_CHUNKED, .upgrade = head->upgrade};
+    char key[WEBSOCKET_KEY];
+    cl->websocket = head->upgrade.len > 0 && websocket_needs_key(head) && websocket_key(key);
+    if (cl->websocket) {
+        framing.websocket = span_of(key, sizeof(key));
+        websocket_accept(framing.websocket, cl->accept);
+    }
     cl->chunked = framing.chunked;
     cl->parser.to_head = head->is_head;
     cl->parser.to_upgrade = head->upgrade.len > 0;
@@ -282,6 +291,11 @@ static void client_deliver_head(struct h1_client *cl)
     struct http_head *head = TAKE(cl->parser.head);
     bool interim = head->status < 200 && head->status != 101;
     cl->stream.answered = true;
+    if (head->body == BODY_TUNNEL && cl->websocket && !websocket_take_accept(head, cl->accept)) {
+        reactor_free(cl->conn.reactor, SLAB_HEAD, head);
+        client_abort(cl, REASON_BAD_RESPONSE);
+        return;
+    }
     if (!interim) {
         cl->rx_head = true;
         cl->tunnel = head->body == BODY_TUNNEL;

@@ -13,6 +13,7 @@
 #include "proxy/http/body_flow.h"
 #include "proxy/http/h1_input.h"
 #include "proxy/http/h1_write.h"
+#include "proxy/http/websocket.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
 /* Unparsed bytes behind a request in progress; then reading pauses. */
@@ -247,11 +248,14 @@ static void stream_free(struct h1_stream *s)
     reactor_free(r, SLAB_H1_STREAM, s);
 }
 
-/* More of the request's body is to come than server_check_drain would read. */
-static bool stream_too_long_to_drain(const struct h1_stream *s)
+/* More of the request's body may be to come than server_check_drain would read. What has come of
+ * chunks tells nothing of what is to come. */
+static bool stream_may_outlast_drain(const struct h1_stream *s)
 {
     const struct h1_server *srv = s->srv;
-    return !s->rx_done && s->head->body == BODY_LENGTH &&
+    if (s->rx_done || srv->parser->done)
+        return false;
+    return s->head->body != BODY_LENGTH ||
            s->head->content_length - srv->parser->body_bytes > srv->options->buffer;
 }
 
@@ -275,7 +279,13 @@ static void op_send_head(struct stream *base, const struct http_head *head)
         return;
     }
     if (head->body == BODY_TUNNEL) {
+        struct span key;
+        char accept[WEBSOCKET_ACCEPT];
         framing.upgrade = head->upgrade;
+        if (websocket_needs_accept(s->head, head, &key)) {
+            websocket_accept(key, accept);
+            framing.websocket = span_of(accept, sizeof(accept));
+        }
         h1_write_response(&srv->conn, head, &framing);
         s->tx = TX_TUNNEL;
         s->rx_done = s->keep = false;
@@ -291,7 +301,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     s->to_close = unbounded && !s->chunked;
     /* A client that waits for a 100 in vain may send its body or not: only a new conn is clear. */
     s->keep = s->keep && !s->to_close && !(s->expects && !s->rx_done) && !s->rx_dead &&
-              !(head->status >= 400 && stream_too_long_to_drain(s)) &&
+              !(head->status >= 400 && stream_may_outlast_drain(s)) &&
               srv->options->service->keep_alive(srv->options->ctx, &srv->client.peer);
     framing.chunked = s->chunked;
     framing.close = !s->keep;

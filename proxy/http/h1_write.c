@@ -7,6 +7,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
+#include "proxy/http/websocket.h"
 
 static char *put(char *at, struct span s)
 {
@@ -77,14 +78,27 @@ static char *put_fields(char *at, const struct http_head *head)
     return at;
 }
 
-static char *put_framing(char *at, const struct h1_framing *framing)
+static char *put_upgrade(char *at, const struct h1_framing *framing, struct span websocket)
+{
+    at = PUT_LIT(at, "Connection: upgrade\r\nUpgrade: ");
+    at = put(at, framing->upgrade);
+    at = PUT_LIT(at, "\r\n");
+    if (framing->websocket.len > 0) {
+        at = put(at, websocket);
+        at = PUT_LIT(at, ": ");
+        at = put(at, framing->websocket);
+        at = PUT_LIT(at, "\r\n");
+    }
+    return at;
+}
+
+/* websocket: the name that its field has here. */
+static char *put_framing(char *at, const struct h1_framing *framing, struct span websocket)
 {
     if (framing->chunked)
         at = PUT_LIT(at, "Transfer-Encoding: chunked\r\n");
     if (framing->upgrade.len > 0) {
-        at = PUT_LIT(at, "Connection: upgrade\r\nUpgrade: ");
-        at = put(at, framing->upgrade);
-        at = PUT_LIT(at, "\r\n");
+        at = put_upgrade(at, framing, websocket);
     } else if (framing->close) {
         at = PUT_LIT(at, "Connection: close\r\n");
     } else if (framing->keep_alive) {
@@ -109,7 +123,7 @@ void h1_write_request(struct conn *c, const struct http_head *head,
     }
     at = PUT_LIT(at, " HTTP/1.1\r\n");
     at = put_fields(at, head);
-    at = put_framing(at, framing);
+    at = put_framing(at, framing, WEBSOCKET_KEY_FIELD);
     room_send(c, &room, at);
 }
 
@@ -127,7 +141,7 @@ void h1_write_response(struct conn *c, const struct http_head *head,
     at = put(at, head->phrase);
     at = PUT_LIT(at, "\r\n");
     at = put_fields(at, head);
-    at = put_framing(at, framing);
+    at = put_framing(at, framing, WEBSOCKET_ACCEPT_FIELD);
     room_send(c, &room, at);
 }
 

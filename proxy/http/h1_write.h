@@ -15,6 +15,8 @@ struct h1_framing {
     bool close;          /* Connection: close */
     bool keep_alive;     /* Connection: keep-alive */
     struct span upgrade; /* Connection: upgrade, and Upgrade itself */
+    /* With an upgrade: Sec-WebSocket-Key of a request, Sec-WebSocket-Accept of a response. */
+    struct span websocket;
 };
 
 /* Queues a request head: method, path and query of head, HTTP/1.1, its fields that are not dropped.

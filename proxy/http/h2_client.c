@@ -27,12 +27,12 @@ enum client_state {
 struct h2_client {
     struct conn conn;
     uint32_t magic;
-    uint8_t state;  /* enum client_state */
-    bool connected; /* the deadline has moved on from connecting */
-    bool idle;      /* the deadline is that of an idle conn */
-    bool pinged;    /* the deadline is that of the answer to a PING */
-    bool broken;    /* CONN_BROKEN was seen to */
-    uint16_t bye;   /* enum reason: why, once it retires */
+    uint8_t state;   /* enum client_state */
+    bool connected;  /* the deadline has moved on from connecting */
+    bool idle;       /* the deadline is that of an idle conn */
+    bool pinged;     /* the deadline is that of the answer to a PING */
+    bool broken;     /* CONN_BROKEN was seen to */
+    uint16_t bye;    /* enum reason: why, once it retires */
     uint32_t served; /* streams that were answered whole */
     uint64_t sent;   /* bytes that have left, ever */
     struct h2_session session;
@@ -235,8 +235,8 @@ static void stream_submit(struct h2_stream *s, const struct http_head *head)
     struct recycle *pieces = &cl->conn.reactor->pieces;
     nghttp2_nv nv[H2_NV_MAX];
     bool extended =
-        head->upgrade.len > 0 && nghttp2_session_get_remote_settings(
-                                     h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+        head->upgrade.len > 0 &&
+        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
     bool bodyless = head->body == BODY_NONE && !extended;
     struct span scheme = conn_tls(&cl->conn) != NULL ? SPAN_LIT("https") : SPAN_LIT("http");
     char *path = mem_need(recycle_get(pieces, head->path.len + head->query.len + 1));
@@ -412,7 +412,8 @@ static const struct h2_session_ops client_session_ops = {
 static enum reason stream_end_reason(const struct h2_client *cl, const struct h2_stream *s,
                                      enum reason reason)
 {
-    if (cl->connected && cl->sent <= s->asked.head_at)
+    bool unsent = cl->connected && cl->sent <= s->asked.head_at;
+    if (unsent && reason_row(reason)->retry != RETRY_UNSENT)
         return REASON_UPSTREAM_UNSENT;
     if (reason == REASON_UPSTREAM_CLOSED && s->rx_final)
         return REASON_RESPONSE_INCOMPLETE;
@@ -437,7 +438,7 @@ static void client_connected(struct h2_client *cl)
     struct list_node *it = cl->session.streams.next;
     cl->connected = true;
     if (tls != NULL && !span_eq(tls->alpn, SPAN_LIT("h2"))) {
-        client_end(cl, REASON_UPSTREAM_NO_H2);
+        client_end(cl, REASON_UPSTREAM_WRONG_PROTOCOL);
         return;
     }
     for (; it != &cl->session.streams; it = it->next) {
@@ -507,10 +508,13 @@ static void client_unhold(struct h2_client *cl)
 /* Who keeps the conn learns what it is good for now. */
 static void client_settle(struct h2_client *cl)
 {
-    bool idle = cl->session.n_streams == 0 && cl->connected;
-    if (cl->state == CLIENT_OPEN && (cl->session.goaway_got || h2_session_over(&cl->session)))
+    const struct h2_session *h = &cl->session;
+    bool idle = h->n_streams == 0 && cl->connected;
+    if (h->goaway_got)
         h2_client_retire(cl, REASON_UPSTREAM_IDLE_CLOSED);
-    if (cl->state == CLIENT_RETIRING && cl->session.n_streams == 0)
+    else if (h2_session_over(h))
+        h2_client_retire(cl, REASON_BAD_RESPONSE);
+    if (cl->state == CLIENT_RETIRING && h->n_streams == 0)
         client_bye(cl);
     if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn))
         return;
@@ -552,8 +556,9 @@ static void client_process(struct conn *c)
         return;
     if (conn_input(c).len > 0)
         client_heard(cl);
-    client_unhold(cl);
     h2_session_turn(&cl->session);
+    if (!conn_closed(c))
+        client_unhold(cl);
     if (!conn_closed(c) && cl->state == CLIENT_BYE)
         client_last_words(cl);
     if (!conn_closed(c) && c->flags & (CONN_EOF | CONN_ERROR))

@@ -26,8 +26,8 @@ struct h2_client_options {
 
 /* Who keeps the conns. From the dispatch loop; neither may open a stream. */
 struct h2_client_owner {
-    /* It has room again, or has just served its last stream: list it, or let it end. It takes itself
-     * out of the list when it has none any more. */
+    /* It has room again, or has just served its last stream: list it, or let it end. It takes
+     * itself out of the list when it has none any more. */
     void (*room)(void *ctx, struct h2_client *);
     /* The conn is no more: its memory goes after this call. */
     void (*closed)(void *ctx, struct h2_client *, enum reason reason);

@@ -18,7 +18,7 @@ enum h2_flood_kind {
     FLOOD_SETTINGS,
     FLOOD_PING,
     FLOOD_EMPTY_DATA, /* without a byte, and not the end */
-    FLOOD_PRIORITY,   /* PRIORITY, PRIORITY_UPDATE and frames of unknown types */
+    FLOOD_PRIORITY,   /* PRIORITY and PRIORITY_UPDATE; nghttp2 skips what it doesn't know */
     FLOOD_WINDOW,
     FLOOD_KINDS
 };

@@ -481,7 +481,7 @@ bool h2_session_init(struct h2_session *h, struct conn *c, const struct h2_sessi
     list_init(&h->streams);
     list_init(&h->ready);
     h2_flood_init(&h->flood, reactor_now(c->reactor));
-    if (!session_new(h))
+    if (!session_new(h) && !(mem_fund_spend(&c->reactor->bufs.fund) && session_new(h)))
         return false;
     if (submit_settings(h, extra, n))
         return true;
@@ -509,6 +509,8 @@ static void put32(uint8_t *at, uint32_t n)
 /* No stream has anything to expect. */
 static void end_streams(struct h2_session *h, enum reason reason)
 {
+    h->section = NULL;
+    h->in_section = false;
     list_for_each_safe (node, &h->streams) {
         struct h2_stream *s = CONTAINER_OF(node, h2_stream, link);
         bool whole = s->rx_end && s->tx_done && s->error == REASON_NONE;
@@ -531,8 +533,6 @@ void h2_session_fail(struct h2_session *h, enum reason reason, uint32_t code)
     memcpy(at, goaway, sizeof(goaway));
     conn_wrote(h->conn, block, at, sizeof(goaway));
     h->dead = true;
-    h->section = NULL;
-    h->in_section = false;
     h->error = (uint16_t)reason;
     end_streams(h, reason);
 }
@@ -557,7 +557,6 @@ void h2_session_close(struct h2_session *h, enum reason reason, bool reset)
         conn_hold(h->conn);
     conn_close(h->conn, reason, reset);
     h->dead = true;
-    h->section = NULL;
     end_streams(h, reason);
     if (h->delivering == NULL)
         deliver_all(h);

@@ -46,7 +46,7 @@ struct h2_session_ops {
     void (*head)(struct h2_stream *s, enum reason reason);
     /* Pure, within nghttp2: what a RST_STREAM of the peer's means. */
     enum reason (*reset)(const struct h2_stream *s, uint32_t code);
-    /* Pure: what came in of the message did not come in time. */
+    /* Pure: the next of the message did not come in time. NULL: BODY_TIMEOUT. */
     enum reason (*late)(const struct h2_stream *s);
     uint16_t broken;     /* enum reason, for streams: the peer broke the conn's framing */
     uint16_t bad_stream; /* the same, only the stream's */
@@ -122,6 +122,7 @@ struct h2_stream {
     bool error_told, gone; /* gone: error is that nothing can be sent any more */
     bool malformed;        /* nghttp2 resets it: whatever is answered is thrown away */
     bool to_head; /* client: it answers HEAD; server: no body follows the response's head */
+    bool expects; /* server: the client waits for a 100 before it sends the body */
     bool tunnel, extended;
     bool tx_head;  /* the final head, or the request's, was submitted */
     bool tx_end;   /* queued whole */

@@ -125,7 +125,8 @@ static void rx_clock(struct h2_stream *s)
 {
     const struct h2_config *config = s->session->config;
     bool waits = s->owned && !s->rx_end && !s->rx_dead && !s->tunnel && !s->rx_hold &&
-                 s->rx_final && config->body_ms != 0 && s->unconsumed < config->stream_window / 2;
+                 !s->expects && s->rx_final && config->body_ms != 0 &&
+                 s->unconsumed < config->stream_window / 2;
     s->rx_deadline = waits ? reactor_now(s->session->conn->reactor) + config->body_ms : NEVER;
     h2_stream_arm(s);
 }
@@ -155,12 +156,13 @@ static void tx_late(struct h2_stream *s)
 
 static void check_clocks(struct h2_stream *s)
 {
+    const struct h2_session_ops *ops = s->session->ops;
     uint64_t now = reactor_now(s->session->conn->reactor);
     if (!stream_live(s))
         return;
     if (s->rx_deadline <= now) {
         s->rx_deadline = NEVER;
-        h2_stream_fail(s, s->session->ops->late(s), false);
+        h2_stream_fail(s, ops->late != NULL ? ops->late(s) : REASON_BODY_TIMEOUT, false);
     }
     if (s->tx_deadline <= now)
         tx_late(s);
@@ -173,6 +175,7 @@ void h2_stream_on_data(struct h2_stream *s, const uint8_t *data, size_t len)
 {
     struct conn *c = s->session->conn;
     s->rx_bytes += len;
+    s->expects = false;
     if (s->session->ops->server && !s->tunnel && !s->extended &&
         s->rx_bytes > s->session->config->limits.body_bytes && s->error == REASON_NONE)
         h2_stream_fail(s, REASON_BODY_TOO_LARGE, false);
@@ -237,6 +240,7 @@ static void deliver_request(struct h2_stream *s)
     s->owned = true;
     s->rx_dead |= reason != REASON_NONE;
     s->rx_hold = s->extended;
+    s->expects = s->head->expect_continue;
     s->session->ops->head(s, reason);
     if (s->owned && s->extended)
         s->base.events->end(&s->base, NULL);

@@ -76,7 +76,7 @@ struct tls_info;
 /* Who is at the other end of a server conn; lives as long as the conn. */
 struct http_peer {
     const void *listener;       /* the service's own */
-    const struct tls_info *tls; /* of its conn, or NULL: it speaks in clear text */
+    const struct tls_info *tls; /* of its conn, until that closes; NULL: it speaks in clear text */
     bool trusted;               /* its X-Forwarded-* are believed */
     bool over_limit;            /* accepted only to be told so */
     uint8_t text_len;

@@ -228,18 +228,6 @@ static void bound_unsent(struct tcp *tcp)
         (void)setsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
 }
 
-static int vectors_of(const struct chain *out, struct iovec *vectors, size_t *bytes)
-{
-    int n = 0;
-    *bytes = 0;
-    for (const struct slice *s = out->head; s != NULL && n < WRITE_VECTORS && !s->block->piped;
-         s = s->next, n++) {
-        vectors[n] = (struct iovec){.iov_base = s->ptr, .iov_len = s->len};
-        *bytes += s->len;
-    }
-    return n;
-}
-
 /* The pipe at the front of out. If the socket can't be spliced to, its bytes come to memory. */
 static ssize_t drain_front(struct tcp *tcp, struct chain *out, bool more, size_t *bytes)
 {
@@ -256,7 +244,7 @@ static ssize_t send_vectors(struct tcp *tcp, const struct chain *out, int flags,
 {
     struct iovec vectors[WRITE_VECTORS];
     struct msghdr msg = {.msg_iov = vectors};
-    msg.msg_iovlen = (size_t)vectors_of(out, vectors, bytes);
+    msg.msg_iovlen = (size_t)chain_vectors(out, vectors, WRITE_VECTORS, bytes);
     return sendmsg(tcp->watch.fd, &msg, *bytes < out->bytes ? flags | MSG_MORE : flags);
 }
 

@@ -14,68 +14,12 @@
 #include <string.h>
 
 #include <openssl/bio.h>
-#include <openssl/err.h>
 
-#include "proxy/base/check.h"
 #include "proxy/base/mem.h"
-#include "proxy/net/pipe.h"
-#include "proxy/net/reactor.h"
-#include "proxy/net/tls_ssl.h"
-
-#define TLS_MAGIC MAGIC('t', 'l', 's', ' ')
-/* Ciphertext that may wait below; with so much of it nothing more is encrypted or read. */
-#define OUT_MAX (64 * 1024)
-/* A slice of more is a record by itself, or several: copying it costs more than a record does. */
-#define GATHER_MOST (8 * 1024)
-/* OpenSSL's buffers, 34 KiB, are given back after so long without a byte. */
-#define QUIET_MS 1000
-
-enum tls_state {
-    TLS_DIALLING, /* the transport below is being dialled */
-    TLS_SHAKING,
-    TLS_UP,
-    TLS_FAILED, /* the conn was told; it closes */
-    TLS_CLOSED,
-};
-
-struct tls {
-    struct transport base;
-    struct transport *below;
-    struct tls_ctx *ctx;
-    struct tls_client_ctx *client; /* NULL: we are the server */
-    uint32_t endpoint;
-    uint8_t state;      /* enum tls_state */
-    bool reading;       /* the conn wants to */
-    bool below_reading; /* what we told the transport below */
-    bool bulk_in;       /* the last read filled its block */
-    bool bulk_out;      /* much is being written */
-    bool waiting;       /* the conn is to be told when it may write on */
-    bool shut;          /* close_notify was made */
-    bool below_shut;
-    bool ended;        /* the conn was told of the end */
-    int below_end;     /* UV_EOF or an error that was read below; 0: none */
-    int end;           /* what the conn is to be told behind the bytes; 0: nothing */
-    int write_error;   /* nothing more can be written; 0: it can */
-    const char *wrong; /* why there can be no handshake at all, or NULL */
-    SSL *ssl;
-    struct block *in; /* ciphertext, of which in_pos bytes are consumed; NULL: none */
-    uint32_t in_pos;
-    struct block *own; /* the last of out's blocks, that is being filled */
-    struct chain out;
-    size_t held; /* bytes at the front of the conn's chain that out carries */
-    struct ready task;
-    struct wheel_timer quiet;
-    struct tls_info info;
-};
+#include "proxy/net/tls_conn.h"
 
 static const struct transport_ops tls_ops;
 static const struct transport_events below_events;
-static void tls_flush(struct tls *t, bool last);
-
-static struct tls *tls_of(void *transport)
-{
-    return CAST_OBJ(tls, transport, TLS_MAGIC);
-}
 
 static void tls_state(struct tls *t, enum tls_state to)
 {
@@ -89,76 +33,7 @@ static void tls_state(struct tls *t, enum tls_state to)
     t->state = (uint8_t)to;
 }
 
-/* Ciphertext that OpenSSL has not seen yet. */
-static uint32_t tls_in_left(const struct tls *t)
-{
-    return t->in != NULL ? t->in->used - t->in_pos : 0;
-}
-
-/* ---- the BIO ---- */
-
-static int bio_read(BIO *bio, char *to, int len)
-{
-    struct tls *t = BIO_get_data(bio);
-    BIO_clear_retry_flags(bio);
-    uint32_t n = tls_in_left(t);
-    if (n == 0 || len <= 0) {
-        BIO_set_retry_read(bio);
-        return -1;
-    }
-    if (n > (uint32_t)len)
-        n = (uint32_t)len;
-    memcpy(to, t->in->data + t->in_pos, n);
-    t->in_pos += n;
-    if (t->in_pos == t->in->used)
-        block_drop(TAKE(t->in));
-    return (int)n;
-}
-
-static int bio_write(BIO *bio, const char *bytes, int len)
-{
-    struct tls *t = BIO_get_data(bio);
-    BIO_clear_retry_flags(bio);
-    for (size_t left = (size_t)len; left > 0;) {
-        if (t->own == NULL || block_room(t->own) == 0) {
-            block_drop(t->own);
-            t->own = block_get(&t->base.reactor->bufs, t->bulk_out);
-        }
-        char *to = t->own->data + t->own->used;
-        size_t n = block_room(t->own) < left ? block_room(t->own) : left;
-        memcpy(to, bytes, n);
-        t->own->used += (uint32_t)n;
-        chain_append(&t->out, t->own, to, n);
-        bytes += n;
-        left -= n;
-    }
-    return len;
-}
-
-static long bio_ctrl(BIO *bio, int what, long n, void *arg)
-{
-    (void)bio, (void)n, (void)arg;
-    return what == BIO_CTRL_FLUSH;
-}
-
-BIO_METHOD *tls_bio_method(void)
-{
-    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "weir");
-    if (method == NULL)
-        return NULL;
-    BIO_meth_set_read(method, bio_read);
-    BIO_meth_set_write(method, bio_write);
-    BIO_meth_set_ctrl(method, bio_ctrl);
-    return method;
-}
-
 /* ---- small things ---- */
-
-static void tls_fresh_errors(void)
-{
-    if (ERR_peek_error() != 0)
-        ERR_clear_error();
-}
 
 /* Remembers the first thing that went wrong, in words. */
 static void tls_wrong(struct tls *t, const char *why)
@@ -168,7 +43,7 @@ static void tls_wrong(struct tls *t, const char *why)
 }
 
 /* OpenSSL said no: its words, or those of who checked the certificate. */
-static void tls_ssl_wrong(struct tls *t)
+void tls_ssl_wrong(struct tls *t)
 {
     long verdict = SSL_get_verify_result(t->ssl);
     bool by_verify = ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED;
@@ -188,10 +63,10 @@ static bool tls_has_more(const struct tls *t)
 }
 
 /* Reads below as long as somebody has a use for it. */
-static void tls_arm(struct tls *t)
+void tls_arm(struct tls *t)
 {
     bool use = t->state == TLS_SHAKING || (t->state == TLS_UP && t->reading && !t->ended);
-    bool on = use && t->below_end == 0 && t->out.bytes < OUT_MAX;
+    bool on = use && t->below_end == 0 && t->out.bytes < OUT_STOP;
     if (on == t->below_reading)
         return;
     t->below_reading = on;
@@ -199,12 +74,6 @@ static void tls_arm(struct tls *t)
 }
 
 /* ---- quiet ---- */
-
-static void tls_active(struct tls *t)
-{
-    struct reactor *r = t->base.reactor;
-    wheel_set(&r->wheel, &t->quiet, reactor_now(r) + QUIET_MS);
-}
 
 /* Only between records: OpenSSL must have nothing in them. */
 static void tls_quiet(struct wheel_timer *timer)
@@ -240,6 +109,7 @@ static void tls_note(struct tls *t)
     unsigned alpn_len;
     SSL_get0_alpn_selected(t->ssl, &alpn, &alpn_len);
     t->info.done = true;
+    t->asides = 0;
     t->info.protocol = SSL_get_version(t->ssl);
     t->info.cipher = SSL_get_cipher_name(t->ssl);
     if (alpn_len > 0)
@@ -251,8 +121,11 @@ static void tls_note(struct tls *t)
 
 static void tls_failed(struct tls *t, int error)
 {
+    bool shaking = t->state == TLS_SHAKING;
     tls_state(t, TLS_FAILED);
     tls_wrong(t, error == UV_EOF ? "the peer closed the connection" : uv_strerror(error));
+    if (t->client != NULL && shaking)
+        tls_client_count(t->client, &t->info);
     if (t->client != NULL)
         tls_client_forget(t->client, t->endpoint);
     tls_arm(t);
@@ -275,6 +148,8 @@ static void tls_shake(struct tls *t)
     if (how == SSL_ERROR_NONE) {
         tls_state(t, TLS_UP);
         tls_note(t);
+        if (t->client != NULL)
+            tls_client_count(t->client, &t->info);
         tls_active(t);
         tls_arm(t);
         t->base.events->connected(t->base.owner, 0);
@@ -312,6 +187,11 @@ static size_t tls_decrypt(struct tls *t, struct span room)
         char *to = (char *)(uintptr_t)room.ptr + got;
         tls_fresh_errors();
         int ok = SSL_read_ex(t->ssl, to, room.len - got, &n);
+        if (t->asides > ASIDES_MAX) {
+            tls_wrong(t, "the peer changes keys or renegotiates too often");
+            t->end = UV_EPROTO;
+            break;
+        }
         if (ok == 1) {
             got += n;
             continue;
@@ -335,7 +215,7 @@ static void tls_tell_end(struct tls *t)
 /* One buffer's worth; what is left has its turn once the conn has taken that. */
 static void tls_deliver(struct tls *t)
 {
-    if (!t->reading || t->ended || t->out.bytes >= OUT_MAX)
+    if (!t->reading || t->ended || t->out.bytes >= OUT_STOP)
         return;
     if (t->end != 0) {
         tls_tell_end(t);
@@ -375,151 +255,6 @@ static void tls_read(struct transport *transport, bool on)
         tls_wake(t);
 }
 
-/* ---- writing ---- */
-
-/* Gives the transport below what it takes. */
-static void tls_flush(struct tls *t, bool last)
-{
-    if (chain_empty(&t->out))
-        return;
-    if (t->write_error == 0) {
-        ssize_t n = t->below->ops->write(t->below, &t->out, last);
-        if (n < 0)
-            t->write_error = (int)n;
-    }
-    if (t->write_error != 0)
-        chain_clear(&t->out);
-    if (chain_empty(&t->out))
-        block_drop(TAKE(t->own));
-}
-
-/* The bytes that have left go off the conn's chain. As many may still be here as ciphertext is:
- * that is always a little more. */
-static size_t tls_settle(struct tls *t, struct chain *from)
-{
-    size_t still = t->held < t->out.bytes ? t->held : t->out.bytes;
-    size_t gone = t->held - still;
-    chain_drop(from, gone);
-    t->held = still;
-    return gone;
-}
-
-/* The slice in which byte `at` is; *at becomes its place therein. */
-static const struct slice *slice_at(const struct chain *chain, size_t *at)
-{
-    const struct slice *s = chain->head;
-    while (s != NULL && *at >= s->len) {
-        *at -= s->len;
-        s = s->next;
-    }
-    return s;
-}
-
-/* What is behind the held bytes comes out of its pipe. */
-static void tls_unpipe(struct tls *t, struct chain *from)
-{
-    struct chain front;
-    chain_init(&front);
-    chain_move_bytes(&front, from, t->held);
-    chain_unpipe(from, &t->base.reactor->bufs);
-    chain_move(&front, from);
-    *from = front;
-}
-
-/* The next record's bytes: of one slice, or of several small ones, side by side. */
-static struct span tls_record(struct tls *t, struct chain *from)
-{
-    size_t at = t->held, n = 0;
-    const struct slice *s = slice_at(from, &at);
-    if (s->block->piped) {
-        tls_unpipe(t, from);
-        at = t->held;
-        s = slice_at(from, &at);
-    }
-    size_t part = s->len - at;
-    if (part > GATHER_MOST || s->next == NULL)
-        return span_of(s->ptr + at, part < TLS_RECORD ? part : TLS_RECORD);
-    for (; s != NULL && n < TLS_RECORD && !s->block->piped; s = s->next, at = 0) {
-        part = s->len - at;
-        if (part > GATHER_MOST)
-            break;
-        if (part > TLS_RECORD - n)
-            part = TLS_RECORD - n;
-        memcpy(t->ctx->scratch + n, s->ptr + at, part);
-        n += part;
-    }
-    return span_of(t->ctx->scratch, n);
-}
-
-/* Encrypts from behind the held bytes on, as much as may wait. */
-static void tls_encrypt(struct tls *t, struct chain *from)
-{
-    t->bulk_out = from->bytes - t->held > BLOCK_BYTES;
-    while (t->held < from->bytes && t->out.bytes < OUT_MAX && t->write_error == 0) {
-        struct span record = tls_record(t, from);
-        size_t n = 0;
-        tls_fresh_errors();
-        if (SSL_write_ex(t->ssl, record.ptr, record.len, &n) == 1) {
-            t->held += n;
-        } else {
-            tls_ssl_wrong(t);
-            t->write_error = UV_EPIPE;
-        }
-    }
-}
-
-/* Our close_notify, behind everything else; once. */
-static void tls_notify(struct tls *t)
-{
-    if (t->shut)
-        return;
-    t->shut = true;
-    tls_fresh_errors();
-    if (SSL_shutdown(t->ssl) < 0)
-        tls_fresh_errors(); /* OpenSSL has given up on this conn, and so will its peer */
-}
-
-static ssize_t tls_write(struct transport *transport, struct chain *from, bool last)
-{
-    struct tls *t = tls_of(transport);
-    size_t taken = 0;
-    CHECK(t->state == TLS_UP);
-    tls_active(t);
-    for (;;) {
-        tls_flush(t, t->shut);
-        if (t->write_error != 0)
-            break;
-        taken += tls_settle(t, from);
-        if (!chain_empty(&t->out) || chain_empty(from))
-            break;
-        CHECK(!t->shut);
-        tls_encrypt(t, from);
-        if (last && t->held == from->bytes)
-            tls_notify(t);
-    }
-    t->waiting = !chain_empty(from);
-    tls_arm(t);
-    return taken > 0 || t->write_error == 0 ? (ssize_t)taken : t->write_error;
-}
-
-static void tls_shutdown_below(struct tls *t)
-{
-    if (!t->shut || t->below_shut || !chain_empty(&t->out))
-        return;
-    t->below_shut = true;
-    t->below->ops->shutdown(t->below);
-}
-
-static void tls_shutdown(struct transport *transport)
-{
-    struct tls *t = tls_of(transport);
-    if (t->state != TLS_UP)
-        return;
-    tls_notify(t);
-    tls_flush(t, true);
-    tls_shutdown_below(t);
-}
-
 /* ---- what the transport below tells ---- */
 
 static struct span on_buffer(void *owner, struct block **pipe)
@@ -551,14 +286,14 @@ static void on_read(void *owner, ssize_t n)
 static void on_writable(void *owner)
 {
     struct tls *t = tls_of(owner);
-    bool blocked = t->out.bytes >= OUT_MAX;
+    bool blocked = t->out.bytes >= OUT_STOP;
     tls_flush(t, t->shut);
     if (t->state == TLS_SHAKING && t->write_error != 0) {
         tls_failed(t, t->write_error);
         return;
     }
     tls_shutdown_below(t);
-    if (blocked && t->out.bytes < OUT_MAX) {
+    if (blocked && t->out.bytes < OUT_STOP) {
         tls_arm(t);
         tls_wake(t);
     }
@@ -625,6 +360,8 @@ static void tls_close(struct transport *transport, bool reset)
         tls_farewell(t);
     if (t->state == TLS_UP && t->info.error == NULL) /* or else its session is forgotten */
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    if (t->client != NULL && t->state == TLS_SHAKING) /* it took too long */
+        tls_client_count(t->client, &t->info);
     tls_state(t, TLS_CLOSED);
     list_unlink(&t->task.link);
     wheel_remove(&r->wheel, &t->quiet);
@@ -734,6 +471,18 @@ struct transport *tls_wrap_client(struct transport *below, struct tls_client_ctx
 const struct tls_info *tls_info(const struct transport *t)
 {
     return t != NULL && t->ops == &tls_ops ? &CONTAINER_OF(t, tls, base)->info : NULL;
+}
+
+SSL *tls_ssl_of(struct transport *t)
+{
+    return tls_of(t)->ssl;
+}
+
+void tls_aside(const SSL *ssl)
+{
+    struct tls *t = SSL_get_app_data(ssl);
+    if (t->asides <= ASIDES_MAX)
+        t->asides++;
 }
 
 uint32_t tls_endpoint(const SSL *ssl)

@@ -14,6 +14,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/net/addr.h"
 #include "proxy/net/tls_ssl.h"
+#include "proxy/net/tls_stats.h"
 
 struct tls_client_ctx {
     struct tls_ctx base;
@@ -22,6 +23,7 @@ struct tls_client_ctx {
     char *name;
     SSL_SESSION **sessions; /* by endpoint; NULL: none */
     uint32_t n_sessions;
+    struct tls_stats *stats; /* or NULL */
 };
 
 static struct tls_client_ctx *client_of(struct tls_ctx *ctx)
@@ -77,6 +79,12 @@ void tls_client_forget(struct tls_client_ctx *ctx, uint32_t endpoint)
 {
     if (endpoint < ctx->n_sessions)
         SSL_SESSION_free(TAKE(ctx->sessions[endpoint]));
+}
+
+void tls_client_count(struct tls_client_ctx *ctx, const struct tls_info *info)
+{
+    if (ctx->stats != NULL)
+        tls_stats_count(ctx->stats, info);
 }
 
 /* ---- a conn ---- */
@@ -157,6 +165,7 @@ struct tls_client_ctx *tls_client_ctx_new(const struct tls_client_options *optio
     *error = NULL;
     ctx->verify = !options->no_verify;
     ctx->base.keylog_fd = options->keylog_fd;
+    ctx->stats = options->stats;
     if (options->server_name != NULL) {
         ctx->name = mem_need(strdup(options->server_name));
         ctx->name_is_ip = is_ip(ctx->name);

@@ -56,6 +56,14 @@ static void on_keylog(const SSL *ssl, const char *line)
     (void)n; /* a log that cannot be written is nobody's fault on the wire */
 }
 
+/* A step of reading a message of the handshake protocol, or an alert of ours is the answer. */
+static void on_info(const SSL *ssl, int what, int value)
+{
+    (void)value;
+    if ((what & SSL_CB_LOOP) || (what & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT)
+        tls_aside(ssl);
+}
+
 static bool set_rules(SSL_CTX *ssl, bool tls13_only)
 {
     SSL_CTX_set_options(ssl,
@@ -83,6 +91,7 @@ SSL_CTX *tls_ssl_ctx_new(const SSL_METHOD *method, bool tls13_only, struct tls_c
         SSL_CTX_free(ssl);
         return NULL;
     }
+    SSL_CTX_set_info_callback(ssl, on_info);
     if (ctx->keylog_fd != 0)
         SSL_CTX_set_keylog_callback(ssl, on_keylog);
     return ssl;

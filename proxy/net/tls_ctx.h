@@ -60,6 +60,7 @@ struct tls_server_ctx *tls_server_ctx_new(const struct tls_server_options *optio
 /* The maker's reference ends; conns have their own. NULL is fine. On its worker. */
 void tls_server_ctx_free(struct tls_server_ctx *ctx);
 
+struct tls_stats;
 struct tls_client_options {
     struct tls_trust *ca; /* NULL only without verify */
     bool no_verify;       /* the server's certificate is taken as it is */
@@ -68,8 +69,9 @@ struct tls_client_options {
     const char *server_name;
     struct tls_certs *cert; /* of weir's own, for servers that ask; NULL: none */
     bool tls13_only;
-    uint8_t alpn;  /* enum tls_alpn; 0: nothing is offered */
-    int keylog_fd; /* as above */
+    uint8_t alpn;            /* enum tls_alpn; 0: nothing is offered */
+    int keylog_fd;           /* as above */
+    struct tls_stats *stats; /* where handshakes are counted (tls_stats.h); NULL: nowhere */
 };
 
 struct tls_client_ctx;

@@ -98,10 +98,20 @@ const char *tls_client_prepare(struct tls_client_ctx *ctx, SSL *ssl, uint32_t en
                                const struct net_addr *to);
 /* The handshake failed: its session is not tried again. */
 void tls_client_forget(struct tls_client_ctx *ctx, uint32_t endpoint);
+/* A handshake has ended, one way or the other. */
+struct tls_info;
+void tls_client_count(struct tls_client_ctx *ctx, const struct tls_info *info);
 /* The endpoint under which a new session of this SSL is kept, by tls.c. */
 uint32_t tls_endpoint(const SSL *ssl);
 
-/* The BIO between OpenSSL and a conn's blocks, by tls.c; NULL: no memory. */
+/* The peer has said something besides bytes, by tls.c. */
+void tls_aside(const SSL *ssl);
+
+/* For tests: what is beneath a TLS transport. */
+struct transport;
+SSL *tls_ssl_of(struct transport *t);
+
+/* The BIO between OpenSSL and a conn's blocks, by tls_bio.c; NULL: no memory. */
 BIO_METHOD *tls_bio_method(void);
 
 /* tls_peer.c: text of a certificate, malloc'd, "" if there is none; see tls_info. */

@@ -47,6 +47,7 @@ static void view_secure(struct pool_view *view, const struct pool_spec *spec)
     struct tls_client_options options = *spec->tls;
     char *error = NULL;
     options.alpn = offers[spec->protocol];
+    options.stats = &view->stats->tls;
     view->tls = tls_client_ctx_new(&options, &error);
     if (view->tls == NULL)
         log_error("pool %s: TLS: %s", spec->name, error != NULL ? error : "out of memory");
@@ -245,12 +246,15 @@ static struct h1_client *dial(struct pool_endpoint *ep, enum reason *reason)
     return cl;
 }
 
-/* A conn that has room; fresh: one that has not served yet. */
+/* A conn that has room; fresh: one that has not served yet. What is listed may have met its end in
+ * this turn and not have been told so far. */
 static struct h2_client *h2_find(const struct pool_endpoint *ep, bool fresh)
 {
-    for (struct list_node *it = ep->h2.next; it != &ep->h2; it = it->next)
-        if (!fresh || !h2_client_served(h2_client_at(it)))
-            return h2_client_at(it);
+    for (struct list_node *it = ep->h2.next; it != &ep->h2; it = it->next) {
+        struct h2_client *cl = h2_client_at(it);
+        if (h2_client_room(cl) && !(fresh && h2_client_served(cl)))
+            return cl;
+    }
     return NULL;
 }
 
@@ -442,10 +446,13 @@ static bool shed_h1(struct pool_endpoint *ep)
 
 static bool shed_h2(struct pool_endpoint *ep)
 {
-    if (list_empty(&ep->h2) || h2_client_streams(h2_client_at(ep->h2.prev)) > 0)
-        return false;
-    h2_client_close(h2_client_at(ep->h2.prev), REASON_DONE);
-    return true;
+    for (struct list_node *it = ep->h2.prev; it != &ep->h2; it = it->prev) {
+        if (h2_client_streams(h2_client_at(it)) > 0)
+            continue;
+        h2_client_close(h2_client_at(it), REASON_DONE);
+        return true;
+    }
+    return false;
 }
 
 bool pool_shed_idle(struct pool_view *view)

@@ -15,7 +15,7 @@
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
 #include "proxy/http/h2_client.h"
-#include "proxy/net/tls_ctx.h"
+#include "proxy/net/tls_stats.h"
 
 struct endpoint_spec {
     struct lb_endpoint lb;
@@ -45,10 +45,11 @@ struct pool_spec {
 
 /* One worker's counters of a pool. */
 struct pool_stats {
-    struct counter opened;   /* conns dialled */
-    struct counter reused;   /* requests on a conn that had served before */
-    struct counter retries;  /* further attempts */
-    struct counter conns;    /* gauge: conns that exist, idle or not */
+    struct counter opened;  /* conns dialled */
+    struct counter reused;  /* requests on a conn that had served before */
+    struct counter retries; /* further attempts */
+    struct counter conns;   /* gauge: conns that exist, idle or not */
+    struct tls_stats tls;
     struct counter *reasons; /* REASON_COUNT of them, or NULL: why idle conns ended */
 };
 

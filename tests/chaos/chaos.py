@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import sys
 import time
 from collections import Counter
@@ -22,15 +21,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 
 import harness  # noqa: E402
-from backend import Backend  # noqa: E402
 from client import Crowd  # noqa: E402
 from peers import deadline, wait_for  # noqa: E402
+from stage import Stage, told, verdict  # noqa: E402
 from verdict import Story  # noqa: E402
 
 BACKENDS = 4
 CLIENTS = 24
 TRY_S = 3 if not harness.sanitizer() else 6
 PATIENCE = 60  # seconds for anything at all to happen
+REST_S = 20  # ... for everything to be back, once the load has ended
 
 # How a backend is started when something is to be wrong with it.
 FAULTS = [
@@ -77,41 +77,22 @@ pools:
 """
 
 
-class Chaos:
+class Chaos(Stage):
     """One run. Use as a context manager; run() returns the story."""
 
     def __init__(self, weir_of, seed, seconds=None, phases=None, phase_requests=1500):
+        """weir_of(text of a configuration, folder)"""
+
+        def weir_before(stage):
+            self.policy, text = config(stage.backends, seed, stage.tmp)
+            return weir_of(text, stage.tmp)
+
+        super().__init__(BACKENDS, weir_before)
         self.seed, self.rng = seed, random.Random(seed)
-        self.tmp = Path(harness.new_tmp())
-        self.backends = [Backend(f"b{i}", self.tmp) for i in range(BACKENDS)]
         self.events = Counter()
-        self.crowd = None
         self.phases, self.until = phases, time.monotonic() + seconds if seconds else None
         self.phase_requests = phase_requests
         self.began = time.monotonic()
-        self.weir = None
-        try:
-            for b in self.backends:
-                b.start()
-            for b in self.backends:
-                wait_for(b.up, f"{b.name} to listen", 20)
-            self.policy, text = config(self.backends, seed, self.tmp)
-            self.weir = weir_of(text, self.tmp)
-        except BaseException:
-            self.__exit__()  # which nobody else calls when this fails
-            raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.crowd:
-            self.crowd.close()
-        for b in self.backends:
-            b.close()
-        if self.weir:
-            self.weir.kill()
-        shutil.rmtree(self.tmp, ignore_errors=True)
 
     # ---- the schedule: generators that yield what they wait for -------------------------------
 
@@ -240,19 +221,21 @@ class Chaos:
         wait_for(same, "a steady value", 20)
         return seen[-1]
 
+    def at_rest(self, what, value, want=0):
+        try:
+            wait_for(lambda: value() == want, what, REST_S)
+        except AssertionError:
+            raise AssertionError(f"at rest weir has {value():g} {what}, not {want}") from None
+
     def close_up(self, fds, before):
         """At rest everything is as it was."""
         weir = self.weir
-        weir.wait_metric("weir_requests_in_flight", 0)
-        for name in ("weir_client_connections", "weir_upstream_connections"):
-            if name == "weir_upstream_connections":
-                for b in self.backends:
-                    b.kill()
-            try:
-                wait_for(lambda: weir.metric(name) == 0, f"{name} to be 0", 20)
-            except AssertionError:
-                raise AssertionError(f"{name} is {weir.metric(name)}") from None
-        wait_for(lambda: self.weir.open_files() == fds, f"{fds} open files again, not {self.weir.open_files()}", 20)
+        self.at_rest("requests in flight", lambda: weir.metric("weir_requests_in_flight"))
+        self.at_rest("client connections", lambda: weir.metric("weir_client_connections"))
+        for b in self.backends:
+            b.kill()
+        self.at_rest("upstream connections", lambda: weir.metric("weir_upstream_connections"))
+        self.at_rest("open files", weir.open_files, fds)
         weir.settle_log()
         after = weir.metrics()
         log = [json.loads(line) for line in weir._log_lines()]
@@ -265,10 +248,6 @@ def judge(chaos, story):
     print(f"seed {chaos.seed}, balance {chaos.policy}, {chaos.number} phases")
     print("  happened: " + ", ".join(f"{k} {n}" for k, n in chaos.events.most_common(8)))
     print(story.table())
-    for text in findings[:20]:
-        print("FINDING", text)
-    if len(findings) > 20:
-        print(f"... and {len(findings) - 20} more")
     return findings
 
 
@@ -283,12 +262,12 @@ def main():
     def weir_of(text, tmp):
         return harness.Weir(text, tmp, workers=int(os.environ.get("WEIR_WORKERS", "2")))
 
-    with Chaos(weir_of, seed, seconds=options.seconds) as chaos:
+    findings = []
+    with told(findings), Chaos(weir_of, seed, seconds=options.seconds) as chaos:
         story = chaos.run(say=lambda text: print("chaos:", text, flush=True))
-        findings = judge(chaos, story)
+        findings += judge(chaos, story)
         chaos.weir.stop()
-    print(f"chaos: {'FAILED, ' + str(len(findings)) + ' findings' if findings else 'ok'}")
-    return 1 if findings else 0
+    return verdict("chaos", seed, findings)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import statistics
 import subprocess
@@ -29,11 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 import client  # noqa: E402
 import harness  # noqa: E402
 import peers  # noqa: E402
-from backend import ROOT, Backend  # noqa: E402
+from backend import ROOT  # noqa: E402
 from chaos import FAULTS  # noqa: E402
 from client import Crowd  # noqa: E402
 from harness import sum_of  # noqa: E402
 from peers import wait_for  # noqa: E402
+from stage import Stage, told, verdict  # noqa: E402
 
 LOAD = Path(os.environ.get("LOAD", ROOT / "build" / "load")).resolve()
 SANITIZER = harness.sanitizer()
@@ -72,45 +72,33 @@ pools:
 """
 
 
-class Soak:
+def weir_of(stage):
+    addresses = ", ".join(f'"{b.address}"' for b in stage.backends)
+    return harness.Weir(
+        CONFIG.format(stage.backends[0].address, addresses),
+        stage.tmp,
+        workers=2,
+        wrap=("setsid",),
+        env={
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "detect_leaks=1")
+            + ":quarantine_size_mb=4"
+        },
+    )
+
+
+class Soak(Stage):
     def __init__(self, minutes, seed):
+        super().__init__(4, weir_of, ledger=False, own_session=True)
         self.minutes, self.seed, self.rng = minutes, seed, random.Random(seed)
-        self.tmp = Path(harness.new_tmp())
-        self.backends = [Backend(f"b{i}", self.tmp, False, True) for i in range(4)]
-        self.loads, self.crowd, self.weir = [], None, None
+        self.loads = []
         self.outcomes, self.beside, self.wrong = Counter(), Counter(), []
         self.samples, self.rests, self.findings = [], [], []
-        self.scrapes = 0
+        self.scrapes, self.files = 0, None
         self.began = time.monotonic()
 
-    def __enter__(self):
-        for b in self.backends:
-            b.start()
-        for b in self.backends:
-            wait_for(b.up, f"{b.name} to listen", 20)
-        addresses = ", ".join(f'"{b.address}"' for b in self.backends)
-        self.weir = harness.Weir(
-            CONFIG.format(self.backends[0].address, addresses),
-            self.tmp,
-            workers=2,
-            wrap=("setsid",),
-            env={
-                "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "detect_leaks=1")
-                + ":quarantine_size_mb=4"
-            },
-        )
-        self.files = self.steady_files()
-        return self
-
-    def __exit__(self, *_):
+    def close(self):
         self.end_loads()
-        if self.crowd:
-            self.crowd.close()
-        for b in self.backends:
-            b.close()
-        if self.weir:
-            self.weir.kill()
-        shutil.rmtree(self.tmp, ignore_errors=True)
+        super().close()
 
     # ---- what is measured ---------------------------------------------------------------------
 
@@ -226,10 +214,7 @@ class Soak:
             b.kill()
         self.back(number)
         self.rests.append((time.monotonic(), *self.memory(), self.weir.open_files()))
-        for b in self.backends:
-            b.start()
-        for b in self.backends:
-            wait_for(b.up, f"{b.name} to listen", 20)
+        self.start_backends()
 
     def back(self, number):
         """Counts, exactly."""
@@ -294,7 +279,8 @@ class Soak:
             f"in {span:.0f} s   bound {bound / MIB:.2f} MiB"
         )
 
-    def verdict(self):
+    def account(self):
+        """Prints what was seen; the findings."""
         lines = []
         loaded = [
             [statistics.median(column) for column in zip(*inside)]
@@ -311,13 +297,11 @@ class Soak:
             lines.append(f"  {'clients: ' + name:<44} {n:9}")
         for name, n in sorted(self.beside.items()):
             lines.append(f"  {'beside: ' + name:<44} {n:9}")
-        self.findings += self.wrong[:20]
         print("\n".join(lines))
-        for text in self.findings:
-            print("FINDING", text)
-        return self.findings
+        return self.findings + self.wrong
 
     def run(self):
+        self.files = self.steady_files()
         end = self.began + 60 * self.minutes
         cycle_s = min(50, max(10, 60 * self.minutes / 10))
         number = 0
@@ -340,20 +324,17 @@ def main():
         sys.exit(f"soak: no {LOAD}: run `make bench-tools`, or say where it is with LOAD=")
     signal.signal(signal.SIGTERM, interrupt)
     print(f"soak: {options.minutes:g} minutes, seed {seed}, {harness.WEIR}", flush=True)
-    with Soak(options.minutes, seed) as soak:
+    findings = []
+    with told(findings), Soak(options.minutes, seed) as soak:
         try:
-            soak.run()
+            with told(soak.findings):
+                soak.run()
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             print("\nsoak: interrupted", flush=True)
-        findings = soak.verdict()
-        try:
-            soak.weir.stop()  # leaks are found here
-        except AssertionError as e:
-            findings.append(e)
-            print("FINDING", e)
-    print(f"soak: {'FAILED, ' + str(len(findings)) + ' findings' if findings else 'ok'}")
-    return 1 if findings else 0
+        findings += soak.account()
+        soak.weir.stop()  # leaks are found here
+    return verdict("soak", seed, findings)
 
 
 if __name__ == "__main__":

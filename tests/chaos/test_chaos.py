@@ -2,6 +2,7 @@
 """A short run of the chaos load. A failure prints its seed: chaos.py --seed N runs it again."""
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def test_no_idempotent_request_is_lost_and_every_error_is_explained():
         story = run.run()
         findings = chaos.judge(run, story)
         run.weir.stop()
-    assert not findings, f"seed {SEED}: {len(findings)} findings, the first: {findings[0]}"
+    assert chaos.verdict("chaos", SEED, findings) == 0, f"seed {SEED}, the first: {findings[0]}"
     # It was no idle run: requests met faults, and were saved.
     assert sum(1 for e in story.log if e["trail"] and e["status"] == 200) > 0
     assert story.metric("weir_attempts_failed_total", reason="response_head_timeout") > 0
@@ -38,6 +39,19 @@ def test_make_chaos_starts_and_judges():
     done = subprocess.run([sys.executable, program, "--seconds", "1", "--seed", "1"], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
     assert done.returncode == 0 and "chaos: ok" in done.stdout, done.stdout
+
+
+def test_what_is_not_back_at_rest_is_a_finding_in_words():
+    """Not a traceback: who runs it for hours wants to know what, not where in chaos.py."""
+    program = ("import sys, chaos; chaos.REST_S = 0.1; chaos.Chaos.quiet_fds = lambda self: 5; "
+               "sys.exit(chaos.main())")
+    done = subprocess.run([sys.executable, "-c", program, "--seconds", "1", "--seed", "1"],
+                          cwd=Path(__file__).parent, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=120)
+    assert done.returncode == 1 and "Traceback" not in done.stdout, done.stdout
+    words = re.search(r"FINDING at rest weir has (\d+) open files, not 5\n", done.stdout)
+    assert words and int(words[1]) > 5, done.stdout
+    assert done.stdout.endswith("chaos: FAILED, 1 finding; again: --seed 1\n"), done.stdout
 
 
 def test_a_ledger_has_what_was_read(tmp_path):

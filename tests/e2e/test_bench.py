@@ -11,6 +11,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -31,9 +32,11 @@ LIMIT = 300                         # seconds for a run, under a sanitizer on a 
 # ---- scenario files ------------------------------------------------------------------------------
 
 def read(tmp, text, name="mine"):
+    """As on a machine of four CPUs."""
     path = tmp / f"{name}.yaml"
     path.write_text(text)
-    return scenario.load(path)
+    with mock.patch("os.sched_getaffinity", return_value={0, 1, 2, 3}):
+        return scenario.load(path)
 
 
 def test_every_scenario_of_the_tree_is_valid_and_some_run_by_default():
@@ -78,14 +81,35 @@ pinning: { proxy: 0, load: "0,2-3" }
     ("about: x\nworkload: get\nrounds: 0\n", 3, "at least 1"),
     ("about: x\nworkload: get\nrounds: true\n", 3, "a whole number"),
     ("about: x\nworkload: get\nquick: 1\n", 3, "true or false"),
-    ("about: x\nworkload: get\nseconds: [1]\n", 3, "'a list'; it must be a number"),
-    ("about: x\nworkload: get\nproxies: [weir, ngin]\n", 3, "'ngin'; it may be floor"),
+    ("about: x\nworkload: get\nseconds: [1]\n", 3, "seconds is a list; it must be a number"),
+    ("about: x\nworkload: get\nproxies: [weir, ngin]\n", 3, "'ngin'; it may have floor"),
     ("about: x\nworkload: get\nproxies: weir\n", 3, "must be a list"),
-    ("about: x\nworkload: get\nneeds: [http9]\n", 3, "'http9'; it may be routes"),
+    ("about: x\nworkload: get\nneeds: [http9]\n", 3, "'http9'; it may have routes"),
     ("about: x\nworkload: get\nsweep: { routes: [1], idle: [2] }\n", 3, "exactly one of"),
     ("about: x\nworkload: get\nsweep: { routes: [0] }\n", 3, "at least 1"),
     ("about: x\nworkload: grpc\nsweep: { bytes: [1] }\n", 3, "no bytes to sweep"),
     ("about: x\nworkload: get\npinning: { proxy: first }\n", 3, "list of CPUs"),
+    ("about: x\nworkload: get\npinning:\n  load: 3-1\n", 4,
+     "pinning.load is '3-1'; it must be a list of CPUs"),
+    ("about: x\nworkload: get\npinning: { load: 0-999999 }\n", 3, "list of CPUs"),
+    ("about: x\nworkload: get\npinning: { load: [0] }\n", 3, "pinning.load is a list; it must"),
+    ("about: x\nworkload: get\npinning:\n  proxy: \"99\"\n", 4,
+     "pinning.proxy is '99', but CPU 99 can't be used here; name some of CPU 0, 1, 2, 3, or leave "
+     "it out: the proxy gets the last CPU then"),
+    ("about: x\nworkload: get\npinning:\n  load: \"2-5\"\n", 4,
+     "pinning.load is '2-5', but CPU 4, 5 can't be used here; name some of CPU 0, 1, 2, 3, or leave "
+     "it out: the load gets all but the last CPU then"),
+    ("about: x\nworkload: get\nlatency:\n  proxies: [weir, ngin]\n", 4,
+     "latency.proxies has 'ngin'; it may have floor"),
+    ("about: x\nworkload: get\nlatency:\n  proxies: weir\n", 4,
+     "latency.proxies must be a list with at least one entry, as [a, b]"),
+    ("about: x\nworkload: get\nproxies: [weir]\nlatency:\n  proxies: [weir, nginx]\n", 5,
+     "latency.proxies has 'nginx', which is not measured at all: add it to proxies or take it out"),
+    ("about: x\nworkload: g\0t\n", 2, "a character that YAML does not allow, U+0000; take it out"),
+    ("about: x\nworkload: get\nrounds: !many 3\n", 3, "'3'; it must be a whole number"),
+    ("about: x\nworkload: get\nrounds: 2026-13-45\n", 3, "it must be a whole number"),
+    ("about: x\nworkload: get\nseconds: .inf\n", 3, "seconds is inf; it must be a number"),
+    ("about: x\nworkload: get\n? [rounds]\n: 3\n", 3, "a scenario has no key a list"),
     ("about: x\nworkload: websocket\nlatency: { rounds: 1 }\n", 3, "sends only get"),
     ("about: x\nworkload: { name: get, tls: true }\nlatency: {}\n", 3, "speaks plain TCP"),
     ("about: x\nworkload: get\nbeside: { slow: { kind: lazy } }\n", 3, "'lazy'; it may be head"),
@@ -96,6 +120,14 @@ def test_a_mistake_is_told_with_its_line_and_what_is_allowed(tmp_path, text, lin
         read(tmp_path, text)
     first = str(caught.value).splitlines()[0]
     assert first.startswith(f"{tmp_path}/mine.yaml:{line}: ") and words in first
+
+
+def test_a_file_that_is_not_utf_8_is_told_with_its_line(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("workload: get\nabout: für mich\n".encode("latin-1"))
+    with pytest.raises(BenchError) as caught:
+        scenario.load(path)
+    assert str(caught.value) == f"{path}:2: the byte 0xfc is not UTF-8; save the file as UTF-8"
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):

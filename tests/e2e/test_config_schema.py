@@ -124,7 +124,7 @@ def test_full_example_has_every_key(schema):
 ACCEPTED = [
     ("workers", "auto"),
     ("workers", 256),
-    ("workers", "${N:-4}"),
+    ("workers", "${WEIR_TEST_UNSET:-4}"),
     ("shutdown", "0s"),
     ("admin", {}),
     ("log", "debug"),
@@ -133,7 +133,7 @@ ACCEPTED = [
     ("limits.body_bytes", "none"),
     ("limits.buffer", "1MB"),
     ("timeouts.request", "none"),
-    ("timeouts.upgraded", "${T:-1h}"),
+    ("timeouts.upgraded", "${WEIR_TEST_UNSET:-1h}"),
     ("listeners.web", {"bind": "unix:/run/x", "mode": "0600", "trusted_proxies": "unix"}),
     ("listeners.web", {"bind": "[::1]:0", "via": True, "trusted_proxies": ["10.0.0.0/8", "::1"]}),
     ("listeners.web", {"bind": ":443", "tls": "a.pem", "proxy_protocol": "10.0.0.0/8"}),

@@ -154,6 +154,39 @@ def test_after_an_early_response_the_connection_is_in_step_or_closed(weir, upstr
         assert c.response().body == b"next"
 
 
+TOO_BIG = (
+    "HTTP/1.1 413 Content Too Large\r\nContent-Length: 7\r\n{date}\r\n%s\r\ntoo big"
+)
+
+
+@pytest.mark.parametrize("sent", ["", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n"])
+def test_an_error_inside_a_chunked_upload_says_that_the_connection_ends(weir, upstream, sent):
+    with weir.client() as c:
+        c.send(post() + sent)
+        u = upstream.accept()
+        u.head()
+        u.answer("too big", "413 Content Too Large")
+        c.expect(TOO_BIG % "Connection: close\r\n")
+        # What was on the way meanwhile takes nothing of the answer away, and nobody obeys it.
+        c.send("5\r\nworld\r\n0\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+        c.expect_closed()
+    upstream.assert_untouched()
+
+
+def test_an_error_behind_a_whole_chunked_upload_keeps_the_connection(weir, upstream):
+    with weir.client() as c:
+        c.send(post() + "5\r\nhello\r\n0\r\n\r\n")
+        u = upstream.accept()
+        u.request()
+        u.answer("too big", "413 Content Too Large")
+        c.expect(TOO_BIG % "")
+        c.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+        u = upstream.accept()
+        assert u.request().target == "/next"
+        u.answer()
+        assert c.response().status == 200
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_a_client_that_leaves_before_the_response_ends_the_upstreams_request(weir, upstream, how):
     with weir.logged() as log, weir.counts("client_closed" if how == "close" else "client_reset"):

@@ -243,7 +243,7 @@ static void rig_init(struct rig *rig, const uint8_t *set)
     rig->shared = (struct worker_shared){.snapshot = build_snapshot(set), .budget = &rig->budget};
     rig->capacity = capacities[set[0] & 3];
     CHECK(worker_init(w, 0, &rig->shared, NULL) == 0);
-    w->server.service = &rig_service;
+    w->server.service = w->server2.service = &rig_service;
     w->reactor.hrtime = fake_hrtime;
     w->reactor.dial = fake_dial;
     clock_us = START_MS * 1000;

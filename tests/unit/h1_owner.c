@@ -15,24 +15,9 @@
 
 #include "proxy/base/check.h"
 
-static void note(struct owner *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void note(struct owner *f, const char *format, ...)
-{
-    va_list args;
-    size_t n = strlen(f->log);
-    va_start(args, format);
-    n += (size_t)vsnprintf(f->log + n, sizeof(f->log) - n, format, args);
-    va_end(args);
-    assert_true(n < sizeof(f->log));
-}
-
 const char *owner_notes(struct owner *f)
 {
-    static char taken[sizeof(f->log)];
-    memcpy(taken, f->log, sizeof(taken));
-    f->log[0] = '\0';
-    return taken;
+    return notes_take(&f->notes);
 }
 
 void owner_release(struct owner *f, enum reason reason)
@@ -45,20 +30,14 @@ void owner_release(struct owner *f, enum reason reason)
 
 static void on_head(struct stream *s, struct http_head *head)
 {
-    note(s->owner, "%u|", head->status);
+    struct owner *f = s->owner;
+    notes_add(&f->notes, "%u|", head->status);
 }
 
 static void on_body(struct stream *s, struct chain *body)
 {
     struct owner *f = s->owner;
-    size_t n = body->bytes;
-    for (const struct slice *slice = body->head; slice != NULL; slice = slice->next) {
-        assert_true(f->body_len + slice->len < sizeof(f->body));
-        memcpy(f->body + f->body_len, slice->ptr, slice->len);
-        f->body_len += slice->len;
-    }
-    f->body[f->body_len] = '\0';
-    chain_clear(body);
+    size_t n = notes_body(&f->notes, body);
     if (f->credit)
         s->ops->credit(s, n);
 }
@@ -66,24 +45,22 @@ static void on_body(struct stream *s, struct chain *body)
 static void on_end(struct stream *s, struct http_head *trailers)
 {
     struct owner *f = s->owner;
-    note(f, "end");
-    for (unsigned i = 0; trailers != NULL && i < trailers->n_fields; i++)
-        note(f, " %.*s", trailers->fields[i].name_len, trailers->fields[i].name);
-    note(f, "|");
+    notes_end(&f->notes, trailers);
     if (f->release_on_end)
         owner_release(f, REASON_DONE);
 }
 
 static void on_drained(struct stream *s, size_t n)
 {
-    note(s->owner, "drained %zu|", n);
+    struct owner *f = s->owner;
+    notes_add(&f->notes, "drained %zu|", n);
 }
 
 static void on_aborted(struct stream *s, enum reason reason)
 {
     struct owner *f = s->owner;
-    note(f, "aborted %s%s%s|", reason_row(reason)->name, s->reused ? " reused" : "",
-         s->answered ? " answered" : "");
+    notes_add(&f->notes, "aborted %s%s%s|", reason_row(reason)->name, s->reused ? " reused" : "",
+              s->answered ? " answered" : "");
     owner_release(f, reason);
 }
 
@@ -98,22 +75,25 @@ static void on_idle(void *ctx, struct h1_client *cl)
     assert_ptr_equal(cl, f->client);
     f->idle = true;
     h1_client_keep(cl, 55000);
-    note(f, "idle|");
+    notes_add(&f->notes, "idle|");
 }
 
 static void on_unlisted(void *ctx)
 {
-    note(ctx, "unlisted|");
+    struct owner *f = ctx;
+    notes_add(&f->notes, "unlisted|");
 }
 
 static void on_outlived(void *ctx)
 {
-    note(ctx, "outlived|");
+    struct owner *f = ctx;
+    notes_add(&f->notes, "outlived|");
 }
 
 static void on_closes_after(void *ctx, uint64_t ms)
 {
-    note(ctx, "closes after %llu|", (unsigned long long)ms);
+    struct owner *f = ctx;
+    notes_add(&f->notes, "closes after %llu|", (unsigned long long)ms);
 }
 
 static void on_closed(void *ctx, struct h1_client *cl, enum reason reason)
@@ -123,7 +103,7 @@ static void on_closed(void *ctx, struct h1_client *cl, enum reason reason)
     assert_ptr_equal(cl, f->client);
     f->client = NULL;
     f->idle = false;
-    note(f, "closed|");
+    notes_add(&f->notes, "closed|");
 }
 
 static const struct h1_client_owner callbacks = {
@@ -148,8 +128,8 @@ static void begin(struct owner *f, size_t capacity)
     f->client = h1_client_new(&f->w.r, &f->options, &callbacks, f);
     wire_attach(&f->w, h1_client_conn(f->client), true);
     conn_expect(h1_client_conn(f->client), f->options.connect_ms); /* as h1_client_dial does */
-    f->body_len = 0;
-    f->body[0] = '\0';
+    f->notes.body_len = 0;
+    f->notes.body[0] = '\0';
 }
 
 int owner_setup(void **state)
@@ -193,7 +173,7 @@ int owner_teardown(void **state)
 void owner_rewire(struct owner *f, size_t capacity)
 {
     end(f);
-    f->log[0] = '\0';
+    f->notes.log[0] = '\0';
     begin(f, capacity);
 }
 

@@ -7,6 +7,7 @@
 #define WEIR_TESTS_H1_OWNER_H
 
 #include "proxy/http/h1_client.h"
+#include "tests/unit/notes.h"
 #include "tests/unit/wire.h"
 
 enum { OWNER_BUFFER = 4096, OWNER_HEAD_MS = 5000 };
@@ -18,9 +19,7 @@ struct owner {
     struct stream *stream;
     bool idle; /* the client is in our hands */
     bool credit, release_on_end;
-    char log[4096];
-    char body[65536];
-    size_t body_len;
+    struct notes notes;
 };
 
 #define OK_5 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

@@ -15,27 +15,9 @@
 
 #include "proxy/base/check.h"
 
-static void note(struct service *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void note(struct service *f, const char *format, ...)
-{
-    va_list args;
-    size_t n = strlen(f->log);
-    if (f->quiet)
-        return;
-    va_start(args, format);
-    n += (size_t)vsnprintf(f->log + n, sizeof(f->log) - n, format, args);
-    va_end(args);
-    assert_true(n < sizeof(f->log));
-}
-
-/* The notes since the last call. */
 const char *service_notes(struct service *f)
 {
-    static char taken[sizeof(f->log)];
-    memcpy(taken, f->log, sizeof(taken));
-    f->log[0] = '\0';
-    return taken;
+    return notes_take(&f->notes);
 }
 
 void service_send_head(struct service *f, unsigned status, enum body_kind body, uint64_t length)
@@ -77,7 +59,12 @@ void service_release(struct service *f, enum reason reason)
 /* Queues a whole answer, and lets go. */
 void service_answer(struct service *f, const char *body)
 {
-    service_send_head(f, 200, BODY_LENGTH, strlen(body));
+    service_answer_with(f, 200, body);
+}
+
+void service_answer_with(struct service *f, unsigned status, const char *body)
+{
+    service_send_head(f, status, BODY_LENGTH, strlen(body));
     service_send_bytes(f, body, strlen(body));
     f->stream->ops->send_end(f->stream, NULL);
     service_release(f, REASON_DONE);
@@ -93,14 +80,7 @@ void service_run(struct service *f)
 static void on_body(struct stream *s, struct chain *body)
 {
     struct service *f = s->owner;
-    size_t n = body->bytes;
-    for (const struct slice *slice = body->head; slice != NULL; slice = slice->next) {
-        assert_true(f->body_len + slice->len < sizeof(f->body));
-        memcpy(f->body + f->body_len, slice->ptr, slice->len);
-        f->body_len += slice->len;
-    }
-    f->body[f->body_len] = '\0';
-    chain_clear(body);
+    size_t n = notes_body(&f->notes, body);
     if (f->credit > 0)
         s->ops->credit(s, n);
 }
@@ -108,21 +88,19 @@ static void on_body(struct stream *s, struct chain *body)
 static void on_end(struct stream *s, struct http_head *trailers)
 {
     struct service *f = s->owner;
-    note(f, "end");
-    for (unsigned i = 0; trailers != NULL && i < trailers->n_fields; i++)
-        note(f, " %.*s", trailers->fields[i].name_len, trailers->fields[i].name);
-    note(f, "|");
+    notes_end(&f->notes, trailers);
 }
 
 static void on_drained(struct stream *s, size_t n)
 {
-    note(s->owner, "drained %zu|", n);
+    struct service *f = s->owner;
+    notes_add(&f->notes, "drained %zu|", n);
 }
 
 static void on_aborted(struct stream *s, enum reason reason)
 {
     struct service *f = s->owner;
-    note(f, "aborted %s|", reason_row(reason)->name);
+    notes_add(&f->notes, "aborted %s|", reason_row(reason)->name);
     if (f->release_on_abort)
         service_release(f, reason);
 }
@@ -136,14 +114,15 @@ static void on_request(void *ctx, struct stream *s, struct http_head *head,
     struct service *f = ctx;
     (void)peer;
     assert_null(f->stream);
-    note(f, "%.*s %.*s %s|", (int)head->method.len, head->method.len ? head->method.ptr : "",
-         (int)head->path.len, head->path.len ? head->path.ptr : "", reason_row(reason)->name);
+    notes_add(&f->notes, "%.*s %.*s %s|", (int)head->method.len,
+              head->method.len ? head->method.ptr : "", (int)head->path.len,
+              head->path.len ? head->path.ptr : "", reason_row(reason)->name);
     s->events = &events;
     s->owner = f;
     f->stream = s;
     f->head = head;
     if (f->answer_at_once)
-        service_answer(f, "now");
+        service_answer_with(f, f->answer_at_once, "now");
 }
 
 static bool on_keep_alive(void *ctx, const struct http_peer *peer)
@@ -157,7 +136,7 @@ static void on_closed(void *ctx, const struct http_peer *peer, enum reason reaso
     (void)peer;
     struct service *f = ctx;
     f->srv = NULL;
-    note(f, "closed %s|", reason_row(reason)->name);
+    notes_add(&f->notes, "closed %s|", reason_row(reason)->name);
 }
 
 static const struct http_service callbacks = {
@@ -201,10 +180,11 @@ int service_setup(void **state)
 /* Another capacity of the wire than usual. */
 void service_rewire(struct service *f, size_t capacity)
 {
-    client_conn_abort(h1_server_client(f->srv), REASON_SHUTDOWN);
+    if (f->srv != NULL)
+        client_conn_abort(h1_server_client(f->srv), REASON_SHUTDOWN);
     wire_settle(&f->w);
     wire_fini(&f->w);
-    f->log[0] = '\0';
+    f->notes.log[0] = '\0';
     service_begin(f, capacity);
 }
 

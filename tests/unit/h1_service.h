@@ -7,6 +7,7 @@
 #define WEIR_TESTS_H1_SERVICE_H
 
 #include "proxy/http/h1_server.h"
+#include "tests/unit/notes.h"
 #include "tests/unit/wire.h"
 
 enum { SERVICE_BUFFER = 4096 };
@@ -18,14 +19,11 @@ struct service {
     struct h1_server *srv;
     struct stream *stream; /* of the request in progress */
     struct http_head *head;
-    size_t credit;       /* what every body event gives back at once */
-    bool keep;           /* what keep_alive answers */
-    bool answer_at_once; /* in the request event */
+    size_t credit;           /* what every body event gives back at once */
+    unsigned answer_at_once; /* in the request event, this status; 0: not */
+    bool keep;               /* what keep_alive answers */
     bool release_on_abort;
-    bool quiet; /* nothing is noted */
-    char log[4096];
-    char body[65536];
-    size_t body_len;
+    struct notes notes;
 };
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -47,7 +45,8 @@ void service_send_bytes(struct service *f, const void *bytes, size_t n);
 void service_release(struct service *f, enum reason reason);
 void service_run(struct service *f);
 
-/* Queues a whole answer, and lets go. */
+/* Queues a whole answer, of 200 or another status, and lets go. */
 void service_answer(struct service *f, const char *body);
+void service_answer_with(struct service *f, unsigned status, const char *body);
 
 #endif

@@ -205,8 +205,7 @@ const char *h2_got(struct h2_frames *p)
 {
     static char taken[sizeof(p->notes)];
     p->notes[0] = '\0';
-    while (next_frame(p)) {
-    }
+    while (next_frame(p)) {}
     memcpy(taken, p->notes, sizeof(taken));
     return taken;
 }

@@ -307,20 +307,49 @@ static void vectors_are_the_front_of_the_chain(void **state)
 {
     struct chain c;
     struct iovec v[4];
+    size_t bytes = 1;
     struct block *x = pattern(*state, 12);
     chain_init(&c);
-    assert_int_equal(chain_vectors(&c, v, 4), 0);
+    assert_int_equal(chain_vectors(&c, v, 4, &bytes), 0);
+    assert_int_equal(bytes, 0);
     three_slices(&c, x);
-    assert_int_equal(chain_vectors(&c, v, 0), 0);
-    assert_int_equal(chain_vectors(&c, v, 2), 2);
+    assert_int_equal(chain_vectors(&c, v, 0, &bytes), 0);
+    assert_int_equal(bytes, 0);
+    assert_int_equal(chain_vectors(&c, v, 2, &bytes), 2);
+    assert_int_equal(bytes, 6);
     assert_ptr_equal(v[0].iov_base, x->data);
     assert_int_equal(v[0].iov_len, 3);
     assert_ptr_equal(v[1].iov_base, x->data + 4);
-    assert_int_equal(chain_vectors(&c, v, 4), 3);
+    assert_int_equal(chain_vectors(&c, v, 4, &bytes), 3);
+    assert_int_equal(bytes, 9);
     assert_ptr_equal(v[2].iov_base, x->data + 8);
     assert_int_equal(v[2].iov_len, 3);
     chain_clear(&c);
     block_drop(x);
+}
+
+/* What is in a pipe has no address. */
+static void vectors_end_before_what_is_in_a_pipe(void **state)
+{
+    struct chain c;
+    struct iovec v[4];
+    size_t bytes;
+    struct block *x = pattern(*state, 12), *pipe = pattern(*state, 5);
+    chain_init(&c);
+    chain_append(&c, x, x->data, 4);
+    chain_append(&c, pipe, pipe->data, 5);
+    chain_append(&c, x, x->data + 8, 4);
+    pipe->piped = 1;
+    assert_int_equal(chain_vectors(&c, v, 4, &bytes), 1);
+    assert_int_equal(bytes, 4);
+    chain_drop(&c, 4);
+    assert_int_equal(chain_vectors(&c, v, 4, &bytes), 0);
+    pipe->piped = 0;
+    assert_int_equal(chain_vectors(&c, v, 4, &bytes), 2);
+    assert_int_equal(bytes, 9);
+    chain_clear(&c);
+    block_drop(x);
+    block_drop(pipe);
 }
 
 /* A thousand random operations on a few chains against a model of bytes in arrays. */
@@ -420,6 +449,7 @@ int main(void)
         TEST(a_slice_appended_after_a_drop_is_in_order),
         TEST(copying_in_spans_blocks),
         TEST(vectors_are_the_front_of_the_chain),
+        TEST(vectors_end_before_what_is_in_a_pipe),
         TEST(random_operations_match_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

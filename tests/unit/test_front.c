@@ -19,7 +19,9 @@ enum { HEAD_MS = 10000, PROXY_MS = 3000 };
 struct fixture {
     struct wire w;
     struct h1_server_options h1;
+    struct h2_server_options h2;
     struct front_options options;
+    struct tls_stats tls_stats;
     struct list_node conns;
     struct stream *stream;
     char log[1024];
@@ -137,8 +139,23 @@ static int setup(void **state)
         .service = &service,
         .ctx = f,
     };
-    f->options =
-        (struct front_options){.h1 = &f->h1, .proxy_header_ms = PROXY_MS, .trusts = trusts};
+    f->h2 = (struct h2_server_options){
+        .limits = f->h1.limits,
+        .head_ms = HEAD_MS,
+        .idle_ms = 75000,
+        .body_ms = 60000,
+        .write_stall_ms = 30000,
+        .max_streams = H2_MAX_STREAMS,
+        .stream_window = H2_STREAM_WINDOW,
+        .conn_window = H2_CONN_WINDOW,
+        .service = &service,
+        .ctx = f,
+    };
+    f->options = (struct front_options){.h1 = &f->h1,
+                                        .h2 = &f->h2,
+                                        .handshake_ms = PROXY_MS,
+                                        .tls_stats = &f->tls_stats,
+                                        .trusts = trusts};
     *state = f;
     return 0;
 }
@@ -247,6 +264,79 @@ static void an_abort_ends_it(void **state)
     end(f);
 }
 
+/* ---- HTTP/2 with prior knowledge ---- */
+
+#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+/* The first frame of the server's, which comes unasked. */
+static bool got_settings(const struct fixture *f)
+{
+    return f->w.got_len >= 9 && f->w.got[3] == 4 && f->w.got[4] == 0;
+}
+
+static void the_preface_goes_to_http_2(void **state)
+{
+    static const char text[] = PREFACE;
+    struct fixture *f = *state;
+    begin(f, plain);
+    wire_say_bytes(&f->w, text, sizeof(text) - 1);
+    assert_true(got_settings(f));
+    assert_int_equal(conns(f), 1);
+    end(f);
+    for (size_t cut = 1; cut < sizeof(text) - 1; cut++) {
+        begin(f, plain);
+        wire_say_bytes(&f->w, text, cut);
+        assert_int_equal(f->w.got_len, 0);
+        wire_say(&f->w, text + cut);
+        assert_true(got_settings(f));
+        end(f);
+    }
+}
+
+static void a_byte_off_the_preface_is_http_1(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof(PREFACE) - 1; i++) {
+        char text[] = PREFACE;
+        text[i] ^= 1;
+        begin(f, plain);
+        wire_say(&f->w, text);
+        assert_false(got_settings(f));
+        if (f->stream != NULL)
+            f->stream->ops->release(TAKE(f->stream), REASON_BAD_VERSION);
+        end(f);
+    }
+}
+
+static void a_preface_that_does_not_end_is_408(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, plain);
+    wire_pass(&f->w, HEAD_MS - 1);
+    wire_say(&f->w, "PRI * HT");
+    wire_pass(&f->w, HEAD_MS - 100);
+    wire_say(&f->w, "TP");
+    assert_string_equal(notes(f), "");
+    wire_pass(&f->w, 200);
+    assert_string_equal(notes(f), " from 10.0.0.1:5 head_timeout|");
+    f->stream->ops->release(TAKE(f->stream), REASON_HEAD_TIMEOUT);
+    end(f);
+    begin(f, plain);
+    wire_say(&f->w, "PRI * HT");
+    wire_end(&f->w);
+    assert_string_equal(notes(f), "closed client_closed|");
+    end(f);
+}
+
+static void behind_a_proxy_header_too(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, proxied);
+    wire_say(&f->w, LINE PREFACE);
+    assert_true(got_settings(f));
+    end(f);
+}
+
 /* ---- the PROXY protocol ---- */
 
 static void the_header_says_who_it_is(void **state)
@@ -347,6 +437,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_closing_worker_waits_a_second_for_a_request, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(an_abort_ends_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_preface_goes_to_http_2, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_byte_off_the_preface_is_http_1, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_preface_that_does_not_end_is_408, setup, teardown),
+        cmocka_unit_test_setup_teardown(behind_a_proxy_header_too, setup, teardown),
         cmocka_unit_test_setup_teardown(the_header_says_who_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(the_header_may_be_cut_anywhere, setup, teardown),
         cmocka_unit_test_setup_teardown(without_a_header_nothing_is_answered, setup, teardown),

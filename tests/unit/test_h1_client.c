@@ -25,7 +25,7 @@ static void a_request_waits_for_the_connection(void **state)
     assert_string_equal(wire_take(&f->w), "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_true((f->stream)->connected_us > 0);
     wire_say(&f->w, OK_5);
-    assert_string_equal(f->body, "hello");
+    assert_string_equal(f->notes.body, "hello");
     assert_string_equal(owner_notes(f), "200|end|idle|");
 }
 
@@ -67,7 +67,7 @@ static void responses_are_handed_up_as_they_come(void **state)
     assert_string_equal(owner_notes(f), "100|103|");
     wire_say(&f->w, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
     assert_string_equal(owner_notes(f), "200|");
-    assert_string_equal(f->body, "abc");
+    assert_string_equal(f->notes.body, "abc");
     wire_say(&f->w, "0\r\nT: 1\r\n\r\n");
     assert_string_equal(owner_notes(f), "end T|idle|");
 }
@@ -79,7 +79,7 @@ static void byte_by_byte_is_the_same(void **state)
     pair_limit(f->w.pair, 0, 1);
     owner_ask(f, "GET");
     wire_say(&f->w, "HTTP/1.1 100 Continue\r\n\r\n" OK_5);
-    assert_string_equal(f->body, "hello");
+    assert_string_equal(f->notes.body, "hello");
     assert_string_equal(owner_notes(f), "100|200|end|idle|");
 }
 
@@ -137,7 +137,7 @@ static void a_body_until_close_ends_with_the_conn(void **state)
     wire_say(&f->w, "of it");
     assert_string_equal(owner_notes(f), "200|");
     wire_end(&f->w);
-    assert_string_equal(f->body, "all of it");
+    assert_string_equal(f->notes.body, "all of it");
     assert_string_equal(owner_notes(f), "end|closed|");
 }
 
@@ -219,14 +219,14 @@ static void a_response_stops_where_the_credit_ends(void **state)
     char *bytes = calloc(1, 50000);
     wire_say_bytes(&f->w, bytes, 50000);
     free(bytes);
-    assert_in_range(f->body_len, OWNER_BUFFER, OWNER_BUFFER + BLOCK_BYTES);
+    assert_in_range(f->notes.body_len, OWNER_BUFFER, OWNER_BUFFER + BLOCK_BYTES);
     assert_false(pair_reading(f->w.pair, 0));
     wire_pass(&f->w, 300000); /* that is not the upstream's fault */
     assert_string_equal(owner_notes(f), "200|");
     f->credit = true;
-    f->stream->ops->credit(f->stream, f->body_len);
+    f->stream->ops->credit(f->stream, f->notes.body_len);
     owner_run(f);
-    assert_int_equal(f->body_len, 50000);
+    assert_int_equal(f->notes.body_len, 50000);
     assert_string_equal(owner_notes(f), "end|idle|");
 }
 
@@ -241,12 +241,12 @@ static void an_end_waits_for_credit(void **state)
     wire_say_bytes(&f->w, bytes, 30000);
     free(bytes);
     wire_end(&f->w);
-    assert_true(f->body_len < 30000);
+    assert_true(f->notes.body_len < 30000);
     assert_string_equal(owner_notes(f), "200|");
     f->credit = true;
-    f->stream->ops->credit(f->stream, f->body_len);
+    f->stream->ops->credit(f->stream, f->notes.body_len);
     owner_run(f);
-    assert_int_equal(f->body_len, 30000);
+    assert_int_equal(f->notes.body_len, 30000);
     assert_string_equal(owner_notes(f), "end|closed|");
 }
 
@@ -271,7 +271,7 @@ static void a_101_opens_a_tunnel(void **state)
     struct owner *f = *state;
     ask_upgrade(f);
     wire_say(&f->w, SWITCH "first bytes");
-    assert_string_equal(f->body, "first bytes");
+    assert_string_equal(f->notes.body, "first bytes");
     assert_string_equal(owner_notes(f), "101|");
     owner_send_bytes(f, "ours", 4);
     owner_run(f);

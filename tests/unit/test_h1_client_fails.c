@@ -118,7 +118,7 @@ static void an_answer_before_a_broken_write_is_delivered(void **state)
     pair_fail_write(f->w.pair, 0, UV_EPIPE);
     wire_say(&f->w, "HTTP/1.1 413 Too\r\nContent-Length: 2\r\n\r\nno");
     assert_string_equal(owner_notes(f), "413|end|closed|");
-    assert_string_equal(f->body, "no");
+    assert_string_equal(f->notes.body, "no");
 }
 
 static void a_malformed_response_is_a_bad_one(void **state)
@@ -131,7 +131,7 @@ static void a_malformed_response_is_a_bad_one(void **state)
     owner_ask_up(f, "GET");
     wire_say(&f->w, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n");
     assert_string_equal(owner_notes(f), "200|aborted bad_response answered|closed|");
-    assert_string_equal(f->body, "x");
+    assert_string_equal(f->notes.body, "x");
 }
 
 static void a_stream_may_be_let_go_at_any_time(void **state)

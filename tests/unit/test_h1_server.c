@@ -81,7 +81,7 @@ static void pipelined_requests_are_answered_in_order(void **state)
 static void answers_in_the_request_event_are_fine(void **state)
 {
     struct service *f = *state;
-    f->answer_at_once = true;
+    f->answer_at_once = 200;
     wire_say(&f->w,
              GET("/1")
                  GET("/2") "POST /3 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc" GET("/4"));
@@ -97,7 +97,8 @@ static void requests_behind_one_in_progress_pile_up_to_a_bound(void **state)
         wire_say(&f->w, GET("/2"));
     assert_false(pair_reading(f->w.pair, 0));
     assert_true(conn_input(h1_server_conn(f->srv)).len < 40000);
-    f->answer_at_once = f->quiet = true;
+    f->answer_at_once = 200;
+    f->notes.quiet = true;
     service_answer(f, "1");
     service_run(f);
     assert_true(pair_reading(f->w.pair, 0));
@@ -110,7 +111,8 @@ static void unread_answers_stop_the_reading(void **state)
     struct service *f = *state;
     service_rewire(f, 1024);
     wire_read(&f->w, false);
-    f->answer_at_once = f->quiet = true;
+    f->answer_at_once = 200;
+    f->notes.quiet = true;
     for (int i = 0; i < 20000 && pair_reading(f->w.pair, 0); i++)
         wire_say(&f->w, GET("/"));
     assert_false(pair_reading(f->w.pair, 0));
@@ -130,16 +132,16 @@ static void a_body_stops_where_the_credit_ends(void **state)
     char *bytes = calloc(1, 20000);
     wire_say_bytes(&f->w, bytes, 20000);
     free(bytes);
-    assert_true(f->body_len >= SERVICE_BUFFER && f->body_len < 20000);
+    assert_true(f->notes.body_len >= SERVICE_BUFFER && f->notes.body_len < 20000);
     assert_false(pair_reading(f->w.pair, 0));
-    size_t before = f->body_len;
+    size_t before = f->notes.body_len;
     f->stream->ops->credit(f->stream, 1);
     service_run(f);
-    assert_true(f->body_len <= before + BLOCK_BYTES); /* the window is still shut */
+    assert_true(f->notes.body_len <= before + BLOCK_BYTES); /* the window is still shut */
     f->credit = 1;
     f->stream->ops->credit(f->stream, 20000);
     service_run(f);
-    assert_int_equal(f->body_len, 20000);
+    assert_int_equal(f->notes.body_len, 20000);
     assert_string_equal(service_notes(f), "POST / |end|");
     service_answer(f, "");
     service_run(f);
@@ -152,7 +154,7 @@ static void what_is_held_for_a_body_is_bounded(void **state)
     char *bytes = calloc(1, 50000);
     wire_say_bytes(&f->w, bytes, 50000);
     free(bytes);
-    assert_in_range(f->body_len, SERVICE_BUFFER,
+    assert_in_range(f->notes.body_len, SERVICE_BUFFER,
                     SERVICE_BUFFER + BLOCK_BYTES); /* the last read may exceed it */
     wire_close(&f->w, true);
     f->stream->ops->credit(f->stream, 50000);
@@ -167,7 +169,7 @@ static void chunks_and_trailers_are_handed_up(void **state)
     wire_say(&f->w, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
     assert_string_equal(service_notes(f), "POST / |");
     wire_say(&f->w, "2\r\nde\r\n0\r\nT: 1\r\n\r\n");
-    assert_string_equal(f->body, "abcde");
+    assert_string_equal(f->notes.body, "abcde");
     assert_string_equal(service_notes(f), "end T|");
     service_answer(f, "");
     service_run(f);
@@ -261,6 +263,53 @@ static void the_rest_of_an_answered_request_is_drained(void **state)
     service_run(f);
 }
 
+#define CHUNKED_POST "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define REFUSED      "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n"
+
+/* What has come tells nothing of what is to come: only the end of the last chunk's lines does. */
+static void an_error_inside_a_chunked_upload_says_that_the_conn_ends(void **state)
+{
+    static const char *const sent[] = {
+        "", "1", "3\r\nab", "3\r\nabc\r\n", "3\r\nabc\r\n0\r\n", "3\r\nabc\r\n0\r\nX: y\r\n"};
+    struct service *f = *state;
+    f->credit = 1;
+    for (unsigned i = 0; i < sizeof(sent) / sizeof(sent[0]); i++) {
+        service_rewire(f, 65536);
+        wire_say(&f->w, CHUNKED_POST);
+        wire_say(&f->w, sent[i]);
+        service_notes(f);
+        service_answer_with(f, 404, "now");
+        service_run(f);
+        assert_string_equal(wire_take(&f->w), REFUSED "Connection: close\r\n\r\nnow");
+        assert_true(f->w.got_end);
+        wire_say(&f->w, "\r\n" GET("/never")); /* as it was told */
+        assert_string_equal(service_notes(f), "");
+        wire_end(&f->w);
+        assert_string_equal(service_notes(f), "closed done|");
+    }
+}
+
+static void an_error_behind_a_whole_chunked_upload_keeps_the_conn(void **state)
+{
+    struct service *f = *state;
+    f->credit = 1;
+    for (int i = 0; i < 2; i++) { /* answered behind the upload; before it is handed up */
+        f->answer_at_once = i == 0 ? 0 : 404;
+        wire_say(&f->w, CHUNKED_POST "3\r\nabc\r\n0\r\nX: y\r\n\r\n");
+        if (i == 0)
+            service_answer_with(f, 404, "now");
+        service_run(f);
+        assert_string_equal(wire_take(&f->w), REFUSED "\r\nnow");
+        f->answer_at_once = 0;
+        service_notes(f);
+        wire_say(&f->w, GET("/next"));
+        assert_string_equal(service_notes(f), "GET /next |end|");
+        service_answer(f, "ok");
+        service_run(f);
+        assert_string_equal(wire_take(&f->w), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    }
+}
+
 static void draining_has_a_bound(void **state)
 {
     struct service *f = *state;
@@ -327,14 +376,14 @@ static void nothing_is_tunnelled_before_the_101(void **state)
     f->credit = 1;
     wire_say(&f->w, UPGRADE "early bytes");
     assert_string_equal(service_notes(f), "GET / |end|");
-    assert_int_equal(f->body_len, 0);
+    assert_int_equal(f->notes.body_len, 0);
     service_send_head(f, 101, BODY_TUNNEL, 0);
     service_run(f);
     assert_string_equal(wire_take(&f->w), "HTTP/1.1 101 Switching Protocols\r\n"
                                           "Connection: upgrade\r\nUpgrade: x\r\n\r\n");
-    assert_string_equal(f->body, "early bytes");
+    assert_string_equal(f->notes.body, "early bytes");
     wire_say(&f->w, " and more");
-    assert_string_equal(f->body, "early bytes and more");
+    assert_string_equal(f->notes.body, "early bytes and more");
     service_release(f, REASON_TUNNEL_IDLE);
     service_run(f);
     assert_true(f->w.got_end);
@@ -345,7 +394,7 @@ static void a_tunnel_closes_one_direction_at_a_time(void **state)
     for (int ours_first = 0; ours_first < 2; ours_first++) {
         struct service *f = *state;
         service_rewire(f, 65536);
-        f->body_len = 0;
+        f->notes.body_len = 0;
         f->credit = 1;
         wire_say(&f->w, UPGRADE);
         service_send_head(f, 101, BODY_TUNNEL, 0);
@@ -356,7 +405,7 @@ static void a_tunnel_closes_one_direction_at_a_time(void **state)
             service_run(f);
             assert_true(f->w.got_end);
             wire_say(&f->w, "still heard");
-            assert_string_equal(f->body, "still heard");
+            assert_string_equal(f->notes.body, "still heard");
             wire_end(&f->w);
             assert_string_equal(service_notes(f), "end|");
         } else {
@@ -388,12 +437,12 @@ static void a_tunnel_has_credit_too(void **state)
     char *bytes = calloc(1, 20000);
     wire_say_bytes(&f->w, bytes, 20000);
     free(bytes);
-    assert_in_range(f->body_len, SERVICE_BUFFER, SERVICE_BUFFER + BLOCK_BYTES);
+    assert_in_range(f->notes.body_len, SERVICE_BUFFER, SERVICE_BUFFER + BLOCK_BYTES);
     assert_false(pair_reading(f->w.pair, 0));
     f->credit = 1;
     f->stream->ops->credit(f->stream, 20000);
     service_run(f);
-    assert_int_equal(f->body_len, 20000);
+    assert_int_equal(f->notes.body_len, 20000);
     service_release(f, REASON_TUNNEL_IDLE);
     service_run(f);
 }
@@ -419,6 +468,8 @@ int main(void)
         TEST(a_bad_request_is_answered_once_and_closed),
         TEST(a_body_that_breaks_a_rule_aborts_the_request),
         TEST(the_rest_of_an_answered_request_is_drained),
+        TEST(an_error_inside_a_chunked_upload_says_that_the_conn_ends),
+        TEST(an_error_behind_a_whole_chunked_upload_keeps_the_conn),
         TEST(draining_has_a_bound),
         TEST(draining_has_a_time),
         TEST(a_client_that_still_waits_for_a_100_is_closed),

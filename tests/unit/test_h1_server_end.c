@@ -240,7 +240,7 @@ static void a_head_has_its_time_from_its_first_byte(void **state)
 static void a_pipelined_head_has_the_same_time(void **state)
 {
     struct service *f = *state;
-    f->answer_at_once = true;
+    f->answer_at_once = 200;
     wire_say(&f->w, "GET /1 HTTP/1.1\r\n");
     wire_say(&f->w, "Host: h\r\n\r\nGET /2 HTTP/1.1\r\nHo");
     assert_string_equal(service_notes(f), "GET /1 |");

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS over sockets of the kernel's, and what it costs in memory of OpenSSL's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <openssl/crypto.h>
+
+#include "proxy/base/check.h"
+#include "proxy/net/tcp.h"
+#include "tests/unit/cert_maker.h"
+#include "tests/unit/tls_ends.h"
+
+#define BIG 3000000
+
+static struct cert_maker maker;
+static struct tls_server_ctx *server;
+static struct tls_client_ctx *client;
+/* OpenSSL 3.0 takes some 40 bytes for each record that it begins, and gives them back. What counts
+ * is what is more. */
+#define WPACKET 64
+static unsigned long mallocs;
+
+static void *count_malloc(size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    mallocs += n > WPACKET;
+    return malloc(n);
+}
+
+static void *count_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    mallocs += n > WPACKET;
+    return realloc(p, n);
+}
+
+static void count_free(void *p, const char *file, int line)
+{
+    (void)file, (void)line;
+    free(p);
+}
+
+struct side {
+    struct conn conn;
+    size_t got, flushed;
+    unsigned char sum;
+    bool freed, echoes;
+};
+
+struct fixture {
+    struct reactor r;
+    struct ready nothing;
+    struct side server, client;
+    char *big;
+};
+
+static struct side *side_of(struct conn *c)
+{
+    return CONTAINER_OF(c, side, conn);
+}
+
+static void send_bytes(struct side *s, const char *bytes, size_t n)
+{
+    struct chain chain;
+    chain_init(&chain);
+    chain_copy_in(&chain, &s->conn.reactor->bufs, bytes, n);
+    conn_send(&s->conn, &chain);
+}
+
+static void on_process(struct conn *c)
+{
+    struct side *s = side_of(c);
+    struct span in = conn_input(c);
+    if (in.len == 0)
+        return;
+    s->got += in.len;
+    for (size_t i = 0; i < in.len; i++)
+        s->sum = (unsigned char)(s->sum * 31 + (unsigned char)in.ptr[i]);
+    if (s->echoes)
+        send_bytes(s, in.ptr, in.len);
+    conn_consume(c, in.len, NULL);
+    conn_release_input(c);
+    conn_resume(c, PAUSE_FULL);
+}
+
+static void on_flushed(struct conn *c, size_t n)
+{
+    side_of(c)->flushed += n;
+}
+
+static void on_moved(struct conn *c, ptrdiff_t delta)
+{
+    (void)c, (void)delta;
+}
+
+static void on_free(struct conn *c)
+{
+    side_of(c)->freed = true;
+}
+
+static const struct conn_ops ops = {.name = "side",
+                                    .process = on_process,
+                                    .flushed = on_flushed,
+                                    .moved = on_moved,
+                                    .free = on_free};
+
+static int setup_all(void **state)
+{
+    char *error = NULL;
+    (void)state;
+    cert_maker_init(&maker);
+    cert_make(&maker, &(struct cert_spec){.file = "a", .san = "DNS:a.example"});
+    const char *path = cert_path(&maker, "a.crt");
+    struct tls_certs *certs = tls_certs_load(&path, 1, &error);
+    struct tls_trust *trust = tls_trust_load(path, &error);
+    struct tls_server_options so = {.alpn = TLS_ALPN_H1};
+    struct tls_client_options co = {.ca = trust, .server_name = "a.example", .alpn = TLS_ALPN_H1};
+    server = tls_server_ctx_new(&so, certs, &error);
+    client = tls_client_ctx_new(&co, &error);
+    assert_non_null(server);
+    assert_non_null(client);
+    tls_certs_unref(certs);
+    tls_trust_unref(trust);
+    return 0;
+}
+
+static int teardown_all(void **state)
+{
+    (void)state;
+    tls_server_ctx_free(server);
+    tls_client_ctx_free(client);
+    cert_maker_fini(&maker);
+    return 0;
+}
+
+static void do_nothing(struct ready *task)
+{
+    (void)task;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    int fds[2];
+    list_init(&f->nothing.link);
+    f->nothing.run = do_nothing;
+    f->big = malloc(BIG);
+    for (size_t i = 0; i < BIG; i++)
+        f->big[i] = (char)(i * 7 + i / 251);
+    assert_int_equal(reactor_init(&f->r), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    conn_init(&f->server.conn, &f->r, &ops, 0);
+    conn_init(&f->client.conn, &f->r, &ops, 0);
+    assert_true(conn_adopt(&f->server.conn, fds[0], true));
+    assert_true(conn_adopt(&f->client.conn, fds[1], true));
+    conn_secure_server(&f->server.conn, server);
+    conn_secure_client(&f->client.conn, client, 0, NULL);
+    reactor_dispatch(&f->r);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    conn_close(&f->client.conn, REASON_DONE, false);
+    conn_close(&f->server.conn, REASON_DONE, false);
+    reactor_fini(&f->r);
+    assert_true(f->client.freed && f->server.freed);
+    free(f->big);
+    free(f);
+    return 0;
+}
+
+static void until(struct fixture *f, const size_t *what, size_t n)
+{
+    reactor_dispatch(&f->r);
+    while (*what < n) {
+        assert_false((f->server.conn.flags | f->client.conn.flags) & (CONN_ERROR | CONN_EOF));
+        reactor_turn(&f->r);
+    }
+    assert_int_equal(*what, n);
+}
+
+static unsigned char sum_of(const char *bytes, size_t n)
+{
+    unsigned char sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum = (unsigned char)(sum * 31 + (unsigned char)bytes[i]);
+    return sum;
+}
+
+static void much_goes_both_ways_at_once(void **state)
+{
+    struct fixture *f = *state;
+    send_bytes(&f->client, f->big, BIG);
+    send_bytes(&f->server, f->big, BIG);
+    until(f, &f->client.got, BIG);
+    until(f, &f->server.got, BIG);
+    assert_int_equal(f->client.sum, sum_of(f->big, BIG));
+    assert_int_equal(f->server.sum, sum_of(f->big, BIG));
+    until(f, &f->client.flushed, BIG);
+    assert_int_equal(f->server.flushed, BIG);
+    assert_int_equal(atomic_load(&f->r.bufs.blocks), 0);
+}
+
+static void a_reader_that_pauses_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    send_bytes(&f->server, f->big, BIG);
+    for (size_t at = 0; at < BIG; at = f->client.got) {
+        reactor_dispatch(&f->r);
+        conn_pause(&f->client.conn, PAUSE_CREDIT);
+        for (int i = 0; i < 3; i++) {
+            reactor_later(&f->r, &f->nothing); /* so that no turn waits */
+            reactor_turn(&f->r);
+        }
+        size_t before = f->client.got;
+        conn_resume(&f->client.conn, PAUSE_CREDIT);
+        while (f->client.got == before)
+            reactor_turn(&f->r);
+    }
+    assert_int_equal(f->client.sum, sum_of(f->big, BIG));
+}
+
+/* What a keep-alive conn does all day. */
+static void a_question_and_its_answer_take_no_buffers(void **state)
+{
+    struct fixture *f = *state;
+    f->server.echoes = true;
+    for (size_t i = 1; i <= 110; i++) {
+        if (i == 11)
+            mallocs = 0;
+        send_bytes(&f->client, f->big, 2000);
+        until(f, &f->client.got, i * 2000);
+    }
+    assert_int_equal(mallocs, 0);
+}
+
+static void an_end_comes_through(void **state)
+{
+    struct fixture *f = *state;
+    send_bytes(&f->client, f->big, BIG);
+    conn_send_end(&f->client.conn);
+    reactor_dispatch(&f->r);
+    while (!(f->server.conn.flags & (CONN_EOF | CONN_ERROR)))
+        reactor_turn(&f->r);
+    assert_true(f->server.conn.flags & CONN_EOF);
+    assert_int_equal(f->server.got, BIG);
+}
+
+int main(void)
+{
+    CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free);
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(much_goes_both_ways_at_once),
+        T(a_reader_that_pauses_is_waited_for),
+        T(a_question_and_its_answer_take_no_buffers),
+        T(an_end_comes_through),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, setup_all, teardown_all);
+}
