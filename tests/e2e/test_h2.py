@@ -193,10 +193,10 @@ def test_huffman_and_the_dynamic_table_are_understood(upstream, weir):
         encoder = hpack.Encoder()
         for s in (1, 3, 5):
             c.streams[s] = c._new_stream(s)
-            fields = h2wire.request_fields(path="/same", more=[("x-long", "value " * 20)])
+            fields = h2wire.request_fields(path="/same", more=[("x-long", "value" * 20)])
             c.peer.send(h2wire.headers(s, encoder.encode(fields)))
             u = upstream.accept()
-            assert u.request().get("x-long") == ("value " * 20).strip()
+            assert u.request().get("x-long") == "value" * 20
             u.answer()
             assert c.response(s).status == 200
 
@@ -242,15 +242,14 @@ def test_a_hundred_streams_at_once(auto, start_weir):
 
 
 def test_a_reset_stream_ends_the_upstreams_request_and_no_other(weir, upstream, c):
-    with weir.logged() as log:
+    with weir.logged(2) as log:
         left = ask(c, upstream, path="/left")
         stays = ask(c, upstream, path="/stays")
         c.reset(left[0])
         assert left[1].expect_ended() == b""
         stays[1].answer()
         assert c.response(stays[0]).body == b"ok"
-    # The one that stays may end before the log sees the other.
-    assert log[0]["path"] == "/left" and log[0]["status"] == 499
+    assert [(e["path"], e["status"]) for e in log] == [("/left", 499), ("/stays", 200)]
 
 
 def test_a_response_that_is_cut_resets_its_stream(weir, upstream, c):
@@ -306,16 +305,11 @@ def test_an_upstream_that_does_not_read_holds_one_stream_back_and_no_other(weir,
     u = upstream.accept()
     u.head()
     sent = 0
-    while True:
-        part = c.spend(stuck, bytes(65536))
+    while part := c.spend(stuck, bytes(65536)):
         sent += part
-        c.barrier()
-        if not part and u.quiet_for(0) is False and not c.spend(stuck, b"x"):
-            weir.wait_quiet()
-            c.poll()
-            if c.streams[stuck].window <= 0:
-                break
-    assert sent < 32 << 20
+        weir.wait_quiet()  # whoever can take them has
+        c.poll()
+    assert c.streams[stuck].window <= 0 < c.window and sent < 32 << 20
     assert harness.sanitizer() or weir.rss() - before < 2048
     s, other, _ = ask(c, upstream, path="/other")
     other.answer()
@@ -435,7 +429,7 @@ def test_a_priority_update_changes_the_order(weir, upstream):
 def test_a_drain_says_goaway_twice_and_finishes_what_is_there(start_weir, new_upstream):
     up = new_upstream()
     own = start_weir(
-        f"shutdown: 60s\nroutes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}"
+        f"shutdown: 10s\nroutes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}"
     )
     with h2peer.client(own).hello() as c:
         s, u, _ = ask(c, up)
@@ -478,7 +472,7 @@ def test_a_header_block_that_does_not_end_times_out(start_weir, new_upstream):
         "timeouts: { request_head: 300ms }\n"
         f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}"
     )
-    with own.counts("request_head_timeout"), h2peer.client(own).hello() as c:
+    with own.counts("head_timeout"), h2peer.client(own).hello() as c:
         c.peer.send(h2wire.headers(1, b"", flags=h2wire.END_STREAM))
         c.expect_end()
     up.assert_untouched()
@@ -491,7 +485,7 @@ def test_a_body_that_stalls_is_answered_408_on_its_stream(start_weir, new_upstre
         f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}"
     )
     with h2peer.client(own).hello() as c:
-        with own.counts("request_body_timeout"):
+        with own.counts("body_timeout"):
             s = c.request("POST", body=b"x", end=False)
             assert c.head(s).status == 408
         c.barrier()

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gRPC through weir, with grpcio on both sides and with frames by hand."""
+import threading
+
+import pytest
+
+import h2peer
+import tools
+from h2peer import H2Server
+
+POOL = "routes: [ { to: app } ]\npools: { app: { endpoints: [ '$UPSTREAM' ], upstream: { protocol: h2 } } }\n"
+CALL = [("content-type", "application/grpc"), ("te", "trailers")]
+MESSAGE = b"\0\0\0\0\x02hi"
+
+
+@pytest.fixture(params=["plain", "tls"])
+def calls(request, start_weir, authority, closing):
+    """(client, server, weir): in clear text, or TLS on both sides."""
+    if request.param == "plain":
+        server = closing(tools.GrpcServer())
+        own = start_weir(POOL.replace("$UPSTREAM", server.address))
+        client = tools.GrpcClient(own.listeners["web"])
+    else:
+        pair = authority.server()
+        server = closing(tools.GrpcServer(pair))
+        own = start_weir(
+            f'listeners: {{ web: {{ bind: "127.0.0.1:0", tls: {{ certs: [ {pair.cert} ] }} }} }}\n'
+            + POOL.replace("$UPSTREAM", server.address).replace(
+                "protocol: h2", f"protocol: h2, tls: {{ ca: {authority.cert} }}"
+            )
+        )
+        client = tools.GrpcClient(own.listeners["web"], ca=authority.cert)
+    return closing(client), server, own
+
+
+def test_a_unary_call(calls):
+    client, server, own = calls
+    answer, call = client.unary(b"hello", metadata=(("x-meta", "1"), ("x-data-bin", b"\0\xfe")))
+    assert answer == b"hello"
+    assert ("x-trailer", "t") in call.trailing_metadata()
+    assert ("x-bin", b"\0\xff") in call.trailing_metadata()
+    assert server.metadata[0]["x-meta"] == "1" and server.metadata[0]["x-data-bin"] == b"\0\xfe"
+    entry = own.access_log(1)[0]
+    assert (entry["status"], entry["protocol"], entry["path"]) == (200, "HTTP/2.0", "/test.Echo/Unary")
+
+
+def test_an_empty_and_a_large_message(calls):
+    client, _, _ = calls
+    for message in (b"", bytes(range(256)) * 12000):
+        assert client.unary(message)[0] == message
+
+
+def test_streams_of_each_kind(calls):
+    client, _, _ = calls
+    assert client.client_stream([b"%d" % i for i in range(100)]) == b"".join(
+        b"%d" % i for i in range(100)
+    )
+    assert list(client.server_stream(b"abcdef")) == [b"a", b"b", b"c", b"d", b"e", b"f"]
+
+
+def test_a_conversation_goes_back_and_forth(calls):
+    """Each message is sent when the answer to the one before has come: nothing waits for an end."""
+    client, _, _ = calls
+    turn = threading.Semaphore(1)
+
+    def say():
+        for i in range(20):
+            turn.acquire()
+            yield b"%d" % i
+
+    got = []
+    for answer in client.both(say()):
+        got.append(answer)
+        turn.release()
+    assert got == [b"%d" % i for i in range(20)]
+
+
+def test_an_error_of_the_server_arrives_as_it_was_said(calls):
+    import grpc
+
+    client, _, _ = calls
+    with pytest.raises(grpc.RpcError) as e:
+        client.unary(b"", method="Fail")
+    assert e.value.code() == grpc.StatusCode.NOT_FOUND and e.value.details() == "nothing here"
+    assert ("x-why", "it said so") in e.value.trailing_metadata()
+
+
+def test_a_hundred_calls_share_conns(calls):
+    client, _, own = calls
+    futures = [
+        client.channel.unary_unary("/test.Echo/Unary").future(b"%d" % i, timeout=60) for i in range(100)
+    ]
+    assert [f.result() for f in futures] == [b"%d" % i for i in range(100)]
+    assert own.metric("weir_client_connections") == 1
+
+
+def test_a_call_that_is_cancelled_is_cancelled_at_the_server(calls):
+    client, server, _ = calls
+    call = client.channel.unary_unary("/test.Echo/Slow").future(b"", timeout=60)
+    tools.wait_for(lambda: server.remaining, "the call to arrive")
+    call.cancel()
+    tools.wait_for(lambda: server.cancelled, "the cancellation to arrive")
+
+
+# ---- frames by hand -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(start_weir, new_upstream):
+    up = new_upstream()
+    own = start_weir(POOL.replace("$UPSTREAM", up.address))
+    with h2peer.client(own).hello() as c:
+        yield own, c, up
+
+
+def test_trailers_and_te_arrive_at_the_upstream(pair):
+    _, c, up = pair
+    s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+    u = H2Server(up.accept())
+    n, got = u.accept()
+    assert (got.get(":path"), got.get("te"), got.get("content-type")) == (
+        "/s/m",
+        "trailers",
+        "application/grpc",
+    )
+    assert got.body == MESSAGE
+    u.respond(n, 200, MESSAGE, [("content-type", "application/grpc")], [("grpc-status", "0")])
+    answer = c.response(s)
+    assert answer.body == MESSAGE and answer.trailers == [(b"grpc-status", b"0")]
+
+
+def test_a_trailers_only_error(pair):
+    _, c, up = pair
+    s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.respond(n, 200, b"", [("content-type", "application/grpc"), ("grpc-status", "5")])
+    answer = c.response(s)
+    assert answer.get("grpc-status") == "5" and answer.body == b"" and answer.trailers is None
+
+
+def grpc_error(answer):
+    assert (answer.status, answer.body, answer.trailers) == (200, b"", None)
+    assert answer.get("content-type") == "application/grpc"
+    assert answer.get("grpc-message")
+    return int(answer.get("grpc-status"))
+
+
+def test_errors_of_weirs_own_are_grpcs(pair, start_weir):
+    _, c, up = pair
+    up.hang_up()
+    s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+    assert grpc_error(c.response(s)) == 14
+    own = start_weir(
+        "routes: [ { match: { path: /never }, to: app } ]\npools: { app: [ 127.0.0.1:1 ] }\n"
+    )
+    with h2peer.client(own).hello() as other:
+        s = other.request("POST", "/s/m", more=[("content-type", "application/grpc+proto"), CALL[1]])
+        assert grpc_error(other.response(s)) == 12
+
+
+@pytest.mark.parametrize("value", ["300m", "300000u", "300000000n"])
+def test_a_deadline_is_weirs_too(pair, value):
+    own, c, up = pair
+    with own.counts("request_timeout"):
+        s = c.request("POST", "/s/m", more=[*CALL, ("grpc-timeout", value)], body=MESSAGE)
+        u = H2Server(up.accept())
+        n, got = u.accept()
+        assert got.get("grpc-timeout") == value
+        assert grpc_error(c.response(s)) == 4
+        u.until(u.streams[n].over, "the stream's end")
+        u.until(lambda: u.streams[n].code is not None, "RST_STREAM")
+        assert u.streams[n].code == h2peer.Code.CANCEL
+
+
+@pytest.mark.parametrize("value", ["", "1", "S", "-1S", "123456789m", "1x", "1 S"])
+def test_a_deadline_that_is_none_is_nobodys(pair, value):
+    _, c, up = pair
+    s = c.request("POST", "/s/m", more=[*CALL, ("grpc-timeout", value)], body=MESSAGE)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.respond(n, 200, b"", [("grpc-status", "0")])
+    assert c.response(s).get("grpc-status") == "0"
