@@ -153,7 +153,7 @@ static void test_tls_to_upstreams(void **state)
          "t:1:57: error: pools.app: the endpoint \"b:1\" has another host than the first; sni has "
          "to say what the certificates are for"},
         {POOL("{ endpoints: [\"unix:/s\"], upstream: { tls: {} } }"),
-         "t:1:59: error: pools.app: the endpoint \"unix:/s\" has no host name; sni has to say "
+         "t:1:58: error: pools.app: the endpoint \"unix:/s\" has no host name; sni has to say "
          "what its certificate is for"},
         {POOL("{ endpoints: [a:1, b:1], upstream: { tls: { sni: a } } }"), ""},
         {POOL("{ endpoints: [a:1, b:1], upstream: { tls: false } }"), ""},
