@@ -35,7 +35,7 @@ class TlsSocket:
         while True:
             try:
                 self.tls.do_handshake()
-                self.done = True
+                self.done = self.more = True  # the peer's first bytes may have come with its last
                 break
             except ssl.SSLWantReadError:
                 self.flush(within)
