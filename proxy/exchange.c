@@ -77,9 +77,44 @@ static void attempt_end(struct exchange *x, enum reason reason)
         upstream->ops->release(upstream, reason);
 }
 
+static struct span text_keep(struct block *block, struct span s)
+{
+    char *at = block->data + block->used;
+    CHECK(s.len <= block_room(block));
+    if (s.len > 0)
+        memcpy(at, s.ptr, s.len);
+    block->used += (uint32_t)s.len;
+    return span_of(at, s.len);
+}
+
+/* Trailers live no longer than the call that brings them; a pending attempt needs them later. */
+static void trailers_keep(struct exchange *x, const struct http_head *from)
+{
+    struct reactor *r = &x->worker->reactor;
+    x->trailers_text = block_get(&r->bufs, true); /* any head that the limits let through */
+    x->trailers = reactor_alloc(r, SLAB_HEAD, sizeof(*x->trailers));
+    http_head_init(x->trailers);
+    for (unsigned i = 0; i < from->n_fields; i++) {
+        const struct http_field *f = &from->fields[i];
+        if (!(f->flags & FIELD_DROPPED))
+            http_head_add(x->trailers, (enum field_id)f->id,
+                          text_keep(x->trailers_text, field_name(f)),
+                          text_keep(x->trailers_text, field_value(f)));
+    }
+}
+
+static void trailers_drop(struct exchange *x)
+{
+    if (x->trailers == NULL)
+        return;
+    reactor_free(&x->worker->reactor, SLAB_HEAD, TAKE(x->trailers));
+    block_drop(TAKE(x->trailers_text));
+}
+
 static void replay_drop(struct exchange *x)
 {
     chain_clear(&x->replay);
+    trailers_drop(x);
     x->replayable = false;
     /* Nobody keeps the request's body any more. */
     x->client->opaque = x->upstream != NULL && x->upstream->splices;
@@ -136,8 +171,9 @@ static void attempt_send(struct exchange *x, struct stream *u)
     if (!chain_empty(&body))
         u->ops->send_body(u, &body);
     if (x->request_done)
-        u->ops->send_end(u, NULL);
-    if (x->replay.bytes > REPLAY_BYTES) /* all of it was kept while the attempt was pending */
+        u->ops->send_end(u, x->trailers);
+    /* All of it was kept while the attempt was pending. */
+    if (x->replay.bytes > REPLAY_BYTES || x->trailers != NULL)
         replay_drop(x);
 }
 
@@ -408,9 +444,12 @@ static void on_client_end(struct stream *s, struct http_head *trailers)
             exchange_finish(x, REASON_DONE);
         return;
     }
-    if (x->upstream == NULL) /* pending; trailers, which live no longer than this call, are lost */
-        return;
     forward_trailers(trailers, true);
+    if (x->upstream == NULL) { /* the attempt is pending */
+        if (trailers != NULL)
+            trailers_keep(x, trailers);
+        return;
+    }
     if (trailers != NULL) /* they are gone after this call: no second try */
         replay_drop(x);
     x->upstream->ops->send_end(x->upstream, trailers);
@@ -531,6 +570,7 @@ static bool ends_unasked(enum reason reason)
 {
     switch (reason) {
     case REASON_IDLE_TIMEOUT:
+    case REASON_HEAD_TIMEOUT: /* HTTP/2: nobody was asked yet */
     case REASON_BAD_PROXY_HEADER:
     case REASON_PROXY_HEADER_TIMEOUT:
     case REASON_TLS_HANDSHAKE_FAILED:

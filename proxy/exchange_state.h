@@ -39,6 +39,8 @@ struct exchange {
     uint64_t credited;        /* the most that left in any */
     struct lb_tried tried;
     struct chain replay;
+    struct http_head *trailers; /* that came while the attempt was pending, or NULL */
+    struct block *trailers_text;
     struct block *scratch; /* long values of forwarding fields */
     struct ready ready;
     struct grave grave;

@@ -125,7 +125,7 @@ static void tls_failed(struct tls *t, int error)
     tls_state(t, TLS_FAILED);
     tls_wrong(t, error == UV_EOF ? "the peer closed the connection" : uv_strerror(error));
     if (t->client != NULL && shaking)
-        tls_client_count(t->client, &t->info);
+        tls_client_ended(t->client, t->endpoint, &t->info);
     if (t->client != NULL)
         tls_client_forget(t->client, t->endpoint);
     tls_arm(t);
@@ -149,7 +149,7 @@ static void tls_shake(struct tls *t)
         tls_state(t, TLS_UP);
         tls_note(t);
         if (t->client != NULL)
-            tls_client_count(t->client, &t->info);
+            tls_client_ended(t->client, t->endpoint, &t->info);
         tls_active(t);
         tls_arm(t);
         t->base.events->connected(t->base.owner, 0);
@@ -361,7 +361,7 @@ static void tls_close(struct transport *transport, bool reset)
     if (t->state == TLS_UP && t->info.error == NULL) /* or else its session is forgotten */
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     if (t->client != NULL && t->state == TLS_SHAKING) /* it took too long */
-        tls_client_count(t->client, &t->info);
+        tls_client_ended(t->client, t->endpoint, &t->info);
     tls_state(t, TLS_CLOSED);
     list_unlink(&t->task.link);
     wheel_remove(&r->wheel, &t->quiet);

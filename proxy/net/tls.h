@@ -34,7 +34,7 @@ struct net_addr;
 struct tls_info {
     const char *protocol; /* "TLSv1.3" */
     const char *cipher;   /* "TLS_AES_128_GCM_SHA256" */
-    struct span alpn;     /* "h2", "http/1.1", or empty: none was agreed on */
+    struct span alpn;     /* "h2", "http/1.1", "http/1.0", or empty: none was agreed on */
     struct span sni;      /* as the client said it (server), or as we did (client) */
     bool done;            /* the handshake is */
     bool resumed;

@@ -110,9 +110,9 @@ static void name_add(struct name_list *list, const char *bytes, size_t len)
 {
     if (len == 0 || memchr(bytes, '\0', len) != NULL)
         return;
-    char *name = mem_need(strndup(bytes, len));
-    for (char *at = name; *at != '\0'; at++)
-        *at = ascii_lower(*at);
+    char *name = mem_need(calloc(1, len + 1));
+    for (size_t i = 0; i < len; i++)
+        name[i] = ascii_lower(bytes[i]);
     list->names = mem_need(realloc(list->names, (list->n + 1) * sizeof(*list->names)));
     list->names[list->n++] = name;
 }
@@ -183,17 +183,17 @@ static bool read_chain(struct tls_pair *pair, const char *file, char **error)
     STACK_OF(X509) *certs = NULL;
     bool ok =
         tls_file_read(&text, file, error) && (certs = tls_pem_certs(&text, file, error)) != NULL;
-    for (int i = 0; ok && i < sk_X509_num(certs); i++) {
-        pair->chain = mem_need(realloc(pair->chain, (pair->n_chain + 1) * sizeof(*pair->chain)));
-        ok = tls_der_of_x509(&pair->chain[pair->n_chain], sk_X509_value(certs, i));
-        if (ok)
-            pair->n_chain++;
-        else
+    int n = ok ? sk_X509_num(certs) : 0;
+    pair->chain = mem_need(calloc((size_t)n + 1, sizeof(*pair->chain)));
+    for (int i = 0; ok && i < n; i++) {
+        ok = tls_der_of_x509(&pair->chain[i], sk_X509_value(certs, i));
+        if (!ok)
             tls_fail(error, true, "%s: a certificate cannot be kept", file);
+        pair->n_chain++;
     }
     sk_X509_pop_free(certs, X509_free);
     tls_file_clear(&text);
-    return ok;
+    return ok && pair->n_chain > 0;
 }
 
 /* Nobody is there to type it. */

@@ -14,7 +14,6 @@
 #include "proxy/base/mem.h"
 #include "proxy/net/addr.h"
 #include "proxy/net/tls_ssl.h"
-#include "proxy/net/tls_stats.h"
 
 struct tls_client_ctx {
     struct tls_ctx base;
@@ -23,7 +22,8 @@ struct tls_client_ctx {
     char *name;
     SSL_SESSION **sessions; /* by endpoint; NULL: none */
     uint32_t n_sessions;
-    struct tls_stats *stats; /* or NULL */
+    void (*ended)(void *ctx, uint32_t endpoint, const struct tls_info *info); /* or NULL */
+    void *ended_ctx;
 };
 
 static struct tls_client_ctx *client_of(struct tls_ctx *ctx)
@@ -81,10 +81,10 @@ void tls_client_forget(struct tls_client_ctx *ctx, uint32_t endpoint)
         SSL_SESSION_free(TAKE(ctx->sessions[endpoint]));
 }
 
-void tls_client_count(struct tls_client_ctx *ctx, const struct tls_info *info)
+void tls_client_ended(struct tls_client_ctx *ctx, uint32_t endpoint, const struct tls_info *info)
 {
-    if (ctx->stats != NULL)
-        tls_stats_count(ctx->stats, info);
+    if (ctx->ended != NULL)
+        ctx->ended(ctx->ended_ctx, endpoint, info);
 }
 
 /* ---- a conn ---- */
@@ -165,7 +165,8 @@ struct tls_client_ctx *tls_client_ctx_new(const struct tls_client_options *optio
     *error = NULL;
     ctx->verify = !options->no_verify;
     ctx->base.keylog_fd = options->keylog_fd;
-    ctx->stats = options->stats;
+    ctx->ended = options->ended;
+    ctx->ended_ctx = options->ctx;
     if (options->server_name != NULL) {
         ctx->name = mem_need(strdup(options->server_name));
         ctx->name_is_ip = is_ip(ctx->name);

@@ -18,7 +18,8 @@
 
 #include "proxy/net/tls_cert.h"
 
-/* Which protocols are offered (client) or taken (server) by ALPN. A server prefers h2. */
+/* Which protocols are offered (client) or taken (server) by ALPN. A server prefers h2,
+ * and takes http/1.0 as it takes http/1.1. */
 enum tls_alpn {
     TLS_ALPN_H1 = 1 << 0,
     TLS_ALPN_H2 = 1 << 1,
@@ -60,7 +61,7 @@ struct tls_server_ctx *tls_server_ctx_new(const struct tls_server_options *optio
 /* The maker's reference ends; conns have their own. NULL is fine. On its worker. */
 void tls_server_ctx_free(struct tls_server_ctx *ctx);
 
-struct tls_stats;
+struct tls_info;
 struct tls_client_options {
     struct tls_trust *ca; /* NULL only without verify */
     bool no_verify;       /* the server's certificate is taken as it is */
@@ -69,9 +70,12 @@ struct tls_client_options {
     const char *server_name;
     struct tls_certs *cert; /* of weir's own, for servers that ask; NULL: none */
     bool tls13_only;
-    uint8_t alpn;            /* enum tls_alpn; 0: nothing is offered */
-    int keylog_fd;           /* as above */
-    struct tls_stats *stats; /* where handshakes are counted (tls_stats.h); NULL: nowhere */
+    uint8_t alpn;  /* enum tls_alpn; 0: nothing is offered */
+    int keylog_fd; /* as above */
+    /* Told when a handshake has ended, one way or the other, to count it and to log why it failed:
+     * it may do no more. NULL: nobody is. */
+    void (*ended)(void *ctx, uint32_t endpoint, const struct tls_info *info);
+    void *ctx;
 };
 
 struct tls_client_ctx;

@@ -165,6 +165,8 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
         at = find_protocol(in, len, "h2");
     if (at == NULL && ctx->alpn & TLS_ALPN_H1)
         at = find_protocol(in, len, "http/1.1");
+    if (at == NULL && ctx->alpn & TLS_ALPN_H1)
+        at = find_protocol(in, len, "http/1.0");
     if (at == NULL)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out_len = at[0];

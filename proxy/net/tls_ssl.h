@@ -100,7 +100,7 @@ const char *tls_client_prepare(struct tls_client_ctx *ctx, SSL *ssl, uint32_t en
 void tls_client_forget(struct tls_client_ctx *ctx, uint32_t endpoint);
 /* A handshake has ended, one way or the other. */
 struct tls_info;
-void tls_client_count(struct tls_client_ctx *ctx, const struct tls_info *info);
+void tls_client_ended(struct tls_client_ctx *ctx, uint32_t endpoint, const struct tls_info *info);
 /* The endpoint under which a new session of this SSL is kept, by tls.c. */
 uint32_t tls_endpoint(const SSL *ssl);
 

@@ -39,6 +39,18 @@ struct pool_view {
     struct pool_endpoint endpoints[];
 };
 
+/* A handshake with an endpoint has ended. */
+static void pool_shaken(void *ctx, uint32_t endpoint, const struct tls_info *info)
+{
+    static struct log_limit limit = LOG_LIMIT(1000);
+    const struct pool_view *view = ctx;
+    tls_stats_count(&view->stats->tls, info);
+    if (!info->done)
+        log_limited(&limit, LOG_WARN, "pool %s: TLS handshake with %s: %s", view->spec->name,
+                    view->spec->endpoints[endpoint].text,
+                    info->error != NULL ? info->error : "it was given up");
+}
+
 /* The handshake offers what the pool speaks. */
 static void view_secure(struct pool_view *view, const struct pool_spec *spec)
 {
@@ -47,7 +59,8 @@ static void view_secure(struct pool_view *view, const struct pool_spec *spec)
     struct tls_client_options options = *spec->tls;
     char *error = NULL;
     options.alpn = offers[spec->protocol];
-    options.stats = &view->stats->tls;
+    options.ended = pool_shaken;
+    options.ctx = view;
     view->tls = tls_client_ctx_new(&options, &error);
     if (view->tls == NULL)
         log_error("pool %s: TLS: %s", spec->name, error != NULL ? error : "out of memory");

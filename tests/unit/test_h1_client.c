@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "proxy/base/check.h"
+#include "proxy/http/websocket.h"
 #include "tests/unit/h1_owner.h"
 
 static void a_request_waits_for_the_connection(void **state)
@@ -320,6 +321,61 @@ static void an_upgrade_that_is_declined_is_an_ordinary_response(void **state)
     assert_string_equal(owner_notes(f), "200|end|idle|");
 }
 
+/* ---- WebSocket of a client that speaks HTTP/2 ---- */
+
+/* Asks as HTTP/2 does; returns what the upstream reads as the key. */
+static struct span ask_websocket(struct owner *f)
+{
+    static const char start[] = "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\n"
+                                "Upgrade: websocket\r\nSec-WebSocket-Key: ";
+    struct http_head *head = calloc(1, sizeof(*head));
+    assert_non_null(head);
+    f->release_on_end = false;
+    owner_connect_up(f);
+    owner_open_stream(f);
+    head->version = 20;
+    head->method = SPAN_LIT("GET");
+    head->path = SPAN_LIT("/");
+    head->upgrade = SPAN_LIT("websocket");
+    http_head_add(head, FIELD_HOST, SPAN_LIT("Host"), SPAN_LIT("h"));
+    f->stream->ops->send_head(f->stream, head);
+    f->stream->ops->send_end(f->stream, NULL);
+    free(head);
+    owner_run(f);
+    const char *text = wire_take(&f->w);
+    assert_int_equal(strncmp(text, start, sizeof(start) - 1), 0);
+    assert_string_equal(text + sizeof(start) - 1 + WEBSOCKET_KEY, "\r\n\r\n");
+    return span_of(text + sizeof(start) - 1, WEBSOCKET_KEY);
+}
+
+static void grant_websocket(struct owner *f, const char accept[WEBSOCKET_ACCEPT])
+{
+    char text[256];
+    snprintf(text, sizeof(text),
+             "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+             "Sec-WebSocket-Accept: %.*s\r\n\r\n",
+             WEBSOCKET_ACCEPT, accept);
+    wire_say(&f->w, text);
+}
+
+static void a_key_of_ours_is_answered(void **state)
+{
+    struct owner *f = *state;
+    char accept[WEBSOCKET_ACCEPT];
+    websocket_accept(ask_websocket(f), accept);
+    grant_websocket(f, accept);
+    assert_string_equal(owner_notes(f), "101|");
+    owner_release(f, REASON_TUNNEL_IDLE);
+}
+
+static void a_wrong_answer_to_our_key_is_a_bad_response(void **state)
+{
+    struct owner *f = *state;
+    ask_websocket(f);
+    grant_websocket(f, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_string_equal(owner_notes(f), "aborted bad_response answered|closed|");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, owner_setup, owner_teardown)
 
 int main(void)
@@ -346,6 +402,8 @@ int main(void)
         TEST(a_101_opens_a_tunnel),
         TEST(a_tunnel_is_flushed_after_it_is_let_go),
         TEST(an_upgrade_that_is_declined_is_an_ordinary_response),
+        TEST(a_key_of_ours_is_answered),
+        TEST(a_wrong_answer_to_our_key_is_a_bad_response),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

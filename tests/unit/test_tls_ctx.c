@@ -281,6 +281,19 @@ static void alpn_is_what_both_speak(void **state)
     }
 }
 
+static void http_1_0_is_spoken_too(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"a.crt"};
+    make_server(f, names, 1);
+    make_client(f);
+    SSL_CTX_set_alpn_protos(tls_client_ctx_base(f->client)->ssl,
+                            (const unsigned char *)"\10http/1.0", 9);
+    meet(f);
+    assert_up(f);
+    assert_true(span_eq(at_server(f)->alpn, SPAN_LIT("http/1.0")));
+}
+
 static void older_versions_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -606,6 +619,7 @@ int main(void)
         T(an_unknown_name_gets_the_default),
         T(two_types_of_keys_serve_one_name),
         T(alpn_is_what_both_speak),
+        T(http_1_0_is_spoken_too),
         T(older_versions_are_refused),
         T(a_chain_leads_to_an_authority),
         T(an_unknown_authority_is_refused),
