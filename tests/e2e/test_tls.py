@@ -232,6 +232,11 @@ def test_weir_ends_a_conn_with_close_notify(secure, authority, alpn):
     with tls(own, authority.client_context([alpn])) as c:
         if alpn == "h2":
             c2 = h2peer.H2Client(c).hello()
+            s = c2.request()
+            u = up.accept()
+            u.request()
+            u.answer()
+            assert c2.response(s).status == 200
             c2.expect_goaway(Code.NO_ERROR)
             assert c.eof
         else:
