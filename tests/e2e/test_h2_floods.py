@@ -9,8 +9,6 @@ import harness
 from h2wire import Code, Setting
 from peers import DEADLINE, SLOW, deadline, ready
 
-pytestmark = pytest.mark.xfail(strict=True, reason="no HTTP/2 to clients yet")
-
 GET = w.block(w.request_fields())
 POST = w.block(w.request_fields("POST"))
 MOST = 200_000  # of frames: no flood has to be longer

@@ -178,6 +178,9 @@ def test_tls_behind_it(start_weir, new_upstream, authority):
 # ---- to upstreams -------------------------------------------------------------------------------
 
 
+PENDING = pytest.mark.xfail(strict=True, reason="upstream conns do not begin with a header yet")
+
+
 def outwards(start_weir, up, version):
     return start_weir(
         "routes: [ { to: app } ]\npools:\n"
@@ -194,6 +197,7 @@ def expect_header(u, version, c, own):
         u.expect(v2(address=inet(host, "127.0.0.1", port, here)))
 
 
+@PENDING
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_an_upstream_conn_begins_with_the_clients_address(start_weir, new_upstream, version):
     up = new_upstream()
@@ -207,6 +211,7 @@ def test_an_upstream_conn_begins_with_the_clients_address(start_weir, new_upstre
         assert c.response().body == b"ok"
 
 
+@PENDING
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_no_conn_serves_two_clients(start_weir, new_upstream, version):
     up = new_upstream()
