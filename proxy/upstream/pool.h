@@ -34,9 +34,10 @@ struct pool_spec {
     const struct lb_policy *policy;
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
-    uint32_t idle_ms;  /* how long an idle conn is kept */
-    uint32_t max_idle; /* idle conns for each endpoint of a view */
-    uint8_t protocol;  /* enum pool_protocol */
+    uint32_t idle_ms;     /* how long an idle conn is kept */
+    uint32_t max_idle;    /* idle conns for each endpoint of a view */
+    uint8_t protocol;     /* enum pool_protocol */
+    uint8_t proxy_header; /* version of the PROXY header that conns begin with; 0: none */
     struct h1_client_options options;
     struct h2_client_options h2;
     const struct tls_client_options *tls; /* NULL: plain; alpn follows from protocol */
