@@ -198,11 +198,20 @@ static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enu
 
 static void attempt_failed(struct exchange *x, enum reason reason, bool reused, bool answered);
 
-/* Picks an endpoint that was not tried yet. */
+/* It was the stream that an endpoint over HTTP/2 did not take, for now or on this conn. */
+static bool serves_on(enum reason reason)
+{
+    return reason == REASON_UPSTREAM_REFUSED || reason == REASON_UPSTREAM_GOAWAY;
+}
+
+/* Picks an endpoint that was not tried yet; the last once more if there is none and it serves on.
+ */
 static void attempt_next(struct exchange *x, enum reason last)
 {
     enum reason reason;
     int32_t endpoint = lb_pick(pool_lb(x->pool), 0, &x->tried, reactor_us(&x->worker->reactor));
+    if (endpoint == LB_NONE && serves_on(last))
+        endpoint = (int32_t)x->endpoint;
     if (endpoint == LB_NONE) {
         exchange_fail(x, last);
         return;

@@ -373,9 +373,11 @@ static void probe_up_h2(struct pool_endpoint *ep, struct conn *from, struct list
     struct pool_request *request;
     ep->spoke_h1 = false;
     conn_hand_over(from, h2_client_conn(cl));
-    h2_room(ep, cl);
+    list_push_front(&ep->h2, h2_client_link(cl));
     while (h2_client_room(cl) && (request = pop_waiting(waiting)) != NULL)
         request->events->ready(request, open_h2(cl, request));
+    if (h2_client_streams(cl) == 0) /* who waited has gone: is it one idle conn too many? */
+        h2_room(ep, cl);
 }
 
 /* Those for whom it has no room wait for another. */

@@ -115,11 +115,6 @@ def test_a_full_conn_gets_another_beside_it(start):
         assert client.response().body == b"ok"
 
 
-ONE_ENDPOINT = pytest.mark.xfail(
-    strict=True, reason="not on a conn that has served nothing yet, if there is one endpoint only"
-)
-
-
 def serve_one(own, up):
     """A conn that has served a request."""
     c = ask(own)
@@ -130,7 +125,7 @@ def serve_one(own, up):
     return u
 
 
-@pytest.mark.parametrize("fresh", [False, pytest.param(True, marks=ONE_ENDPOINT)])
+@pytest.mark.parametrize("fresh", [False, True])
 def test_a_refused_stream_is_sent_again_though_it_is_a_post(start, fresh):
     own, up = start()
     u = None if fresh else serve_one(own, up)
@@ -158,7 +153,7 @@ def next_request(u, up):
     return (u, n), got
 
 
-@pytest.mark.parametrize("fresh", [False, pytest.param(True, marks=ONE_ENDPOINT)])
+@pytest.mark.parametrize("fresh", [False, True])
 def test_what_goaway_leaves_out_is_sent_again_and_the_rest_goes_on(start, fresh):
     own, up = start()
     u = None if fresh else serve_one(own, up)

@@ -478,15 +478,10 @@ def test_a_body_that_ends_without_close_notify_is_cut(start_weir, new_upstream, 
             assert b"0\r\n" not in c.expect_ended()
 
 
-UNUSED = pytest.mark.xfail(
-    strict=True, reason="with max_idle 0 an HTTP/2 conn is closed before the request that waits for it"
-)
-
-
 @pytest.mark.parametrize(
     "offered,http2",
     [
-        pytest.param(["h2", "http/1.1"], True, marks=UNUSED),
+        (["h2", "http/1.1"], True),
         (["http/1.1"], False),
         ([], False),
     ],
