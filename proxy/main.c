@@ -18,6 +18,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/net/tls.h"
 #include "proxy/runtime.h"
 #include "proxy/runtime_tls.h"
 
@@ -271,6 +272,7 @@ static const struct verb verbs[] = {
 
 int main(int argc, char **argv)
 {
+    tls_setup();
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;

@@ -185,6 +185,10 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user_
     case NGHTTP2_GOAWAY:
         on_goaway(h, &frame->goaway);
         return 0;
+    case NGHTTP2_PRIORITY_UPDATE: /* RFC 9218 section 7.1, which nghttp2 forgives */
+        return ((const nghttp2_ext_priority_update *)frame->ext.payload)->stream_id == 0
+                   ? stop(h, (enum reason)h->ops->broken)
+                   : 0;
     default:
         return 0;
     }
@@ -570,7 +574,9 @@ static void session_broken(struct h2_session *h, ssize_t error)
     enum reason reason = (enum reason)h->error;
     uint32_t code = NGHTTP2_ENHANCE_YOUR_CALM; /* a callback has said why */
     log_debug("%s conn %p: %s", h->conn->ops->name, (void *)h->conn, nghttp2_strerror((int)error));
-    if (reason == REASON_NONE) {
+    if (reason == (enum reason)h->ops->broken) {
+        code = NGHTTP2_PROTOCOL_ERROR;
+    } else if (reason == REASON_NONE) {
         switch (error) {
         case NGHTTP2_ERR_NOMEM:
             reason = REASON_NO_MEMORY;

@@ -73,17 +73,6 @@ void tls_arm(struct tls *t)
     t->below->ops->read(t->below, on);
 }
 
-/* ---- quiet ---- */
-
-/* Only between records: OpenSSL must have nothing in them. */
-static void tls_quiet(struct wheel_timer *timer)
-{
-    struct tls *t = CONTAINER_OF(timer, tls, quiet);
-    if (t->state == TLS_UP && strcmp(SSL_rstate_string(t->ssl), "RH") == 0 &&
-        !SSL_has_pending(t->ssl))
-        SSL_free_buffers(t->ssl);
-}
-
 /* ---- the handshake ---- */
 
 static struct span span_of_text(const char *text)
@@ -150,7 +139,6 @@ static void tls_shake(struct tls *t)
         tls_note(t);
         if (t->client != NULL)
             tls_client_ended(t->client, t->endpoint, &t->info);
-        tls_active(t);
         tls_arm(t);
         t->base.events->connected(t->base.owner, 0);
     } else if (how != SSL_ERROR_WANT_READ) {
@@ -224,7 +212,6 @@ static void tls_deliver(struct tls *t)
     struct span room = t->base.events->buffer(t->base.owner, NULL);
     if (room.len == 0) /* it has paused, and resumes */
         return;
-    tls_active(t);
     size_t n = tls_decrypt(t, room);
     tls_flush(t, false); /* an alert, or the answer to a change of keys */
     tls_arm(t);
@@ -353,7 +340,6 @@ static void tls_farewell(struct tls *t)
 static void tls_close(struct transport *transport, bool reset)
 {
     struct tls *t = tls_of(transport);
-    struct reactor *r = t->base.reactor;
     if (t->state == TLS_CLOSED)
         return;
     if (!reset)
@@ -364,7 +350,6 @@ static void tls_close(struct transport *transport, bool reset)
         tls_client_ended(t->client, t->endpoint, &t->info);
     tls_state(t, TLS_CLOSED);
     list_unlink(&t->task.link);
-    wheel_remove(&r->wheel, &t->quiet);
     chain_clear(&t->out);
     block_drop(TAKE(t->own));
     block_drop(TAKE(t->in));
@@ -416,7 +401,6 @@ static struct tls *tls_new(struct transport *below, struct tls_ctx *ctx,
     }
     ctx->refs++;
     list_init(&t->task.link);
-    wheel_timer_init(&t->quiet, tls_quiet);
     chain_init(&t->out);
     below->events = &below_events;
     below->owner = t;

@@ -48,6 +48,10 @@ struct tls_info {
     const char *error; /* why it failed, one line for logs; NULL: it did not */
 };
 
+/* Once in a process, before anything else of TLS: where OpenSSL's memory comes from. Without it all
+ * works, but takes malloc for each record. */
+void tls_setup(void);
+
 /* Puts TLS over a transport that is connected; it reads and writes below at once. first: bytes that
  * were already read from it. NULL: no memory, and below is as it was. The transport below is owned
  * by what is returned, and dies with it. */

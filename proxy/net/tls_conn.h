@@ -29,8 +29,6 @@
  * renegotiate. Nobody needs so many of them, and each costs us more than its sender. OpenSSL counts
  * five steps for one. */
 #define ASIDES_MAX (1000 * 5)
-/* OpenSSL's buffers, 34 KiB, are given back after so long without a byte. */
-#define QUIET_MS 1000
 
 enum tls_state {
     TLS_DIALLING, /* the transport below is being dialled */
@@ -67,7 +65,6 @@ struct tls {
     struct chain out;
     size_t held; /* bytes at the front of the conn's chain that out carries */
     struct ready task;
-    struct wheel_timer quiet;
     struct tls_info info;
 };
 
@@ -87,13 +84,6 @@ static inline void tls_fresh_errors(void)
 {
     if (ERR_peek_error() != 0)
         ERR_clear_error();
-}
-
-/* OpenSSL's buffers are needed; they go once this has not been said for QUIET_MS. */
-static inline void tls_active(struct tls *t)
-{
-    struct reactor *r = t->base.reactor;
-    wheel_set(&r->wheel, &t->quiet, reactor_now(r) + QUIET_MS);
 }
 
 /* OpenSSL said no: notes its words, or those of who checked the certificate. */

@@ -69,11 +69,8 @@ static bool set_rules(SSL_CTX *ssl, bool tls13_only)
     SSL_CTX_set_options(ssl,
                         SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_clear_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
-    /* Buffers are given back when a conn has been quiet for a while (tls.c), not after every
-     * record, as SSL_MODE_RELEASE_BUFFERS has it. */
     SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                              SSL_MODE_NO_AUTO_CHAIN);
-    SSL_CTX_clear_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
+                              SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS);
     return SSL_CTX_set_min_proto_version(ssl, tls13_only ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_max_proto_version(ssl, TLS1_3_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(ssl, CIPHERS_12) == 1 &&

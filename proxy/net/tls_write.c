@@ -118,7 +118,6 @@ ssize_t tls_write(struct transport *transport, struct chain *from, bool last)
     struct tls *t = tls_of(transport);
     size_t taken = 0;
     CHECK(t->state == TLS_UP);
-    tls_active(t);
     for (;;) {
         tls_flush(t, t->shut);
         if (t->write_error != 0)

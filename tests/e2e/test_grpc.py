@@ -159,7 +159,7 @@ def test_errors_of_weirs_own_are_grpcs(pair, start_weir):
         assert grpc_error(other.response(s)) == 12
 
 
-@pytest.mark.parametrize("value", ["300m", "300000u", "300000000n"])
+@pytest.mark.parametrize("value", ["300m", "300000u", "99999999n"])
 def test_a_deadline_is_weirs_too(pair, value):
     own, c, up = pair
     with own.counts("request_timeout"):

@@ -217,7 +217,6 @@ CONN = [
     conn("HEADERS on stream 0", w.headers(0, GET)),
     conn("RST_STREAM on stream 0", w.rst_stream(0)),
     conn("CONTINUATION on stream 0", w.continuation(0, b"")),
-    conn("PRIORITY_UPDATE of stream 0", w.priority_update(0, b"u=1")),
     conn("PRIORITY_UPDATE on a stream", lambda s: w.frame(16, 0, s, s.to_bytes(4, "big") + b"u=1")),
     conn("DATA on an idle stream", lambda s: w.data(s + 2, b"x")),
     conn("RST_STREAM on an idle stream", lambda s: w.rst_stream(s + 2)),
