@@ -129,7 +129,7 @@ static const struct schema_row upstream_rows[] = {
     {SCALAR("proxy_protocol", config_pool, proxy_protocol, enum config_proxy_header, type_enum),
      .choices = proxy_headers, .dflt = "none",
      .doc = "Whether a connection begins with a header that says who the client is; if so, it "
-            "serves no other client."},
+            "serves one request."},
 };
 
 static const struct schema_table upstream_table = {.expected = "a mapping", ROWS(upstream_rows)};
