@@ -180,6 +180,12 @@ enum config_protocol {
     CONFIG_PROTOCOL_H2,
 };
 
+enum config_proxy_header {
+    CONFIG_PROXY_NONE,
+    CONFIG_PROXY_V1,
+    CONFIG_PROXY_V2,
+};
+
 struct config_pool {
     struct config_pos pos;
     const char *name;
@@ -191,6 +197,7 @@ struct config_pool {
     uint32_t max_idle; /* idle conns per worker and endpoint, 0..65536 */
     enum config_protocol protocol;
     struct config_tls_client tls;
+    enum config_proxy_header proxy_protocol; /* the header that each conn begins with */
 };
 
 struct config_admin {

@@ -102,6 +102,13 @@ static const struct schema_choice protocols[] = {
     {0},
 };
 
+static const struct schema_choice proxy_headers[] = {
+    {.name = "none", .value = CONFIG_PROXY_NONE},
+    {.name = "v1", .value = CONFIG_PROXY_V1},
+    {.name = "v2", .value = CONFIG_PROXY_V2},
+    {0},
+};
+
 static const struct schema_row upstream_rows[] = {
     {DURATION("connect", config_pool, connect_ms), .dflt = "1s", .min = MS, .max = MAX_TIME,
      .doc = "For a connection to be made (else another endpoint, or 504)."},
@@ -119,15 +126,13 @@ static const struct schema_row upstream_rows[] = {
      .offset = FIELD(config_pool, tls, struct config_tls_client),
      .present_offset = FIELD(config_pool, tls.enabled, bool),
      .doc = "TLS to the endpoints; plain text if not given."},
+    {SCALAR("proxy_protocol", config_pool, proxy_protocol, enum config_proxy_header, type_enum),
+     .choices = proxy_headers, .dflt = "none",
+     .doc = "Whether a connection begins with a header that says who the client is; if so, it "
+            "serves no other client."},
 };
 
-static const char *const upstream_later[] = {"proxy_protocol", NULL};
-
-static const struct schema_table upstream_table = {
-    .expected = "a mapping",
-    ROWS(upstream_rows),
-    .later = upstream_later,
-};
+static const struct schema_table upstream_table = {.expected = "a mapping", ROWS(upstream_rows)};
 
 static const struct schema_row pool_rows[] = {
     {.key = "endpoints",
@@ -186,6 +191,10 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
     (void)node;
     if (pool->tls.enabled && pool->tls.verify && pool->tls.sni == NULL)
         check_server_name(b, pool);
+    if (pool->proxy_protocol != CONFIG_PROXY_NONE && pool->protocol == CONFIG_PROTOCOL_H2)
+        bind_error(b, pool->pos,
+                   "upstream.proxy_protocol needs a connection for each client, so it cannot be "
+                   "used with protocol: h2");
 }
 
 static const char *const pool_later[] = {"health",          "outlier", "slow_start", "retry_budget",

@@ -361,6 +361,7 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
     x->wish.events = &wish_events;
     x->wish.stream_events = &upstream_events;
     x->wish.owner = x;
+    x->wish.client = peer;
     x->ready.run = exchange_run;
     x->grave.bury = exchange_bury;
     wheel_timer_init(&x->timer, exchange_late);

@@ -176,7 +176,8 @@ static bool load_client_files(const struct config_pool *from, struct tls_client_
 
 static enum pool_protocol protocol_of(const struct config_pool *from)
 {
-    if (from->protocol == CONFIG_PROTOCOL_H1)
+    /* A conn of one client's can't be shared, so h2 would be of no use on it. */
+    if (from->protocol == CONFIG_PROTOCOL_H1 || from->proxy_protocol != CONFIG_PROXY_NONE)
         return POOL_H1;
     return from->protocol == CONFIG_PROTOCOL_H2 ? POOL_H2 : POOL_AUTO;
 }
@@ -187,6 +188,7 @@ bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
     struct place at = {errs, "pools", from->name, "upstream.tls"};
     char *error = NULL;
     to->protocol = protocol_of(from);
+    to->proxy_header = (uint8_t)from->proxy_protocol;
     if (!from->tls.enabled)
         return true;
     struct tls_client_options *tls = mem_need(calloc(1, sizeof(*tls)));

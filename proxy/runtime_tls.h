@@ -18,7 +18,7 @@ struct config_pool;
 bool runtime_listener_tls(const struct config_listener *from, struct listener_spec *to, bool keylog,
                           struct config_errors *errs);
 
-/* The same for a pool's protocol and TLS. */
+/* The same for a pool's protocol, TLS and PROXY header. */
 bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
                       struct config_errors *errs);
 

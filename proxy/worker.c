@@ -37,6 +37,14 @@ static struct tls_server_ctx *tls_of(void *ctx, const void *listener)
     return w->tls[(const struct listener_spec *)listener - w->snapshot->listeners];
 }
 
+/* It costs a call of the kernel. */
+static void learn_local(struct http_peer *peer, int fd)
+{
+    struct net_addr local;
+    if (listen_reached(fd, &local))
+        http_peer_reached(peer, &local);
+}
+
 static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr, bool over)
 {
     struct worker *w = l->owner;
@@ -44,6 +52,8 @@ static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr,
     struct http_peer peer;
     http_peer_init(&peer, addr, spec, is_trusted(spec, addr));
     peer.over_limit = over;
+    if (w->tells_clients)
+        learn_local(&peer, fd);
     struct front_wants wants = {.proxy_header = is_proxied(spec, addr), .tls = spec->tls != NULL};
     if (!front_accept(&w->reactor, &w->front, wants, fd, net_addr_is_unix(&spec->addr), &peer,
                       &w->conns))
@@ -259,8 +269,10 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
         .trusts = is_trusted,
     };
     stats_init(w);
-    for (size_t i = 0; i < w->snapshot->n_pools; i++)
+    for (size_t i = 0; i < w->snapshot->n_pools; i++) {
         w->stats.pools[i].reasons = w->stats.reasons;
+        w->tells_clients |= w->snapshot->pools[i].proxy_header != 0;
+    }
     uint64_t seed = w->ids.state[0];
     lb_rng_seed(&w->rng, seed);
     for (size_t i = 0; i < w->snapshot->n_pools; i++)

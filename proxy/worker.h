@@ -64,7 +64,8 @@ struct worker {
     uv_async_t mailbox;
     _Atomic unsigned orders; /* enum worker_order bits not yet carried out */
     bool draining, closing;
-    atomic_bool ended; /* the thread has nothing left to do */
+    bool tells_clients; /* a pool does, by PROXY headers: where a client came to matters */
+    atomic_bool ended;  /* the thread has nothing left to do */
     uv_thread_t thread;
 };
 

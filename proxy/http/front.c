@@ -149,6 +149,7 @@ static void front_learn_peer(struct front *f, const struct proxy_header *header)
     http_peer_init(peer, &header->source, peer->listener,
                    f->options->trusts(peer->listener, &header->source));
     peer->over_limit = over_limit;
+    http_peer_reached(peer, &header->destination);
 }
 
 static void front_read_proxy(struct front *f)

@@ -38,19 +38,20 @@ struct h1_client {
     bool until_close; /* the response ends with the conn */
     bool broken;      /* CONN_BROKEN was seen to */
     bool expects;     /* the client waits for our 100: the clock of the response runs already */
-    bool websocket;   /* the key is ours: a 101 has to have the answer to it */
     uint8_t interims; /* 1xx responses to this request */
     uint32_t response_head_ms;
     uint32_t served; /* requests before this one */
     struct body_flow flow;
-    uint64_t idle_since; /* ms */
+    union {
+        uint64_t idle_since; /* idle: ms */
+        char *accept;        /* busy: NULL, or the answer that a 101 has to have to our key */
+    };
     const struct h1_client_options *options;
     const struct h1_client_owner *owner;
     void *ctx;
     struct list_node link;
     struct h1_parser parser;
     struct stream stream;
-    char accept[WEBSOCKET_ACCEPT];
 };
 
 static const struct stream_ops client_stream_ops;
@@ -163,6 +164,7 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
     h1_parser_reset(&cl->parser);
     client_set_state(cl, CLIENT_BUSY);
     cl->interims = 0;
+    cl->accept = NULL;
     cl->broken = cl->expects = false;
     cl->tx_done = cl->rx_head = cl->rx_done = cl->tunnel = cl->last = cl->until_close = false;
     cl->response_head_ms = response_head_ms;
@@ -186,9 +188,9 @@ static void op_send_head(struct stream *s, const struct http_head *head)
     struct h1_client *cl = client_of_stream(s);
     struct h1_framing framing = {.chunked = head->body == BODY_CHUNKED, .upgrade = head->upgrade};
     char key[WEBSOCKET_KEY];
-    cl->websocket = head->upgrade.len > 0 && websocket_needs_key(head) && websocket_key(key);
-    if (cl->websocket) {
+    if (head->upgrade.len > 0 && websocket_needs_key(head) && websocket_key(key)) {
         framing.websocket = span_of(key, sizeof(key));
+        cl->accept = mem_need(recycle_get(&cl->conn.reactor->pieces, WEBSOCKET_ACCEPT));
         websocket_accept(framing.websocket, cl->accept);
     }
     cl->chunked = framing.chunked;
@@ -248,6 +250,7 @@ static void op_release(struct stream *s, enum reason reason)
     bool flush = !conn_closed(c) && cl->tunnel && cl->tx_done && cl->rx_done && conn_unsent(c) > 0;
     s->magic = 0;
     conn_opaque(c, 0);
+    recycle_put(&c->reactor->pieces, TAKE(cl->accept));
     client_set_state(cl, flush ? CLIENT_FLUSH : CLIENT_IDLE);
     if (flush)
         return;
@@ -291,7 +294,8 @@ static void client_deliver_head(struct h1_client *cl)
     struct http_head *head = TAKE(cl->parser.head);
     bool interim = head->status < 200 && head->status != 101;
     cl->stream.answered = true;
-    if (head->body == BODY_TUNNEL && cl->websocket && !websocket_take_accept(head, cl->accept)) {
+    if (head->body == BODY_TUNNEL && cl->accept != NULL &&
+        !websocket_take_accept(head, cl->accept)) {
         reactor_free(cl->conn.reactor, SLAB_HEAD, head);
         client_abort(cl, REASON_BAD_RESPONSE);
         return;

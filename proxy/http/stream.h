@@ -79,9 +79,12 @@ struct http_peer {
     const struct tls_info *tls; /* of its conn, until that closes; NULL: it speaks in clear text */
     bool trusted;               /* its X-Forwarded-* are believed */
     bool over_limit;            /* accepted only to be told so */
+    bool local_known;           /* local and local_port are told */
     uint8_t text_len;
     uint8_t host_at, host_len; /* the part of text that is the host: "1.2.3.4", "::1", "unix:" */
-    char text[55];             /* "1.2.3.4:5", "[::1]:5", "unix:" */
+    uint16_t local_port;
+    uint8_t local[16]; /* the address that the client came to; of IPv4: mapped */
+    char text[47];     /* "1.2.3.4:5", "[::1]:5", "unix:" */
 };
 
 static inline struct span http_peer_host(const struct http_peer *peer)
@@ -92,6 +95,12 @@ static inline struct span http_peer_host(const struct http_peer *peer)
 struct net_addr;
 void http_peer_init(struct http_peer *peer, const struct net_addr *addr, const void *listener,
                     bool trusted);
+
+/* Where the client came to; what is not of IP stays unknown. */
+void http_peer_reached(struct http_peer *peer, const struct net_addr *local);
+
+/* From where the client came, and to where; both are of no family unless both are known. */
+void http_peer_ends(const struct http_peer *peer, struct net_addr *from, struct net_addr *to);
 
 /* Who serves the requests of server conns. */
 struct http_service {

@@ -78,7 +78,7 @@ int conn_dial(struct conn *c, const struct net_addr *to)
 /* What TLS begins with must not have ended already; the transport tells of an end only once. */
 static bool conn_securable(struct conn *c)
 {
-    CHECK(!conn_closed(c) && chain_empty(&c->out) && c->in_pipe == NULL);
+    CHECK(!conn_closed(c) && c->in_pipe == NULL);
     if (!(c->flags & (CONN_EOF | CONN_ERROR)))
         return true;
     if (!(c->flags & CONN_ERROR))
@@ -102,7 +102,7 @@ static void conn_secured(struct conn *c, struct transport *t)
 
 void conn_secure_server(struct conn *c, struct tls_server_ctx *ctx)
 {
-    CHECK(!(c->flags & CONN_CONNECTING));
+    CHECK(!(c->flags & CONN_CONNECTING) && chain_empty(&c->out));
     if (!conn_securable(c))
         return;
     conn_secured(c, tls_wrap_server(c->transport, ctx, conn_input(c), &conn_transport_events, c));
@@ -116,7 +116,7 @@ void conn_secure_client(struct conn *c, struct tls_client_ctx *ctx, uint32_t end
 {
     if (conn_securable(c))
         conn_secured(c, tls_wrap_client(c->transport, ctx, endpoint, to, c->flags & CONN_CONNECTING,
-                                        &conn_transport_events, c));
+                                        &c->out, &conn_transport_events, c));
 }
 
 const struct tls_info *conn_tls(const struct conn *c)

@@ -112,7 +112,8 @@ struct tls_client_ctx;
 struct tls_info;
 void conn_secure_server(struct conn *c, struct tls_server_ctx *ctx);
 
-/* The same for a conn that was just dialled: right after conn_dial. See tls_wrap_client. */
+/* The same for a conn that was just dialled: right after conn_dial, or after what is to go before
+ * the handshake was queued. See tls_wrap_client. */
 void conn_secure_client(struct conn *c, struct tls_client_ctx *ctx, uint32_t endpoint,
                         const struct net_addr *to);
 

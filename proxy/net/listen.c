@@ -91,12 +91,20 @@ int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode)
     return fd;
 }
 
-void listen_bound(int fd, struct net_addr *addr)
+bool listen_reached(int fd, struct net_addr *addr)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
-    CHECK(getsockname(fd, (struct sockaddr *)&ss, &len) == 0);
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0)
+        return false;
     net_addr_from(addr, (struct sockaddr *)&ss, len);
+    return true;
+}
+
+void listen_bound(int fd, struct net_addr *addr)
+{
+    bool bound = listen_reached(fd, addr);
+    CHECK(bound);
 }
 
 /* ---- accepting ---- */

@@ -49,6 +49,9 @@ int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode);
 /* The address that a socket is bound to. */
 void listen_bound(int fd, struct net_addr *addr);
 
+/* The address that an accepted socket's peer came to. False: the kernel does not say. */
+bool listen_reached(int fd, struct net_addr *addr);
+
 /* Begins to accept on fd, which is taken over. Callbacks and owner must be set before. 0 or a libuv
  * error. */
 int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_budget *budget);

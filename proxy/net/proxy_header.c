@@ -285,7 +285,7 @@ static size_t write_v2(const struct endpoints *e, char out[PROXY_HEADER_WRITE_MA
     uint16_t ports[2] = {htons(e->source_port), htons(e->destination_port)};
     int family = e->known ? (e->v4 ? V2_INET : V2_INET6) << 4 | V2_STREAM : V2_UNSPEC;
     memcpy(out, v2_start.ptr, v2_start.len);
-    out[12] = 2 << 4 | V2_PROXY;
+    out[12] = (char)(2 << 4 | (e->known ? V2_PROXY : V2_LOCAL));
     out[13] = (char)family;
     out[14] = 0;
     out[15] = (char)length;

@@ -41,7 +41,7 @@ enum proxy_header_version {
 #define PROXY_HEADER_WRITE_MAX 108 /* longest header that is written, NUL included */
 
 /* A connection from source to destination. Addresses that are not both of IP are left out, as
- * unknown; IPv4 beside IPv6 becomes a mapped address. Returns the length. */
+ * UNKNOWN or LOCAL; IPv4 beside IPv6 becomes a mapped address. Returns the length. */
 size_t proxy_header_write(enum proxy_header_version version, const struct net_addr *source,
                           const struct net_addr *destination, char out[PROXY_HEADER_WRITE_MAX]);
 

@@ -436,13 +436,15 @@ struct transport *tls_wrap_server(struct transport *below, struct tls_server_ctx
 
 struct transport *tls_wrap_client(struct transport *below, struct tls_client_ctx *ctx,
                                   uint32_t endpoint, const struct net_addr *to, bool connecting,
-                                  const struct transport_events *events, void *owner)
+                                  struct chain *first, const struct transport_events *events,
+                                  void *owner)
 {
     struct tls *t = tls_new(below, tls_client_ctx_base(ctx), events, owner);
     if (t == NULL)
         return NULL;
     t->client = ctx;
     t->endpoint = endpoint;
+    chain_move(&t->out, first);
     SSL_set_connect_state(t->ssl);
     t->wrong = tls_client_prepare(ctx, t->ssl, endpoint, to);
     if (!connecting) {

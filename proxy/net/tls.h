@@ -61,10 +61,12 @@ struct transport *tls_wrap_server(struct transport *below, struct tls_server_ctx
 
 /* The same towards a server. connecting: below is being dialled, and its `connected` is still to
  * come. endpoint: a small number, under which the session is kept for the next conn. to: for the
- * check of the address if the context has no server name; may be NULL if it has one. */
+ * check of the address if the context has no server name; may be NULL if it has one. first: goes
+ * before the handshake, as it is; empty afterwards, and left alone if NULL is returned. */
 struct transport *tls_wrap_client(struct transport *below, struct tls_client_ctx *ctx,
                                   uint32_t endpoint, const struct net_addr *to, bool connecting,
-                                  const struct transport_events *events, void *owner);
+                                  struct chain *first, const struct transport_events *events,
+                                  void *owner);
 
 /* NULL if it is not TLS; t may be NULL. */
 const struct tls_info *tls_info(const struct transport *t);

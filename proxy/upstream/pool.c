@@ -85,6 +85,7 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
         list_init(&ep->h2);
         list_init(&ep->probes);
     }
+    CHECK(spec->proxy_header == 0 || spec->protocol == POOL_H1);
     view->protocol = spec->protocol;
     if (spec->tls != NULL)
         view_secure(view, spec);
@@ -130,7 +131,9 @@ uint64_t pool_idle_ms(const struct pool_view *view, uint32_t index)
 static void client_idle(void *ctx, struct h1_client *cl)
 {
     struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
-    if (ep->view->closing || ep->n_idle >= ep->view->spec->max_idle) {
+    const struct pool_spec *spec = ep->view->spec;
+    /* With a PROXY header it is one client's, and weir doesn't know whether that asks again. */
+    if (ep->view->closing || spec->proxy_header != 0 || ep->n_idle >= spec->max_idle) {
         h1_client_close(cl, REASON_DONE);
         return;
     }
@@ -244,7 +247,20 @@ static struct h1_client *take_idle(struct pool_endpoint *ep)
     return h1_client_at(node);
 }
 
-static struct h1_client *dial(struct pool_endpoint *ep, enum reason *reason)
+/* The client's address goes first, before TLS or whatever is spoken. */
+static void announce(struct conn *c, enum proxy_header_version version,
+                     const struct http_peer *client)
+{
+    struct net_addr from = {0}, to = {0};
+    struct block *block;
+    char *at = conn_reserve(c, PROXY_HEADER_WRITE_MAX, &block);
+    if (client != NULL)
+        http_peer_ends(client, &from, &to);
+    conn_wrote(c, block, at, proxy_header_write(version, &from, &to, at));
+}
+
+static struct h1_client *dial(struct pool_endpoint *ep, const struct pool_request *request,
+                              enum reason *reason)
 {
     struct pool_view *view = ep->view;
     int err;
@@ -255,6 +271,8 @@ static struct h1_client *dial(struct pool_endpoint *ep, enum reason *reason)
         *reason = h1_client_connect_reason(err);
         return NULL;
     }
+    if (view->spec->proxy_header != 0)
+        announce(h1_client_conn(cl), view->spec->proxy_header, request->client);
     pool_opened(ep, h1_client_conn(cl));
     return cl;
 }
@@ -403,7 +421,7 @@ static struct stream *pool_open_h1(struct pool_endpoint *ep, bool fresh,
     if (cl != NULL)
         counter_inc(&ep->view->stats->reused);
     else
-        cl = dial(ep, reason);
+        cl = dial(ep, request, reason);
     return cl != NULL ? open_h1(cl, request) : NULL;
 }
 

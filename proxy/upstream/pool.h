@@ -15,6 +15,7 @@
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
 #include "proxy/http/h2_client.h"
+#include "proxy/net/proxy_header.h"
 #include "proxy/net/tls_stats.h"
 
 struct endpoint_spec {
@@ -34,9 +35,10 @@ struct pool_spec {
     const struct lb_policy *policy;
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
-    uint32_t idle_ms;  /* how long an idle conn is kept */
-    uint32_t max_idle; /* idle conns for each endpoint of a view */
-    uint8_t protocol;  /* enum pool_protocol */
+    uint32_t idle_ms;     /* how long an idle conn is kept */
+    uint32_t max_idle;    /* idle conns for each endpoint of a view */
+    uint8_t protocol;     /* enum pool_protocol */
+    uint8_t proxy_header; /* enum proxy_header_version: what conns begin with; only with POOL_H1 */
     struct h1_client_options options;
     struct h2_client_options h2;
     const struct tls_client_options *tls; /* NULL: plain; alpn follows from protocol */
@@ -70,6 +72,7 @@ struct pool_request {
     const struct pool_request_events *events;
     const struct stream_events *stream_events; /* the stream's, and its owner */
     void *owner;
+    const struct http_peer *client; /* for whom; NULL: nobody can say */
     uint32_t response_head_ms;
     struct list_node link; /* the pool's, while it waits */
 };
@@ -81,8 +84,8 @@ struct pool_request_events {
 };
 
 /* A stream to the endpoint at index: on a conn that is idle or has room, else on a new one. fresh:
- * only on one that has not served yet. NULL with *reason when a conn cannot even be begun; NULL
- * with REASON_NONE when the request waits. */
+ * only on one that has not served yet. With a PROXY header always on a new one. NULL with *reason
+ * when a conn cannot even be begun; NULL with REASON_NONE when the request waits. */
 struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
                          struct pool_request *request, enum reason *reason);
 

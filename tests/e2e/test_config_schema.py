@@ -156,6 +156,7 @@ ACCEPTED = [
     ("pools.app", ["unix:/run/x", "[fd00::1]:80", "a.b:80"]),
     ("pools.app", {"endpoints": ["a:1"], "upstream": {"tls": True, "protocol": "h2"}}),
     ("pools.app", {"endpoints": ["a:1"], "upstream": {"tls": {"sni": "x", "verify": False}}}),
+    ("pools.app", {"endpoints": ["a:1"], "upstream": {"proxy_protocol": "v1"}}),
 ]
 
 REFUSED = [

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The PROXY protocol, version 1 and 2: in from listed peers, and out to upstreams."""
+import select
 import socket
 import struct
 
 import pytest
 
 import h2peer
-from tlspeer import TlsClient
+from peers import DEADLINE, Client, ready
+from tlspeer import TlsClient, secured
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -177,50 +179,179 @@ def test_tls_behind_it(start_weir, new_upstream, authority):
 
 # ---- to upstreams -------------------------------------------------------------------------------
 
+VERSIONS = pytest.mark.parametrize("version", ["v1", "v2"])
 
-PENDING = pytest.mark.xfail(strict=True, reason="upstream conns do not begin with a header yet")
 
-
-def outwards(start_weir, up, version):
+def outwards(start_weir, upstreams, version, listener="127.0.0.1:0", upstream=""):
+    endpoints = ", ".join(f"'{up.address}'" for up in upstreams)
     return start_weir(
+        f"listeners: {{ web: {listener} }}\n"
         "routes: [ { to: app } ]\npools:\n"
-        f"  app: {{ endpoints: [ '{up.address}' ], upstream: {{ proxy_protocol: {version} }} }}\n"
+        f"  app: {{ endpoints: [ {endpoints} ], "
+        f"upstream: {{ proxy_protocol: {version}{upstream} }} }}\n"
     )
 
 
-def expect_header(u, version, c, own):
-    host, port = c.address
-    here = int(own.listeners["web"].rsplit(":", 1)[1])
+def header(version, source, destination, sport, dport):
     if version == "v1":
-        u.expect(f"PROXY TCP4 {host} 127.0.0.1 {port} {here}\r\n")
-    else:
-        u.expect(v2(address=inet(host, "127.0.0.1", port, here)))
+        kind = "TCP6" if ":" in source else "TCP4"
+        return f"PROXY {kind} {source} {destination} {sport} {dport}\r\n".encode()
+    family = 0x21 if ":" in source else 0x11
+    return v2(family=family, address=inet(source, destination, sport, dport))
 
 
-@PENDING
-@pytest.mark.parametrize("version", ["v1", "v2"])
+def port_of(own):
+    return int(own.listeners["web"].rsplit(":", 1)[1])
+
+
+def header_of(version, c, own):
+    host, port = c.address[:2]
+    return header(version, host, host, port, port_of(own))
+
+
+def take(u, n):
+    """The first n bytes of a conn, and not one more: what follows them is for others to read."""
+    got = b""
+    while len(got) < n:
+        assert ready(u.sock, select.POLLIN, DEADLINE), f"{n - len(got)} bytes are missing"
+        more = u.sock.recv(n - len(got))
+        assert more, f"closed after {got!r}"
+        got += more
+    return got
+
+
+def serve(u, c, first):
+    """One exchange: the conn to the upstream begins with these bytes, the next are a request."""
+    assert take(u, len(first)) == first
+    u.request()
+    u.answer()
+    assert c.response().body == b"ok"
+
+
+@VERSIONS
 def test_an_upstream_conn_begins_with_the_clients_address(start_weir, new_upstream, version):
     up = new_upstream()
-    own = outwards(start_weir, up, version)
+    own = outwards(start_weir, [up], version)
     with own.client() as c:
         c.send(GET)
-        u = up.accept()
-        expect_header(u, version, c, own)
-        u.request()
-        u.answer()
-        assert c.response().body == b"ok"
+        serve(up.accept(), c, header_of(version, c, own))
 
 
-@PENDING
-@pytest.mark.parametrize("version", ["v1", "v2"])
+@VERSIONS
+def test_a_client_of_ipv6(start_weir, new_upstream, version):
+    up = new_upstream()
+    own = outwards(start_weir, [up], version, "'[::1]:0'")
+    with own.client() as c:
+        c.send(GET)
+        serve(up.accept(), c, header_of(version, c, own))
+
+
+@VERSIONS
+def test_a_client_of_ipv4_at_a_socket_of_ipv6_is_of_ipv4(start_weir, new_upstream, version):
+    up = new_upstream()
+    own = outwards(start_weir, [up], version, "':0'")
+    with Client(f"127.0.0.1:{port_of(own)}") as c:
+        c.send(GET)
+        serve(up.accept(), c, header_of(version, c, own))
+
+
+@VERSIONS
+def test_of_a_client_on_a_unix_socket_nothing_is_told(start_weir, new_upstream, tmp, version):
+    up = new_upstream()
+    own = outwards(start_weir, [up], version, f"'unix:{tmp}/w.sock'")
+    unknown = {"v1": b"PROXY UNKNOWN\r\n", "v2": v2(command=0, family=0)}[version]
+    with own.client() as c:
+        c.send(GET)
+        serve(up.accept(), c, unknown)
+
+
+@VERSIONS
+@pytest.mark.parametrize("name", ["v1 IPv4", "v1 IPv6", "v2 IPv4", "v2 IPv6"])
+def test_what_a_header_told_is_told_on(start_weir, new_upstream, name, version):
+    up = new_upstream()
+    came, who = GOOD[name]
+    to = "2001:db8::1" if ":" in who else "198.51.100.1"
+    listener = '{ bind: "127.0.0.1:0", proxy_protocol: { from: [ 127.0.0.0/8 ] } }'
+    own = outwards(start_weir, [up], version, listener)
+    with own.client() as c:
+        c.send(came + GET)
+        serve(up.accept(), c, header(version, who, to, 56324, 443))
+
+
+@VERSIONS
+@pytest.mark.parametrize("name", ["v1 UNKNOWN", "v2 LOCAL", "v2 UNSPEC"])
+def test_where_a_header_told_nothing_the_conn_counts(start_weir, new_upstream, name, version):
+    up = new_upstream()
+    listener = '{ bind: "127.0.0.1:0", proxy_protocol: { from: [ 127.0.0.0/8 ] } }'
+    own = outwards(start_weir, [up], version, listener)
+    with own.client() as c:
+        c.send(GOOD[name][0] + GET)
+        serve(up.accept(), c, header_of(version, c, own))
+
+
+@VERSIONS
+def test_tls_to_the_upstream_begins_behind_it(start_weir, new_upstream, authority, version):
+    up = new_upstream()
+    tls = f", tls: {{ sni: a.example, ca: {authority.cert} }}"
+    own = outwards(start_weir, [up], version, upstream=tls)
+    for _ in range(2):  # the second handshake resumes
+        with own.client() as c:
+            c.send(GET)
+            u, first = up.accept(), header_of(version, c, own)
+            assert take(u, len(first)) == first
+            serve(secured(u, authority.server_context()), c, b"")
+
+
+@VERSIONS
 def test_no_conn_serves_two_clients(start_weir, new_upstream, version):
     up = new_upstream()
-    own = outwards(start_weir, up, version)
+    own = outwards(start_weir, [up], version)
     for _ in range(2):
         with own.client() as c:
             c.send(GET)
             u = up.accept()
-            expect_header(u, version, c, own)
+            serve(u, c, header_of(version, c, own))
+            u.expect_closed()
+
+
+def test_each_request_of_a_client_has_a_conn_of_its_own(start_weir, new_upstream):
+    up = new_upstream()
+    own = outwards(start_weir, [up], "v1")
+    with own.client() as c:
+        for _ in range(3):
+            c.send(GET)
+            u = up.accept()
+            serve(u, c, header_of("v1", c, own))
+            u.expect_closed()
+
+
+def test_so_has_each_stream_of_http_2(start_weir, new_upstream):
+    up = new_upstream()
+    own = outwards(start_weir, [up], "v1")
+    with h2peer.H2Client(own.client()).hello() as c:
+        streams = [c.request() for _ in range(3)]
+        conns = [up.accept() for _ in streams]
+        first = header_of("v1", c.peer, own)
+        for u in conns:
+            assert take(u, len(first)) == first
             u.request()
             u.answer()
-            assert c.response().body == b"ok"
+        for s in streams:
+            assert c.response(s).body == b"ok"
+
+
+def test_each_try_begins_with_it(start_weir, new_upstream):
+    ups = [new_upstream(), new_upstream()]
+    own = outwards(start_weir, ups, "v1")
+    with own.client() as c:
+        c.send(GET)
+        poll = select.poll()
+        for up in ups:
+            poll.register(up.sock, select.POLLIN)
+        fd = poll.poll(DEADLINE * 1000)[0][0]
+        one, other = ups if ups[0].sock.fileno() == fd else reversed(ups)
+        u, first = one.accept(), header_of("v1", c, own)
+        assert take(u, len(first)) == first
+        u.request()
+        u.close()
+        serve(other.accept(), c, first)

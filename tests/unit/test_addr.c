@@ -117,6 +117,52 @@ static void a_peer_is_its_address_in_text(void **state)
     assert_text(http_peer_host(&peer), "unix:");
 }
 
+static void assert_ends(const char *from, const char *to, const char *want_from,
+                        const char *want_to)
+{
+    struct net_addr a, b;
+    char text[NET_ADDR_TEXT];
+    struct http_peer peer;
+    assert_true(net_addr_ip(&a, from, 65535) && net_addr_ip(&b, to, 80));
+    http_peer_init(&peer, &a, NULL, false);
+    http_peer_ends(&peer, &a, &b);
+    assert_int_equal(a.u.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(b.u.sa.sa_family, AF_UNSPEC);
+    assert_true(net_addr_ip(&b, to, 80));
+    http_peer_reached(&peer, &b);
+    http_peer_ends(&peer, &a, &b);
+    assert_text(net_addr_print(&a, text), want_from);
+    assert_text(net_addr_print(&b, text), want_to);
+}
+
+static void a_peer_knows_its_ends(void **state)
+{
+    (void)state;
+    assert_ends("192.0.2.1", "10.0.0.1", "192.0.2.1:65535", "10.0.0.1:80");
+    assert_ends("::ffff:192.0.2.1", "::ffff:10.0.0.1", "192.0.2.1:65535", "10.0.0.1:80");
+    assert_ends("::1", "2001:db8::2", "[::1]:65535", "[2001:db8::2]:80");
+    assert_ends("1111:2222:3333:4444:5555:6666:7777:8888", "::1",
+                "[1111:2222:3333:4444:5555:6666:7777:8888]:65535", "[::1]:80");
+}
+
+static void a_unix_peer_has_no_ends(void **state)
+{
+    struct net_addr path, from, to;
+    struct http_peer peer;
+    (void)state;
+    assert_true(net_addr_unix(&path, "/run/x") && net_addr_ip(&to, "10.0.0.1", 80));
+    http_peer_init(&peer, &path, NULL, false);
+    http_peer_reached(&peer, &path);
+    http_peer_ends(&peer, &from, &to);
+    assert_int_equal(from.u.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(to.u.sa.sa_family, AF_UNSPEC);
+    assert_true(net_addr_ip(&to, "10.0.0.1", 80));
+    http_peer_reached(&peer, &to);
+    http_peer_ends(&peer, &from, &to);
+    assert_int_equal(from.u.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(to.u.sa.sa_family, AF_UNSPEC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +171,8 @@ int main(void)
         cmocka_unit_test(unix_paths_have_the_kernels_length),
         cmocka_unit_test(an_unnamed_unix_peer_has_a_text),
         cmocka_unit_test(a_peer_is_its_address_in_text),
+        cmocka_unit_test(a_peer_knows_its_ends),
+        cmocka_unit_test(a_unix_peer_has_no_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,7 +143,7 @@ static const char everything[] =
     "  b:\n"
     "    endpoints: [{ address: a_b.example:80, weight: 0 }, 1.2.3.4:5]\n"
     "    balance: least_conn\n"
-    "    upstream: { connect: 10ms, idle: 1h, max_idle: 0, protocol: h1,\n"
+    "    upstream: { connect: 10ms, idle: 1h, max_idle: 0, protocol: h1, proxy_protocol: v2,\n"
     "      tls: { sni: B.example, ca: b.pem, cert: c.pem, key: k.pem } }\n"
     "  c: { endpoints: [c:1], upstream: { protocol: h2, tls: true } }\n"
     "  d: { endpoints: [d:1], upstream: { tls: false } }\n";
@@ -250,6 +250,7 @@ static void test_defaults_of_tls(void **state)
     assert_null(up->sni);
     assert_null(up->ca.text);
     assert_int_equal(c->pools[0].protocol, CONFIG_PROTOCOL_AUTO);
+    assert_int_equal(c->pools[0].proxy_protocol, CONFIG_PROXY_NONE);
     config_free(c);
 }
 
@@ -311,6 +312,7 @@ static void test_every_key_of_pools(void **state)
     assert_int_equal(b->idle_ms, 3600000);
     assert_int_equal(b->max_idle, 0);
     assert_int_equal(b->protocol, CONFIG_PROTOCOL_H1);
+    assert_int_equal(b->proxy_protocol, CONFIG_PROXY_V2);
     assert_true(b->tls.enabled && b->tls.verify);
     assert_string_equal(b->tls.sni, "B.example");
     assert_string_equal(b->tls.ca.text, "b.pem");
@@ -474,7 +476,8 @@ static void test_dump_is_complete(void **state)
                               "      connect: 1s\n"
                               "      idle: 55s\n"
                               "      max_idle: 256\n"
-                              "      protocol: auto\n");
+                              "      protocol: auto\n"
+                              "      proxy_protocol: none\n");
     free(text);
     config_free(c);
 }

@@ -130,9 +130,12 @@ static void test_proxy_protocol(void **state)
           {LISTENER("{ bind: \":1\", proxy_protocol: unix }"),
            "t:1:49: warning: listeners.web: expects a PROXY header from \"unix\", where no peer of "
            "\":1\" comes from"},
-          {POOL("{ endpoints: [a:1], upstream: { proxy_protocol: v1 } }"),
-           "t:1:47: error: pools.app.upstream.proxy_protocol: not supported by this version of "
-           "weir"});
+          {POOL("{ endpoints: [a:1], upstream: { protocol: h2, proxy_protocol: v1 } }"),
+           "t:1:15: error: pools.app: upstream.proxy_protocol needs a connection for each client, "
+           "so it cannot be used with protocol: h2"},
+          {POOL("{ endpoints: [a:1], upstream: { proxy_protocol: v3 } }"),
+           "t:1:63: error: pools.app.upstream.proxy_protocol: expected one of none, v1, v2; found "
+           "\"v3\"; did you mean \"v1\"?"});
 }
 
 static void test_tls_to_upstreams(void **state)

@@ -24,6 +24,7 @@ struct fixture {
     struct tls_stats tls_stats;
     struct list_node conns;
     struct stream *stream;
+    char to[NET_ADDR_TEXT]; /* where the last request says that it came to */
     char log[1024];
 };
 
@@ -68,6 +69,9 @@ static void on_request(void *ctx, struct stream *s, struct http_head *head,
                        const struct http_peer *peer, enum reason reason)
 {
     struct fixture *f = ctx;
+    struct net_addr from, to;
+    http_peer_ends(peer, &from, &to);
+    net_addr_print(&to, f->to);
     note(f, "%.*s from %.*s%s %s|", (int)head->path.len, head->path.len ? head->path.ptr : "",
          peer->text_len, peer->text, peer->trusted ? ", trusted" : "", reason_row(reason)->name);
     s->events = &events;
@@ -107,6 +111,8 @@ static void begin(struct fixture *f, struct front_wants wants)
     list_init(&f->conns);
     assert_true(net_addr_ip(&addr, "10.0.0.1", 5));
     http_peer_init(&peer, &addr, f, false);
+    assert_true(net_addr_ip(&addr, "10.0.0.2", 80));
+    http_peer_reached(&peer, &addr);
     wire_attach(&f->w, front_conn(front_new(&f->w.r, &f->options, wants, &peer, &f->conns)), false);
 }
 
@@ -345,14 +351,17 @@ static void the_header_says_who_it_is(void **state)
     begin(f, proxied);
     wire_say(&f->w, LINE GET("/a"));
     assert_string_equal(notes(f), "/a from 192.0.2.7:56324, trusted |");
+    assert_string_equal(f->to, "198.51.100.2:443");
     end(f);
     begin(f, proxied);
     wire_say(&f->w, "PROXY TCP6 2001:db8::7 ::1 1 2\r\n" GET("/a"));
     assert_string_equal(notes(f), "/a from [2001:db8::7]:1 |");
+    assert_string_equal(f->to, "[::1]:2");
     end(f);
     begin(f, proxied);
     wire_say(&f->w, "PROXY UNKNOWN\r\n" GET("/a"));
     assert_string_equal(notes(f), "/a from 10.0.0.1:5 |");
+    assert_string_equal(f->to, "10.0.0.2:80"); /* where it came to by itself */
     end(f);
 }
 

@@ -31,6 +31,8 @@ struct fixture {
     struct pool_stats stats;
     struct pool_view *view;
     int listener;
+    struct http_peer client;
+    struct tls_client_options tls;
     unsigned ended, aborted;
     enum reason reason;
 };
@@ -126,8 +128,10 @@ static struct stream *request(struct fixture *f, bool fresh)
     assert_non_null(head);
     head->method = SPAN_LIT("GET");
     head->path = SPAN_LIT("/");
-    struct pool_request wish = {
-        .stream_events = &events, .owner = f, .response_head_ms = 60000}; /* h1 never waits */
+    struct pool_request wish = {.stream_events = &events, /* h1 never waits */
+                                .owner = f,
+                                .client = &f->client,
+                                .response_head_ms = 60000};
     list_init(&wish.link);
     struct stream *s = pool_open(f->view, 0, fresh, &wish, &f->reason);
     assert_non_null(s);
@@ -347,6 +351,112 @@ static void nobody_listens(void **state)
     wait_conns(f, 0);
 }
 
+/* ---- the PROXY protocol ---- */
+
+#define V1        "PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
+#define V2        "\r\n\r\n\0\r\nQUIT\n"
+#define CLIENT_V2 V2 "\x21\x11\x00\x0c\xc0\x00\x02\x01\xc6\x33\x64\x02\xdc\x04\x01\xbb"
+
+static void announce(struct fixture *f, enum proxy_header_version version)
+{
+    struct net_addr from, to;
+    pool_view_free(f->view);
+    f->spec.protocol = POOL_H1;
+    f->spec.proxy_header = (uint8_t)version;
+    f->view = pool_view_new(&f->r, &f->spec, &f->stats, 1);
+    assert_true(net_addr_ip(&from, "192.0.2.1", 56324) && net_addr_ip(&to, "198.51.100.2", 443));
+    http_peer_init(&f->client, &from, NULL, false);
+    http_peer_reached(&f->client, &to);
+}
+
+/* The upstream gets these bytes next. Those of a handshake need our loop. */
+static void expect_bytes(struct fixture *f, int fd, struct span want)
+{
+    struct ready nothing = {.run = do_nothing};
+    char got[256];
+    size_t n = 0;
+    list_init(&nothing.link);
+    assert_true(want.len <= sizeof(got));
+    while (n < want.len) {
+        ssize_t more = recv(fd, got + n, want.len - n, MSG_DONTWAIT);
+        assert_int_not_equal(more, 0);
+        n += more > 0 ? (size_t)more : 0;
+        reactor_later(&f->r, &nothing);
+        reactor_turn(&f->r);
+    }
+    assert_memory_equal(got, want.ptr, want.len);
+}
+
+static void a_conn_begins_with_the_proxy_header(void **state)
+{
+    struct fixture *f = *state;
+    static const struct span headers[] = {[PROXY_HEADER_V1] = {V1, sizeof(V1) - 1},
+                                          [PROXY_HEADER_V2] = {CLIENT_V2, sizeof(CLIENT_V2) - 1}};
+    for (unsigned v = PROXY_HEADER_V1; v <= PROXY_HEADER_V2; v++) {
+        announce(f, v);
+        request(f, false);
+        int fd = upstream(f);
+        expect_bytes(f, fd, headers[v]);
+        expect_bytes(f, fd, SPAN_LIT("GET / HTTP/1.1\r\n"));
+        reply(f, fd, OK);
+        wait_conns(f, 0);
+        close(fd);
+    }
+}
+
+static void a_client_that_is_not_of_ip_is_unknown(void **state)
+{
+    struct fixture *f = *state;
+    static const struct span headers[] = {[PROXY_HEADER_V1] = SPAN_LIT("PROXY UNKNOWN\r\n"),
+                                          [PROXY_HEADER_V2] = SPAN_LIT(V2 "\x20\0\0\0")};
+    struct net_addr path;
+    assert_true(net_addr_unix(&path, "/run/x"));
+    for (unsigned v = PROXY_HEADER_V1; v <= PROXY_HEADER_V2; v++) {
+        announce(f, v);
+        http_peer_init(&f->client, &path, NULL, false);
+        request(f, false);
+        int fd = upstream(f);
+        expect_bytes(f, fd, headers[v]);
+        expect_bytes(f, fd, SPAN_LIT("GET / HTTP/1.1\r\n"));
+        reply(f, fd, OK);
+        wait_conns(f, 0);
+        close(fd);
+    }
+}
+
+/* It is one client's, and goes with its request. */
+static void a_conn_with_a_proxy_header_serves_one_request(void **state)
+{
+    struct fixture *f = *state;
+    announce(f, PROXY_HEADER_V1);
+    for (int i = 0; i < 3; i++) {
+        assert_false(request(f, false)->reused);
+        int fd = upstream(f);
+        expect_bytes(f, fd, SPAN_LIT(V1));
+        reply(f, fd, OK);
+        wait_conns(f, 0);
+        close(fd);
+    }
+    assert_int_equal(counter_get(&f->stats.opened), 3);
+    assert_int_equal(counter_get(&f->stats.reused), 0);
+}
+
+static void the_proxy_header_is_not_encrypted(void **state)
+{
+    struct fixture *f = *state;
+    f->tls = (struct tls_client_options){.server_name = "a.example", .no_verify = true};
+    f->spec.tls = &f->tls;
+    announce(f, PROXY_HEADER_V1);
+    request(f, false);
+    int fd = upstream(f);
+    expect_bytes(f, fd, SPAN_LIT(V1));
+    expect_bytes(f, fd, SPAN_LIT("\x16\x03")); /* a ClientHello */
+    reply(f, fd, OK);                          /* which is no TLS */
+    assert_int_equal(f->reason, REASON_UPSTREAM_TLS_FAILED);
+    wait_conns(f, 0);
+    close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -362,6 +472,10 @@ int main(void)
         TEST(a_conn_that_outlives_what_was_learnt_raises_it),
         TEST(closing_the_idle_ones_leaves_the_busy_ones),
         TEST(nobody_listens),
+        TEST(a_conn_begins_with_the_proxy_header),
+        TEST(a_client_that_is_not_of_ip_is_unknown),
+        TEST(a_conn_with_a_proxy_header_serves_one_request),
+        TEST(the_proxy_header_is_not_encrypted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,7 +243,7 @@ static void the_bytes_are_those_of_the_specification(void **state)
     n = proxy_header_write(PROXY_HEADER_V1, &local, &to, out);
     assert_true(span_eq(span_of(out, n), SPAN_LIT("PROXY UNKNOWN\r\n")));
     n = proxy_header_write(PROXY_HEADER_V2, &local, &to, out);
-    assert_true(span_eq(span_of(out, n), SPAN_LIT(V2 "\x21\x00\x00\x00")));
+    assert_true(span_eq(span_of(out, n), SPAN_LIT(V2 "\x20\x00\x00\x00")));
 }
 
 int main(void)
