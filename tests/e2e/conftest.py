@@ -5,6 +5,9 @@
 
     def test_a_story(weir, upstream): ...
 
+A module whose stories are the same over TLS says TRANSPORTS = ("plain", "tls"): then each of its
+tests runs with TLS on both sides too, as it is.
+
 One weir and one scripted upstream serve all the tests of a module (start-up is slow under
 sanitizers); a weir that died is reported by the test in which it died and replaced for the next
 one. A test that needs a weir of its own calls start_weir(yaml).
@@ -14,11 +17,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import harness  # noqa: E402
 import peers  # noqa: E402
+import wire  # noqa: E402
 
 # Fresh upstream connections for every request: what one test leaves behind can't reach the next
 # one.
@@ -49,15 +54,21 @@ def pytest_sessionstart(session):
 class Shared:
     """The weir and the upstream of one module."""
 
-    def __init__(self, config):
+    def __init__(self, config, authority=None):
         self.upstream = peers.Upstream()
         self.config = config.replace("$UPSTREAM", self.upstream.address)
+        self.authority = authority
+        if authority:
+            self.config = over_tls(self.config, authority)
+            self.upstream.secure = authority.server_context()
         self.weir = self.tmp = None
 
     def ensure(self):
         if self.weir is None:
             self.tmp = harness.new_tmp()
             self.weir = harness.Weir(self.config, self.tmp)
+            if self.authority:
+                self.weir.secure = self.authority.client_context()
         return self.weir
 
     def drop(self):
@@ -70,10 +81,35 @@ class Shared:
                 shutil.rmtree(self.tmp, ignore_errors=True)
 
 
+def over_tls(config, authority):
+    """The same with TLS to clients and to endpoints."""
+    tree = yaml.safe_load(config)
+    tls = {"certs": [str(authority.server().cert)]}
+    listeners = tree.setdefault("listeners", {"web": "127.0.0.1:0"})
+    for name, one in listeners.items():
+        one = one if isinstance(one, dict) else {"bind": one}
+        listeners[name] = {**one, "tls": tls}
+    for name, pool in tree["pools"].items():
+        pool = {"endpoints": pool} if isinstance(pool, list) else pool
+        pool.setdefault("upstream", {})["tls"] = {"ca": str(authority.cert), "sni": "a.example"}
+        tree["pools"][name] = pool
+    return yaml.safe_dump(tree)
+
+
+def pytest_generate_tests(metafunc):
+    transports = getattr(metafunc.module, "TRANSPORTS", None)
+    if transports and "_shared" in metafunc.fixturenames:
+        metafunc.parametrize("_shared", transports, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
 def _shared(request):
-    shared = Shared(getattr(request.module, "CONFIG", DEFAULT))
+    secure = getattr(request, "param", "plain") == "tls"
+    authority = request.getfixturevalue("authority") if secure else None
+    shared = Shared(getattr(request.module, "CONFIG", DEFAULT), authority)
+    wire.scheme = b"https" if secure else b"http"
     yield shared
+    wire.scheme = b"http"
     try:
         shared.drop()
     finally:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import peers
+import tlspeer
 import wire
 from peers import DEADLINE, Client, deadline, wait_for
 
@@ -150,8 +151,13 @@ class Weir:
 
     # ---- talking to it --------------------------------------------------------------------------
 
+    secure = None  # the ssl.SSLContext of clients, if the listener speaks TLS
+
     def client(self, listener="web", rcvbuf=None):
-        client = Client(self.listeners[listener], rcvbuf)
+        if self.secure:
+            client = tlspeer.TlsClient(self.listeners[listener], self.secure, rcvbuf=rcvbuf)
+        else:
+            client = Client(self.listeners[listener], rcvbuf)
         self.clients.append(client)
         return client
 

@@ -229,7 +229,14 @@ class Peer:
 
     def quiet_for(self, seconds):
         """Nothing comes, and it is not closed, for this long."""
-        return not ready(self.sock, select.POLLIN, seconds)
+        until = time.monotonic() + seconds
+        while ready(self.sock, select.POLLIN, until - time.monotonic()):
+            had = len(self.received)
+            if not hasattr(self.sock, "pending") or self.poll() and len(self.received) > had:
+                return False
+            if self.eof:
+                return False  # and what was no byte of the peer's (a ticket) is no noise
+        return True
 
     def assert_open(self):
         """Not closed, and nothing unread; say a barrier first when weir has to have had its
@@ -326,6 +333,8 @@ class UpstreamConn(Peer):
 class Upstream:
     """A listening socket whose connections the test takes one by one."""
 
+    secure = None  # an ssl.SSLContext
+
     def __init__(self, path=None, family=socket.AF_INET):
         self.guard = None
         if path:
@@ -353,7 +362,15 @@ class Upstream:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conn = UpstreamConn(sock, f"upstream connection {len(self.conns)}")
         self.conns.append(conn)
-        return conn
+        return self.secured(conn)
+
+    def secured(self, conn):
+        """With TLS on it, where the module's tests run over it (conftest.py)."""
+        if not self.secure:
+            return conn
+        import tlspeer  # which needs this module
+
+        return tlspeer.secured(conn, self.secure)
 
     def assert_untouched(self):
         """No connection is waiting to be accepted."""

@@ -8,6 +8,8 @@ import pytest
 
 from peers import wait_for
 
+TRANSPORTS = ("plain", "tls")
+
 FIELDS = [
     "time",
     "id",

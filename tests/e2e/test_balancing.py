@@ -6,6 +6,8 @@ import pytest
 
 from peers import wait_for
 
+TRANSPORTS = ("plain", "tls")
+
 
 def config(endpoints, balance):
     return (

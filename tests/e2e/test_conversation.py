@@ -6,6 +6,8 @@ import pytest
 import wire
 from harness import assert_authored
 
+TRANSPORTS = ("plain", "tls")
+
 
 def post(length=None, fields="", path="/"):
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"

@@ -5,6 +5,8 @@ import pytest
 from harness import assert_authored
 from peers import RefusedEndpoint
 
+TRANSPORTS = ("plain", "tls")
+
 CONFIG = """
 listeners: { web: "127.0.0.1:0" }
 routes:

@@ -9,6 +9,8 @@ import peers
 import wire
 from harness import needs_v6
 
+TRANSPORTS = ("plain", "tls")
+
 V6_LISTENERS = """
   v6: "[::1]:0"
   trusting_v6: { bind: "[::1]:0", trusted_proxies: [ "::1" ] }
@@ -120,7 +122,7 @@ def pairs(value):
 
 def test_forwarded_is_emitted_when_opted_in(weir, upstream):
     request = forwarded(weir, upstream, "opted")
-    assert pairs(request.get("Forwarded")) == {"for": "127.0.0.1", "host": "a", "proto": "http"}
+    assert pairs(request.get("Forwarded")) == {"for": "127.0.0.1", "host": "a", "proto": wire.scheme.decode()}
 
 
 @needs_v6
@@ -131,7 +133,7 @@ def test_forwarded_quotes_what_is_no_token(weir, upstream):
 
 def test_forwarded_of_an_untrusted_peer_is_replaced(weir, upstream):
     request = forwarded(weir, upstream, "opted", "Forwarded: for=6.6.6.6\r\n")
-    assert pairs(request.get("Forwarded")) == {"for": "127.0.0.1", "host": "a", "proto": "http"}
+    assert pairs(request.get("Forwarded")) == {"for": "127.0.0.1", "host": "a", "proto": wire.scheme.decode()}
 
 
 def test_forwarded_is_appended_to_a_trusted_peers(weir, upstream):

@@ -9,6 +9,8 @@ import harness
 from harness import assert_authored, needs_localhost, needs_v6
 from peers import connect, wait_for
 
+TRANSPORTS = ("plain", "tls")
+
 
 def routes(address, extra=""):
     return f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{address}' ] }}\n{extra}"

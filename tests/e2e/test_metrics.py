@@ -5,6 +5,8 @@ import time
 from harness import sum_of
 from peers import Client
 
+TRANSPORTS = ("plain", "tls")
+
 FAMILIES = """weir_build_info weir_workers weir_requests_total weir_request_duration_seconds weir_requests_in_flight
 weir_client_connections weir_client_connections_total weir_upstream_connections
 weir_upstream_connections_total weir_upstream_reused_total weir_retries_total weir_errors_total

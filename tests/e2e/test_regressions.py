@@ -12,6 +12,8 @@ import pytest
 from harness import assert_authored, run_weir
 from peers import SilentEndpoint, wait_for
 
+TRANSPORTS = ("plain", "tls")
+
 CONFIG = """
 limits: { header_bytes: 60KiB }
 listeners: { web: "127.0.0.1:0", forwarding: { bind: "127.0.0.1:0", forwarded: true } }

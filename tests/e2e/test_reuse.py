@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+TRANSPORTS = ("plain", "tls")
+
 
 def pool(upstream, options):
     return f"""

@@ -9,6 +9,8 @@ import harness
 import peers
 from harness import assert_authored
 
+TRANSPORTS = ("plain", "tls")
+
 ROUTES = """
 routes:
   - { name: every-host, match: { path: /h }, to: p1 }

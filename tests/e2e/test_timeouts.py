@@ -14,6 +14,8 @@ import pytest
 from harness import assert_authored
 from peers import SilentEndpoint, deadline
 
+TRANSPORTS = ("plain", "tls")
+
 SHORT = 0.3
 LONG = 2.0
 

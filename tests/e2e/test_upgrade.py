@@ -6,6 +6,8 @@ import pytest
 import harness
 from transfer import pump
 
+TRANSPORTS = ("plain", "tls")
+
 ASK = (
     "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Key: x\r\n\r\n"

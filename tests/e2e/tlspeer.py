@@ -82,7 +82,10 @@ class TlsSocket:
         out = bytearray()
         while len(out) < most:
             try:
-                data = self.tls.read(most - len(out))
+                try:
+                    data = self.tls.read(most - len(out))
+                except ssl.SSLZeroReturnError:  # what an end is after one of ours
+                    data = b""
                 if not data:
                     self.more = bool(out)
                     return bytes(out)

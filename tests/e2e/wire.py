@@ -27,9 +27,10 @@ PLACEHOLDERS = {
 }
 # {fwd:HOST} stands for the four lines that weir appends to every forwarded request.
 FORWARDING = (
-    b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+    b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: %b\r\n"
     b"X-Forwarded-Host: %b\r\nX-Request-Id: {uuid7}"
 )
+scheme = b"http"  # of the clients; conftest.py's, while tests of a module run over TLS
 
 
 class WireError(AssertionError):
@@ -223,7 +224,7 @@ def expand(text):
     """Expected bytes as the test wrote them, with {fwd:HOST} spelled out; \\n in text means
     CRLF."""
     data = text.encode("latin-1") if isinstance(text, str) else text
-    return re.sub(rb"\{fwd:([^}]*)\}", lambda m: FORWARDING % m.group(1), data)
+    return re.sub(rb"\{fwd:([^}]*)\}", lambda m: FORWARDING % (scheme, m.group(1)), data)
 
 
 def pattern(expected):
