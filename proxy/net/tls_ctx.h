@@ -7,7 +7,8 @@
  * theirs as long as they live.
  *
  * TLS 1.2 and 1.3 by Mozilla's intermediate list: TLS 1.2 with ECDHE and an AEAD only; X25519,
- * P-256, P-384; no compression, no renegotiation, no early data; the client's order of ciphers.
+ * P-256, P-384; no compression, no renegotiation, no early data; ChaCha20 for clients that prefer
+ * it.
  */
 #ifndef WEIR_NET_TLS_CTX_H
 #define WEIR_NET_TLS_CTX_H
