@@ -228,16 +228,17 @@ void reactor_dispatch(struct reactor *r)
         return;
     r->dispatching = true;
     struct list_node *node;
-    while ((node = list_pop_front(&r->ready)) != NULL) {
-        r->us = 0;
-        struct ready *ready = CONTAINER_OF(node, ready, link);
-        ready->run(ready);
-    }
-    while ((node = list_pop_front(&r->graves)) != NULL) {
-        struct grave *grave = CONTAINER_OF(node, grave, link);
-        grave->bury(grave);
-    }
-    CHECK(list_empty(&r->ready));
+    do {
+        while ((node = list_pop_front(&r->ready)) != NULL) {
+            r->us = 0;
+            struct ready *ready = CONTAINER_OF(node, ready, link);
+            ready->run(ready);
+        }
+        while ((node = list_pop_front(&r->graves)) != NULL) {
+            struct grave *grave = CONTAINER_OF(node, grave, link);
+            grave->bury(grave);
+        }
+    } while (!list_empty(&r->ready)); /* the last client conn's end ends upstream conns */
     r->us = 0; /* whoever asks outside the queue asks after a wait */
     r->dispatching = false;
 }

@@ -283,6 +283,28 @@ static void who_holds_it_keeps_it_running(void **state)
     assert_int_equal(f->tasks, 1);
 }
 
+struct dead {
+    struct grave grave;
+    struct fixture *f;
+};
+
+static void on_bury(struct grave *grave)
+{
+    struct fixture *f = CONTAINER_OF(grave, dead, grave)->f;
+    reactor_ready(&f->r, &f->task);
+}
+
+/* The last client conn of a worker that drains ends idle upstream conns, which say goodbye. */
+static void what_a_burial_makes_ready_runs_in_the_same_dispatch(void **state)
+{
+    struct fixture *f = *state;
+    struct dead dead = {.f = f, .grave = {.bury = on_bury}};
+    list_init(&dead.grave.link);
+    reactor_bury(&f->r, &dead.grave);
+    reactor_dispatch(&f->r);
+    assert_int_equal(f->tasks, 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -298,6 +320,7 @@ int main(void)
         TEST(what_has_come_is_read_before_a_deadline_passes),
         TEST(libuv_is_run_and_waited_for),
         TEST(who_holds_it_keeps_it_running),
+        TEST(what_a_burial_makes_ready_runs_in_the_same_dispatch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
