@@ -74,6 +74,8 @@ class TlsSocket:
         self._push()
         if self.unsent:
             raise BlockingIOError
+        if not data:
+            return 0
         sent = self.tls.write(memoryview(data)[:262144])
         self._push()
         return sent

@@ -26,7 +26,8 @@ class Sender:
 
     @property
     def done(self):
-        return self.sent == self.size
+        """All is with the kernel; TLS may hold some of it."""
+        return self.sent == self.size and not getattr(self.peer.sock, "unsent", b"")
 
 
 class Receiver:
@@ -74,8 +75,11 @@ def run(senders, receivers, each=None, most=1 << 20):
         ), f"stuck: {[s.sent for s in senders]} {[r.got for r in receivers]}"
         reads = {r.peer.sock: r for r in receivers if not r.done}
         writes = {s.peer.sock: s for s in senders if not s.done}
-        readable, writable, _ = select.select(list(reads), list(writes), [], 0.1)
-        for sock in readable:
+        waiting = [sock for sock in reads if getattr(sock, "more", False)]  # decrypted already
+        readable, writable, _ = select.select(
+            list(reads), list(writes), [], 0 if waiting else 0.1
+        )
+        for sock in {*readable, *waiting}:
             reads[sock].step(most)
         for sock in writable:
             writes[sock].step()
