@@ -240,9 +240,8 @@ static void stream_submit(struct h2_stream *s, const struct http_head *head)
     struct h2_session *h = &cl->session;
     struct recycle *pieces = &cl->conn.reactor->pieces;
     nghttp2_nv nv[H2_NV_MAX];
-    bool extended =
-        may_extend(head) &&
-        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+    bool extended = may_extend(head) && nghttp2_session_get_remote_settings(
+                                            h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
     bool bodyless = head->body == BODY_NONE && !extended;
     struct span scheme = conn_tls(&cl->conn) != NULL ? SPAN_LIT("https") : SPAN_LIT("http");
     char *path = mem_need(recycle_get(pieces, head->path.len + head->query.len + 1));
