@@ -227,6 +227,12 @@ static size_t request_fields(nghttp2_nv *nv, size_t n, const struct http_head *h
     return kept;
 }
 
+/* A request's body has no place in an extended CONNECT: the tunnel would begin with it. */
+static bool may_extend(const struct http_head *head)
+{
+    return head->upgrade.len > 0 && head->body == BODY_NONE;
+}
+
 /* An upgrade that the upstream has no extended CONNECT for is left out, as any server may. */
 static void stream_submit(struct h2_stream *s, const struct http_head *head)
 {
@@ -234,9 +240,8 @@ static void stream_submit(struct h2_stream *s, const struct http_head *head)
     struct h2_session *h = &cl->session;
     struct recycle *pieces = &cl->conn.reactor->pieces;
     nghttp2_nv nv[H2_NV_MAX];
-    bool extended =
-        head->upgrade.len > 0 &&
-        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+    bool extended = may_extend(head) && nghttp2_session_get_remote_settings(
+                                            h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
     bool bodyless = head->body == BODY_NONE && !extended;
     struct span scheme = conn_tls(&cl->conn) != NULL ? SPAN_LIT("https") : SPAN_LIT("http");
     char *path = mem_need(recycle_get(pieces, head->path.len + head->query.len + 1));
@@ -277,7 +282,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     s->asked.upgrade = head->upgrade;
     if (s->asked.expects)
         stream_expect_head(s);
-    if (head->upgrade.len > 0 && !s->session->settled)
+    if (may_extend(head) && !s->session->settled)
         s->asked.held = head; /* its owner keeps it as long as the stream */
     else
         stream_submit(s, head);

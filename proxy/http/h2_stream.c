@@ -131,11 +131,12 @@ static void rx_clock(struct h2_stream *s)
     h2_stream_arm(s);
 }
 
-/* What is queued is to be framed: the clock runs while something is. */
+/* What is queued is to be framed: the clock runs while something is, or an end, which nghttp2 does
+ * not frame without a window either. */
 static void tx_clock(struct h2_stream *s)
 {
     const struct h2_config *config = s->session->config;
-    bool waits = s->tx.bytes > 0 && !s->tx_done && config->stall_ms != 0;
+    bool waits = (s->tx.bytes > 0 || s->tx_end) && !s->tx_done && config->stall_ms != 0;
     s->tx_deadline = waits ? reactor_now(s->session->conn->reactor) + config->stall_ms : NEVER;
     h2_stream_arm(s);
 }
@@ -144,8 +145,8 @@ static void tx_clock(struct h2_stream *s)
 static void tx_late(struct h2_stream *s)
 {
     nghttp2_session *ng = s->session->ng;
-    if (nghttp2_session_get_remote_window_size(ng) > 0 &&
-        nghttp2_session_get_stream_remote_window_size(ng, s->id) > 0) {
+    if (s->tx_done || (nghttp2_session_get_remote_window_size(ng) > 0 &&
+                       nghttp2_session_get_stream_remote_window_size(ng, s->id) > 0)) {
         tx_clock(s);
         return;
     }
@@ -379,6 +380,7 @@ int h2_stream_frame(struct h2_stream *s, const uint8_t head[9], size_t length)
     chain_move_bytes(&body, &s->tx, length);
     conn_send(c, &body);
     s->framed += length;
+    s->tx_done |= head[4] & NGHTTP2_FLAG_END_STREAM;
     tx_clock(s);
     h2_stream_mark(s);
     return NGHTTP2_ERR_PAUSE; /* the frame is sent; the caller looks how full the conn is */
@@ -417,6 +419,8 @@ void h2_stream_send_end(struct stream *base, const struct http_head *trailers)
     if (!stream_live(s) || s->reset || s->malformed || s->tx_done)
         return;
     s->tx_trailers = h2_trailers_copy(&s->session->conn->reactor->pieces, trailers);
+    if (s->tx_deadline == NEVER && !(s->session->ops->server && s->to_head))
+        tx_clock(s);
     stream_resume(s);
     conn_wake(s->session->conn);
 }

@@ -239,7 +239,7 @@ void reactor_dispatch(struct reactor *r)
             grave->bury(grave);
         }
     } while (!list_empty(&r->ready)); /* the last client conn's end ends upstream conns */
-    r->us = 0; /* whoever asks outside the queue asks after a wait */
+    r->us = 0;                        /* whoever asks outside the queue asks after a wait */
     r->dispatching = false;
 }
 

@@ -24,6 +24,7 @@
 struct script {
     struct bytes b;
     struct lb_rng rng;
+    bool h2_clients, h2_upstreams;
 };
 
 /* ---- a script from a seed ---- */
@@ -91,11 +92,20 @@ static void add_peer(struct script *s)
         add_upstream(s);
 }
 
+/* The first of the shelf are likely ones. */
+static unsigned pick(struct script *s, unsigned likely)
+{
+    return one_in(s, 2) ? below(s, likely) : below(s, 256);
+}
+
 static void add_request(struct script *s)
 {
     add_client(s);
     for (unsigned n = one_in(s, 4) ? 1 + below(s, 3) : 1; n > 0; n--)
-        add_from(s, rig_requests, 8);
+        if (s->h2_clients)
+            add(s, RIG_REQUEST, pick(s, 8));
+        else
+            add_from(s, rig_requests, 8);
     if (one_in(s, 4))
         add(s, RIG_BULK, below(s, one_in(s, 3) ? 160 : 12));
     add_step(s);
@@ -104,11 +114,38 @@ static void add_request(struct script *s)
 static void add_answer(struct script *s)
 {
     add_upstream(s);
-    if (one_in(s, 5))
-        add_words(s, rig_answers[5 + below(s, 2)]); /* a 1xx */
-    add_from(s, rig_answers, 5);
+    if (s->h2_upstreams) {
+        if (one_in(s, 5))
+            add(s, RIG_ANSWER, 5 + below(s, 2)); /* a 1xx */
+        add(s, RIG_ANSWER, pick(s, 5));
+    } else {
+        if (one_in(s, 5))
+            add_words(s, rig_answers[5 + below(s, 2)]);
+        add_from(s, rig_answers, 5);
+    }
     if (one_in(s, 4))
         add(s, RIG_BULK, below(s, one_in(s, 3) ? 160 : 12));
+    add_step(s);
+}
+
+/* Something beside messages, or a frame of chance; in HTTP/1, what the other side should say. */
+static void add_manners(struct script *s)
+{
+    bool client = one_in(s, 2);
+    if (client)
+        add_client(s);
+    else
+        add_upstream(s);
+    if (client ? !s->h2_clients : !s->h2_upstreams)
+        return;
+    if (one_in(s, 8)) {
+        uint8_t frame[12];
+        for (size_t i = 0; i < sizeof(frame); i++)
+            frame[i] = (uint8_t)below(s, i == 1 ? 6 : 200);
+        bytes_add(&s->b, frame, 3 + below(s, sizeof(frame) - 2));
+    } else {
+        add(s, client ? RIG_ANSWER : RIG_REQUEST, one_in(s, 3) ? 16 * below(s, 3) : below(s, 256));
+    }
     add_step(s);
 }
 
@@ -158,6 +195,11 @@ static void add_event(struct script *s)
         add_peer(s);
         add(s, RIG_BULK, below(s, 140));
         break;
+    case 14:
+    case 15:
+        if (s->h2_clients || s->h2_upstreams)
+            add_manners(s);
+        break;
     default:
         if (one_in(s, 2))
             add_request(s);
@@ -173,6 +215,13 @@ static struct bytes script_of(uint64_t seed)
     lb_rng_seed(&s.rng, seed + 1);
     for (int i = 0; i < RIG_SETTINGS; i++) {
         uint8_t set = (uint8_t)below(&s, 256);
+        if (i == 0) {
+            set &= (uint8_t)~RIG_H2_MUTE;
+            if (!one_in(&s, 6))
+                set &= (uint8_t) ~(RIG_H2_NO_ACKS | RIG_H2_NO_WINDOWS);
+            s.h2_clients = set & RIG_H2_CLIENTS;
+            s.h2_upstreams = set & RIG_H2_UPSTREAMS;
+        }
         bytes_add(&s.b, &set, 1);
     }
     add_request(&s);

@@ -3,7 +3,7 @@
  * The world around one worker: the configuration, the dials, the clock and the script. Owns the
  * worker and all peers; the worker must be empty by itself before it is taken apart. One thread.
  */
-#include "tests/fuzz/rig.h"
+#include "tests/fuzz/rig_h2.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -169,7 +169,18 @@ static void build_pool(struct pool_spec *spec, const char *name, unsigned n, con
                     .response_idle_ms = 30000,
                     .write_stall_ms = 25000,
                     .buffer = set[0] & 4 ? 4096 : 65536},
+        .protocol = set[0] & RIG_H2_UPSTREAMS ? POOL_H2 : POOL_AUTO,
+        .h2 = {.connect_ms = 5000,
+               .response_idle_ms = 30000,
+               .write_stall_ms = 25000,
+               .idle_ms = 20000,
+               .ping_ms = 7000,
+               .pong_ms = 4000,
+               .max_streams = 100,
+               .buffer = set[0] & 4 ? 4096 : 65536,
+               .conn_buffer = set[0] & 4 ? 65535 : 1 << 20},
     };
+    spec->h2.limits = spec->options.limits;
     CHECK(spec->policy != NULL && spec->endpoints != NULL);
     memset(spec->endpoints, 0, n * sizeof(spec->endpoints[0]));
     for (unsigned i = 0; i < n; i++) {
@@ -242,8 +253,14 @@ static void rig_init(struct rig *rig, const uint8_t *set)
     rig->budget.max = set[1] & 32 ? 2 : 100;
     rig->shared = (struct worker_shared){.snapshot = build_snapshot(set), .budget = &rig->budget};
     rig->capacity = capacities[set[0] & 3];
+    rig->h2_clients = set[0] & RIG_H2_CLIENTS;
+    rig->h2_upstreams = set[0] & RIG_H2_UPSTREAMS;
+    rig->h2_acks = !(set[0] & RIG_H2_NO_ACKS);
+    rig->h2_windows = !(set[0] & RIG_H2_NO_WINDOWS);
+    rig->h2_mute = set[0] & RIG_H2_MUTE;
     CHECK(worker_init(w, 0, &rig->shared, NULL) == 0);
     w->server.service = w->server2.service = &rig_service;
+    w->server2.stream_window = set[0] & 4 ? 4096 : H2_STREAM_WINDOW;
     w->reactor.hrtime = fake_hrtime;
     w->reactor.dial = fake_dial;
     clock_us = START_MS * 1000;
@@ -441,6 +458,10 @@ static void do_bulk(struct rig *rig, unsigned n)
 {
     char piece[512];
     pair_limit(rig->selected->pair, 0, 0);
+    if (rig->selected->talk != NULL) {
+        talk_bulk(rig->selected, 512 * (n + 1));
+        return;
+    }
     for (unsigned i = 0; i <= n && rig->selected->saying.len < BULK_MAX; i++) {
         memset(piece, 'A' + (int)(i % 26), sizeof(piece));
         peer_say(rig->selected, piece, sizeof(piece));
@@ -480,10 +501,16 @@ static void do_peer(struct rig *rig, uint8_t op, unsigned n)
         do_bulk(rig, n);
         break;
     case RIG_REQUEST:
-        say_from(p, rig_requests, n);
+        if (p->talk != NULL)
+            talk_request(p, n);
+        else
+            say_from(p, rig_requests, n);
         break;
     default:
-        say_from(p, rig_answers, n);
+        if (p->talk != NULL)
+            talk_answer(p, n);
+        else
+            say_from(p, rig_answers, n);
         break;
     }
 }
@@ -546,7 +573,9 @@ static void do_say(struct rig *rig, const uint8_t *at, size_t size)
         bytes_add(&b, &at[i], 1);
     }
     rig_tell(rig, "say %zu: %.*s", b.len, (int)b.len, b.at);
-    if (rig->selected != NULL)
+    if (rig->selected != NULL && rig->selected->talk != NULL)
+        talk_frame(rig->selected, b.at, b.len);
+    else if (rig->selected != NULL)
         peer_say(rig->selected, b.at, b.len);
     free(b.at);
 }

@@ -6,7 +6,8 @@
  * all that it takes to see it again. One thread, one rig at a time.
  *
  * A script is four bytes of settings and then events. A byte under 0xf0 is said by the peer that is
- * selected; RIG_LITERAL says any byte; each other one begins an event of two bytes:
+ * selected (one that talks HTTP/2 makes a frame of those that follow one another: rig_h2.h);
+ * RIG_LITERAL says any byte; each other one begins an event of two bytes:
  */
 #ifndef WEIR_TESTS_RIG_H
 #define WEIR_TESTS_RIG_H
@@ -28,12 +29,21 @@ enum rig_op {
     RIG_DIAL,          /* how the next dials end */
     RIG_LIMIT,         /* weir reads little at a time from the selected peer */
     RIG_ORDER,         /* drain, close, abort */
-    RIG_ANSWER,        /* a response from the shelf */
-    RIG_REQUEST,       /* a request from the shelf */
+    RIG_ANSWER,        /* a response from the shelf; of an HTTP/2 client: what is no message */
+    RIG_REQUEST,       /* a request from the shelf; of an HTTP/2 upstream: the same */
     RIG_BULK,          /* many bytes */
     RIG_FAIL,          /* the transport fails, reading or writing */
     RIG_CAPACITY,      /* of the pairs made from now on */
     RIG_LITERAL,
+};
+
+/* Bits of the first setting: who talks HTTP/2, and how (rig_h2.h). */
+enum rig_h2 {
+    RIG_H2_CLIENTS = 8,
+    RIG_H2_UPSTREAMS = 16,
+    RIG_H2_NO_ACKS = 32, /* to SETTINGS and PING */
+    RIG_H2_NO_WINDOWS = 64,
+    RIG_H2_MUTE = 128, /* the script says the preface and the first SETTINGS */
 };
 
 enum { RIG_CLIENTS = 4, RIG_PEERS = 64, RIG_ENDPOINTS = 3, RIG_SETTINGS = 4 };
@@ -59,8 +69,9 @@ struct rig_peer {
     bool harmed; /* it closed or failed, so that what was on its way may be lost */
     bool got_end;
     int got_error;
-    unsigned checked; /* requests that were seen here */
-    bool cut_head;    /* the last of them has no whole head */
+    struct talk *talk; /* NULL: HTTP/1 */
+    unsigned checked;  /* requests that were seen here */
+    bool cut_head;     /* the last of them has no whole head */
 };
 
 enum { RIG_ID = 129 };
@@ -71,6 +82,8 @@ struct rig_x {
     struct stream *real;
     struct rig *rig;
     struct rig_peer *client;
+    uint32_t h2_id; /* of the client's stream; 0: HTTP/1 */
+    bool h2_extended;
     char id[RIG_ID];
     enum reason refused;
     /* the request as weir read it */
@@ -89,7 +102,7 @@ struct rig_x {
     enum reason reason;
     uint32_t retries, retries_allowed;
     /* what upstreams saw of it */
-    unsigned seen, seen_fresh;
+    unsigned seen, seen_fresh, seen_refused;
     bool explained; /* an upstream's answer is what the client was given */
 };
 
@@ -106,6 +119,7 @@ struct rig {
     size_t capacity;
     unsigned dial, dials; /* how, and for how many more */
     bool aborted;         /* weir was told to abort everything */
+    bool h2_clients, h2_upstreams, h2_acks, h2_windows, h2_mute;
     FILE *trace;
     char room[65536];
 };
@@ -145,5 +159,9 @@ void rig_x_free(struct rig_x *x);
 
 /* rig_check.c */
 void rig_check(struct rig *rig);
+
+/* rig_check_h2.c; healthy: what was queued for the client has to reach it. */
+void check_client_h2(struct rig *rig, const struct rig_peer *p, bool healthy);
+void check_upstream_h2(struct rig *rig, struct rig_peer *p);
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "proxy/base/check.h"
-#include "tests/fuzz/rig.h"
+#include "tests/fuzz/rig_h2.h"
 
 void bytes_add(struct bytes *b, const void *from, size_t n)
 {
@@ -25,7 +25,7 @@ void bytes_add_chain(struct bytes *b, const struct chain *chain)
         bytes_add(b, s->ptr, s->len);
 }
 
-bool peer_go_on(struct rig_peer *p)
+static bool go_on(struct rig_peer *p)
 {
     if (p->closing || (!p->client && !p->up))
         return false;
@@ -49,6 +49,12 @@ bool peer_go_on(struct rig_peer *p)
         p->t->ops->shutdown(p->t);
     }
     return n > 0 || end;
+}
+
+bool peer_go_on(struct rig_peer *p)
+{
+    bool any = p->talk != NULL && talk_go_on(p);
+    return go_on(p) || any;
 }
 
 static struct span on_buffer(void *owner, struct block **pipe)
@@ -107,6 +113,8 @@ struct rig_peer *peer_new(struct rig *rig, bool client)
     bytes_add(&p->said, "", 0); /* so that there is a pointer */
     bytes_add(&p->got, "", 0);
     bytes_add(&p->saying, "", 0);
+    if (client ? rig->h2_clients : rig->h2_upstreams)
+        p->talk = talk_new(client);
     p->reading = true;
     p->t->ops->read(p->t, true);
     return p;
@@ -115,6 +123,7 @@ struct rig_peer *peer_new(struct rig *rig, bool client)
 void peer_free(struct rig_peer *p)
 {
     pair_free(p->pair);
+    talk_free(p->talk);
     free(p->saying.at);
     free(p->said.at);
     free(p->got.at);
@@ -126,7 +135,7 @@ void peer_say(struct rig_peer *p, const void *bytes, size_t n)
     if (p->closing || p->end_wanted || (!p->client && !p->up))
         return;
     bytes_add(&p->saying, bytes, n);
-    peer_go_on(p);
+    go_on(p);
 }
 
 void peer_end(struct rig_peer *p)

@@ -9,6 +9,7 @@
 #include "proxy/base/check.h"
 #include "proxy/exchange.h"
 #include "proxy/exchange_state.h"
+#include "proxy/http/h2_session.h"
 #include "tests/fuzz/rig.h"
 
 static struct rig_x *x_of(struct stream *s)
@@ -199,6 +200,10 @@ static void on_request(void *ctx, struct stream *s, struct http_head *head,
     x->rig = rig;
     x->client = client_of(rig, peer);
     x->refused = reason;
+    if (head->version == 20) {
+        x->h2_id = (uint32_t)h2_stream_of(s)->id;
+        x->h2_extended = h2_stream_of(s)->extended;
+    }
     keep(&x->method, head->method);
     keep(&x->raw_target, head->target);
     keep(&x->target, head->path);

@@ -750,6 +750,25 @@ static void an_upstream_without_extended_connect_sees_no_upgrade(void **state)
     NOTES("a 426 length content-length=0|a end|room 0|");
 }
 
+/* There is no place for it in an extended CONNECT: its bytes would be the tunnel's. */
+static void an_upgrade_with_a_body_is_a_request_like_any_other(void **state)
+{
+    struct fixture *f = *state;
+    pair_connect(f->w.pair, 0, 0);
+    struct http_head *head = head_of(f, "POST", BODY_LENGTH);
+    head->content_length = 4;
+    head->upgrade = SPAN_LIT("websocket");
+    struct ask *a = ask_head(f, head);
+    send_bytes(a, "body", 4);
+    a->stream->ops->send_end(a->stream, NULL);
+    h2_say_setting(&f->peer, 8, 1);
+    run(f);
+    GOT("preface|SETTINGS|WINDOW 0 983041|HEADERS 1 :method=POST :scheme=http :authority=h "
+        ":path=/a|DATA 1 end body|SETTINGS ack|");
+    h2_say_headers(&f->peer, 1, true, ":status: 200\n");
+    NOTES("a drained 4|a 200 length content-length=0|a end|room 0|");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -788,6 +807,7 @@ int main(void)
         TEST(an_upgrade_becomes_a_tunnel),
         TEST(an_upgrade_that_is_refused),
         TEST(an_upstream_without_extended_connect_sees_no_upgrade),
+        TEST(an_upgrade_with_a_body_is_a_request_like_any_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

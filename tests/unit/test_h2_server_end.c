@@ -167,6 +167,26 @@ static void a_response_that_nobody_makes_room_for_is_reset(void **state)
     free(bytes);
 }
 
+/* An end without a byte needs no room, but nghttp2 waits for some; nothing else would end the
+ * stream, or its conn. */
+static void an_end_that_nobody_makes_room_for_is_reset(void **state)
+{
+    static const uint8_t no_window[6] = {0, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE};
+    struct h2_service *f = *state;
+    by_hand(f);
+    h2_frame(f, NGHTTP2_SETTINGS, 0, 0, no_window, sizeof(no_window));
+    h2_headers(f, END, 1, get);
+    h2_send_head(&f->served[0], 200, BODY_CHUNKED, 0);
+    h2_send_end(&f->served[0]);
+    h2_release(&f->served[0], REASON_DONE);
+    h2_run(f);
+    assert_string_equal(h2_frames(f), "settings ack|headers 1|");
+    wire_pass(&f->w, 29000);
+    assert_string_equal(h2_frames(f), "");
+    wire_pass(&f->w, 2000);
+    assert_string_equal(h2_frames(f), "reset 1 8|");
+}
+
 /* ---- conns ---- */
 
 static void a_client_that_goes_aborts_what_it_asked_for(void **state)
@@ -359,6 +379,7 @@ int main(void)
         T(a_body_that_waits_for_credit_or_100_does_not_stall),
         T(a_body_over_the_limit_is_aborted),
         T(a_response_that_nobody_makes_room_for_is_reset),
+        T(an_end_that_nobody_makes_room_for_is_reset),
         T(a_client_that_goes_aborts_what_it_asked_for),
         T(a_reset_of_the_conn_aborts_what_it_carried),
         T(streams_may_outlive_the_conn),
