@@ -207,7 +207,7 @@ static void watch_path(struct cert_watch *w, const char *path)
     char copy[PATH_MAX];
     if (path == NULL || strlen(path) >= sizeof(copy))
         return;
-    strcpy(copy, path);
+    memcpy(copy, path, strlen(path) + 1);
     bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     watch_folder(w, is_folder ? copy : dirname(copy));
 }
