@@ -324,6 +324,9 @@ static void check_ends(struct rig *rig)
         if (unique && x->seen_fresh > 1 + x->retries)
             rig_fail(rig, "%s: sent %u times on fresh conns, with %u retries", x->id, x->seen_fresh,
                      x->retries);
+        if (unique && !x->idempotent && x->seen > x->seen_refused + 1)
+            rig_fail(rig, "%s: sent %u times, of which %u were refused, and may go out once", x->id,
+                     x->seen, x->seen_refused);
         if (unique && x->seen > 2 * (1 + x->retries)) /* each try may meet one stale conn */
             rig_fail(rig, "%s: sent %u times, with %u retries", x->id, x->seen, x->retries);
         if (x->status != 0 && !x->authored && !x->explained && unique && !lost(rig))

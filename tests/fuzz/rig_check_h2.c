@@ -115,8 +115,7 @@ static bool fits(const struct rig_x *x, const struct h2_msg *m)
            (tunnel ? x->upgrade : same(&x->method, &m->method)) && same(&x->target, &m->path) &&
            same(&x->authority, &m->authority) &&
            begins(tunnel ? &x->rx_tunnel : &x->rx, &m->body) &&
-           (tunnel || !m->ended || (x->rx_end && m->body.len == x->rx.len)) &&
-           (x->seen == x->seen_refused || x->idempotent);
+           (tunnel || !m->ended || (x->rx_end && m->body.len == x->rx.len));
 }
 
 static bool explains(const struct rig_x *x, const struct h2_msg *answer)
@@ -134,12 +133,12 @@ static void match(struct rig *rig, struct rig_peer *p, const struct h2_msg *m,
 {
     const struct h2_msg *answer = h2_find_msg(said, m->id);
     struct rig_x *found = NULL;
-    for (size_t i = 0; i < rig->n_xs && found == NULL; i++)
-        if (fits(rig->xs[i], m))
+    for (size_t i = 0; i < rig->n_xs; i++)
+        if (fits(rig->xs[i], m) && (found == NULL || found->seen > rig->xs[i]->seen))
             found = rig->xs[i];
     if (found == NULL) {
-        rig_fail(rig, "an upstream got %s %s (%s), which nobody asked for, or once too often",
-                 m->method.at, m->path.at, m->request_id.at);
+        rig_fail(rig, "an upstream got %s %s (%s), which nobody asked for", m->method.at,
+                 m->path.at, m->request_id.at);
         return;
     }
     found->seen++;
