@@ -28,6 +28,7 @@ struct front {
     uint32_t magic;
     uint8_t state; /* enum front_state */
     bool tls;      /* a handshake is to come, or came */
+    bool no_h2;    /* the listener does not speak it: its preface is a bad request */
     bool began;    /* a byte of the preface is there */
     bool closing;  /* the worker is: the deadline does not move any more */
     bool handed_over;
@@ -199,8 +200,10 @@ static void front_read_hello(struct front *f)
     struct conn *c = &f->conn;
     const struct h1_server_options *h1 = f->options->h1;
     if (conn_input(c).len > 0) {
+        struct tls_server_ctx *ctx = f->options->tls(h1->ctx, f->client.peer.listener);
         f->state = FRONT_SHAKE;
-        conn_secure_server(c, f->options->tls(h1->ctx, f->client.peer.listener));
+        f->no_h2 = tls_server_ctx_alpn(ctx) == TLS_ALPN_H1;
+        conn_secure_server(c, ctx);
     } else if (c->flags & CONN_EOF) {
         conn_close(c, REASON_CLIENT_CLOSED, false);
     } else if (c->flags & CONN_READ_LATE) {
@@ -252,7 +255,7 @@ static void front_read_bytes(struct front *f)
     size_t n = in.len < preface.len ? in.len : preface.len;
     if (n == 0) {
         front_silent(f);
-    } else if (memcmp(in.ptr, preface.ptr, n) != 0) {
+    } else if (f->no_h2 || memcmp(in.ptr, preface.ptr, n) != 0) {
         front_to_h1(f);
     } else if (n == preface.len) {
         front_to_h2(f);

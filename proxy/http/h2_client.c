@@ -510,6 +510,29 @@ static void client_unhold(struct h2_client *cl)
     }
 }
 
+/* The peer's settings allow fewer streams than were opened before they came: the latest that have
+ * not left go elsewhere. It costs them no try, as each conn that takes a stream at all takes some
+ * of a burst, and the rest gets smaller. */
+static void client_shed(struct h2_client *cl)
+{
+    struct h2_session *h = &cl->session;
+    uint32_t most =
+        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    struct list_node *it = h->streams.prev;
+    if (h->dead || h->n_streams <= most)
+        return;
+    for (uint32_t excess = h->n_streams - most; excess > 0 && it != &h->streams; it = it->prev) {
+        struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
+        bool unsent = !s->closed && h2_stream_unsent(s);
+        excess -= s->closed || unsent;
+        if (!unsent)
+            continue;
+        s->base.reused |= most > 0;
+        h2_stream_fail(s, REASON_UPSTREAM_REFUSED, true);
+        h2_stream_withdraw(s);
+    }
+}
+
 /* Who keeps the conn learns what it is good for now. */
 static void client_settle(struct h2_client *cl)
 {
@@ -562,6 +585,8 @@ static void client_process(struct conn *c)
     if (conn_input(c).len > 0)
         client_heard(cl);
     h2_session_turn(&cl->session);
+    if (!conn_closed(c))
+        client_shed(cl);
     if (!conn_closed(c))
         client_unhold(cl);
     if (!conn_closed(c) && cl->state == CLIENT_BYE)

@@ -243,17 +243,21 @@ static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *
     }
 }
 
-/* A request that the peer's GOAWAY was faster than; on_stream_close follows. */
+/* A request that the peer's GOAWAY was faster than, on_stream_close follows; or a section that
+ * nghttp2 does not send for its size. */
 static int on_frame_not_sent(nghttp2_session *ng, const nghttp2_frame *frame, int error,
                              void *user_data)
 {
     struct h2_session *h = session_of(user_data);
     (void)ng;
-    (void)error;
     if (frame->hd.type != NGHTTP2_HEADERS || h->ops->server)
         return 0;
     struct h2_stream *s = find(h, frame->hd.stream_id);
-    if (s != NULL && !s->released)
+    if (s == NULL || s->released)
+        return 0;
+    if (error == NGHTTP2_ERR_FRAME_SIZE_ERROR)
+        h2_stream_fail(s, REASON_HEAD_TOO_LARGE, true);
+    else if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         h2_stream_fail(s, h->ops->reset(s, NGHTTP2_REFUSED_STREAM), true);
     return 0;
 }

@@ -8,8 +8,9 @@
  * memory goes when the owner has released it and nghttp2 has closed it, from the dispatch loop.
  *
  * Bodies come in as slices of the conn's block. What was handed up and not yet credited is what
- * flow control holds back; on the way out frames are pulled from nghttp2 only while the conn has
- * less than H2_OUT_MAX bytes queued. Conn's thread.
+ * flow control holds back, of the stream and, with servers, of the conn, which is one client's; on
+ * the way out frames are pulled from nghttp2 only while the conn has less than H2_OUT_MAX bytes
+ * queued. Conn's thread.
  */
 #ifndef WEIR_HTTP_H2_SESSION_H
 #define WEIR_HTTP_H2_SESSION_H
@@ -175,6 +176,12 @@ void h2_stream_fail(struct h2_stream *s, enum reason reason, bool gone);
 
 /* Submits a RST_STREAM, once. */
 void h2_stream_reset(struct h2_stream *s, uint32_t code);
+
+/* Client: has nghttp2 not begun to send it? */
+bool h2_stream_unsent(const struct h2_stream *s);
+
+/* Client: one that is unsent never will be. Whoever owns it has to be told: h2_stream_fail. */
+void h2_stream_withdraw(struct h2_stream *s);
 
 /* Puts it in the ready list and wakes the conn. */
 void h2_stream_mark(struct h2_stream *s);

@@ -92,6 +92,26 @@ void h2_stream_reset(struct h2_stream *s, uint32_t code)
     conn_wake(s->session->conn);
 }
 
+bool h2_stream_unsent(const struct h2_stream *s)
+{
+    return s->id <= 0 ||
+           (stream_live(s) && nghttp2_session_find_stream(s->session->ng, s->id) == NULL);
+}
+
+void h2_stream_withdraw(struct h2_stream *s)
+{
+    nghttp2_session *ng = s->session->ng;
+    CHECK(h2_stream_unsent(s));
+    if (stream_live(
+            s)) { /* nghttp2 drops its frame once its turn comes, and must not know us then */
+        nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
+        CHECK(nghttp2_session_set_stream_user_data(ng, s->id, NULL) == 0);
+    }
+    s->closed = true;
+    wheel_cancel(&s->timer);
+    h2_stream_mark(s);
+}
+
 void h2_stream_fail(struct h2_stream *s, enum reason reason, bool gone)
 {
     if (s->gone || (s->error != REASON_NONE && !gone))
@@ -185,6 +205,8 @@ void h2_stream_on_data(struct h2_stream *s, const uint8_t *data, size_t len)
         return;
     }
     s->unconsumed += len;
+    if (!s->session->ops->server) /* others use the conn too: a stream's window holds its sender */
+        nghttp2_session_consume_connection(s->session->ng, len);
     if (len > SMALL_PIECE) {
         chain_append(&s->rx, c->in, (const char *)data, len);
     } else {
@@ -433,18 +455,21 @@ void h2_stream_credit(struct stream *base, size_t n)
     s->unconsumed -= n;
     if (s->session->dead || n == 0)
         return;
-    nghttp2_session_consume(s->session->ng, s->id, n);
+    if (s->session->ops->server)
+        nghttp2_session_consume(s->session->ng, s->id, n);
+    else /* the conn's window was given back as the bytes came */
+        nghttp2_session_consume_stream(s->session->ng, s->id, n);
     if (s->rx_deadline == NEVER)
         rx_clock(s);
     conn_wake(s->session->conn);
 }
 
-/* What came in and is not wanted any more is given back to the conn's window. */
+/* What came in and is not wanted any more is given back to the conn's window, if it holds it. */
 static void forget_input(struct h2_stream *s)
 {
     chain_clear(&s->rx);
     block_drop(TAKE(s->small));
-    if (!s->session->dead && s->unconsumed > 0)
+    if (s->session->ops->server && !s->session->dead && s->unconsumed > 0)
         nghttp2_session_consume_connection(s->session->ng, s->unconsumed);
     s->unconsumed = 0;
     s->rx_deadline = NEVER;

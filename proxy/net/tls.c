@@ -27,7 +27,9 @@ static void tls_state(struct tls *t, enum tls_state to)
         [TLS_SHAKING] = 1 << TLS_DIALLING,
         [TLS_UP] = 1 << TLS_SHAKING,
         [TLS_FAILED] = 1 << TLS_DIALLING | 1 << TLS_SHAKING,
-        [TLS_CLOSED] = 1 << TLS_DIALLING | 1 << TLS_SHAKING | 1 << TLS_UP | 1 << TLS_FAILED,
+        [TLS_LEAVING] = 1 << TLS_UP | 1 << TLS_FAILED,
+        [TLS_CLOSED] =
+            1 << TLS_DIALLING | 1 << TLS_SHAKING | 1 << TLS_UP | 1 << TLS_FAILED | 1 << TLS_LEAVING,
     };
     CHECK(from[to] & 1 << t->state);
     t->state = (uint8_t)to;
@@ -124,6 +126,7 @@ static void tls_failed(struct tls *t, int error)
 static void tls_shake(struct tls *t)
 {
     if (t->wrong != NULL) {
+        chain_clear(&t->out); /* no handshake: nothing that goes before it either */
         tls_wrong(t, t->wrong);
         tls_failed(t, UV_EPROTO);
         return;
@@ -244,6 +247,28 @@ static void tls_read(struct transport *transport, bool on)
 
 /* ---- what the transport below tells ---- */
 
+static void tls_close_below(struct tls *t, bool reset)
+{
+    tls_state(t, TLS_CLOSED);
+    wheel_remove(&t->base.reactor->wheel, &t->leave);
+    chain_clear(&t->out);
+    block_drop(TAKE(t->own));
+    t->below->ops->close(t->below, reset);
+}
+
+/* The conn is gone; the transport below goes once it has taken everything. */
+static void tls_leave(struct tls *t)
+{
+    tls_flush(t, true);
+    if (chain_empty(&t->out))
+        tls_close_below(t, false);
+}
+
+static void tls_left_late(struct wheel_timer *timer)
+{
+    tls_close_below(CONTAINER_OF(timer, tls, leave), false);
+}
+
 static struct span on_buffer(void *owner, struct block **pipe)
 {
     struct tls *t = tls_of(owner);
@@ -267,13 +292,20 @@ static void on_read(void *owner, ssize_t n)
     }
     if (t->in != NULL && t->in->used == 0)
         block_drop(TAKE(t->in));
-    tls_step(t);
+    if (t->state == TLS_LEAVING) /* it was not asked to read: it has failed */
+        tls_close_below(t, false);
+    else
+        tls_step(t);
 }
 
 static void on_writable(void *owner)
 {
     struct tls *t = tls_of(owner);
     bool blocked = t->out.bytes >= OUT_STOP;
+    if (t->state == TLS_LEAVING) {
+        tls_leave(t);
+        return;
+    }
     tls_flush(t, t->shut);
     if (t->state == TLS_SHAKING && t->write_error != 0) {
         tls_failed(t, t->write_error);
@@ -292,6 +324,7 @@ static void on_connected(void *owner, int status)
 {
     struct tls *t = tls_of(owner);
     if (status < 0) {
+        t->write_error = status;
         tls_failed(t, status);
         return;
     }
@@ -328,19 +361,23 @@ static const struct transport_events below_events = {
 
 /* ---- life ---- */
 
-/* An orderly end says so, if there is nothing half-written before it. */
+/* An orderly end says so, if everything before it is encrypted. */
 static void tls_farewell(struct tls *t)
 {
-    if (t->state != TLS_UP || t->write_error != 0 || !chain_empty(&t->out))
-        return;
-    tls_notify(t);
-    tls_flush(t, true);
+    if (t->state == TLS_UP && t->write_error == 0 && !t->behind)
+        tls_notify(t);
+}
+
+/* Whether what is encrypted, an alert or our end not least, can still leave. */
+static bool tls_can_leave(const struct tls *t)
+{
+    return (t->state == TLS_UP || t->state == TLS_FAILED) && t->write_error == 0 && !t->below_shut;
 }
 
 static void tls_close(struct transport *transport, bool reset)
 {
     struct tls *t = tls_of(transport);
-    if (t->state == TLS_CLOSED)
+    if (t->state == TLS_LEAVING || t->state == TLS_CLOSED)
         return;
     if (!reset)
         tls_farewell(t);
@@ -348,12 +385,18 @@ static void tls_close(struct transport *transport, bool reset)
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     if (t->client != NULL && t->state == TLS_SHAKING) /* it took too long */
         tls_client_ended(t->client, t->endpoint, &t->info);
-    tls_state(t, TLS_CLOSED);
     list_unlink(&t->task.link);
-    chain_clear(&t->out);
-    block_drop(TAKE(t->own));
     block_drop(TAKE(t->in));
-    t->below->ops->close(t->below, reset);
+    if (reset || !tls_can_leave(t)) {
+        tls_close_below(t, reset);
+        return;
+    }
+    tls_state(t, TLS_LEAVING);
+    tls_leave(t);
+    if (t->state == TLS_CLOSED)
+        return;
+    tls_arm(t);
+    wheel_set(&t->base.reactor->wheel, &t->leave, reactor_now(t->base.reactor) + LEAVE_MS);
 }
 
 static const struct transport_ops tls_ops = {
@@ -401,6 +444,7 @@ static struct tls *tls_new(struct transport *below, struct tls_ctx *ctx,
     }
     ctx->refs++;
     list_init(&t->task.link);
+    wheel_timer_init(&t->leave, tls_left_late);
     chain_init(&t->out);
     below->events = &below_events;
     below->owner = t;

@@ -8,7 +8,9 @@
  *
  * Ends. shutdown and an orderly close send close_notify. A peer's close_notify is read as UV_EOF;
  * an end of the transport below without one as UV_ECONNRESET, so that a body which ends with the
- * conn cannot be cut unnoticed; a record that is wrong as UV_EPROTO.
+ * conn cannot be cut unnoticed; a record that is wrong as UV_EPROTO. What is encrypted when the
+ * conn closes, an alert say, still leaves, for which the transport below stays open a second at
+ * most; so `closed` may come that late. A reset drops it.
  *
  * Bytes count as taken by write once the transport below has taken the records that carry them;
  * until then they stay at the front of the chain, which nobody may touch meanwhile. At most 64 KiB

@@ -29,12 +29,15 @@
  * renegotiate. Nobody needs so many of them, and each costs us more than its sender. OpenSSL counts
  * five steps for one. */
 #define ASIDES_MAX (1000 * 5)
+/* That ciphertext has to leave once the conn is gone. */
+#define LEAVE_MS 1000
 
 enum tls_state {
     TLS_DIALLING, /* the transport below is being dialled */
     TLS_SHAKING,
     TLS_UP,
-    TLS_FAILED, /* the conn was told; it closes */
+    TLS_FAILED,  /* the conn was told; it closes */
+    TLS_LEAVING, /* the conn has closed, and what was encrypted is on its way */
     TLS_CLOSED,
 };
 
@@ -50,6 +53,7 @@ struct tls {
     bool bulk_in;       /* the last read filled its block */
     bool bulk_out;      /* much is being written */
     bool waiting;       /* the conn is to be told when it may write on */
+    bool behind;        /* the conn has given more than is encrypted */
     bool shut;          /* close_notify was made */
     bool below_shut;
     uint16_t asides;   /* of the peer since the handshake; see ASIDES_MAX */
@@ -65,6 +69,7 @@ struct tls {
     struct chain out;
     size_t held; /* bytes at the front of the conn's chain that out carries */
     struct ready task;
+    struct wheel_timer leave; /* LEAVE_MS */
     struct tls_info info;
 };
 

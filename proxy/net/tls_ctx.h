@@ -59,6 +59,9 @@ struct tls_server_ctx;
 struct tls_server_ctx *tls_server_ctx_new(const struct tls_server_options *options,
                                           struct tls_certs *certs, char **error);
 
+/* enum tls_alpn, as its options say. */
+uint8_t tls_server_ctx_alpn(const struct tls_server_ctx *ctx);
+
 /* The maker's reference ends; conns have their own. NULL is fine. On its worker. */
 void tls_server_ctx_free(struct tls_server_ctx *ctx);
 

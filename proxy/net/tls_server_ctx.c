@@ -154,6 +154,11 @@ static const unsigned char *find_protocol(const unsigned char *in, unsigned len,
     return NULL;
 }
 
+uint8_t tls_server_ctx_alpn(const struct tls_server_ctx *ctx)
+{
+    return ctx->alpn;
+}
+
 /* A list without any of ours is refused (RFC 7301 section 3.2). */
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                    const unsigned char *in, unsigned len, void *arg)

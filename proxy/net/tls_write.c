@@ -131,6 +131,7 @@ ssize_t tls_write(struct transport *transport, struct chain *from, bool last)
             tls_notify(t);
     }
     t->waiting = !chain_empty(from);
+    t->behind = t->held < from->bytes;
     tls_arm(t);
     return taken > 0 || t->write_error == 0 ? (ssize_t)taken : t->write_error;
 }

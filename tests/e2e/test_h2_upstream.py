@@ -343,6 +343,40 @@ def test_a_client_that_does_not_read_holds_its_stream_back_and_no_other(start):
     assert c.response().body == b"ok"
 
 
+def test_clients_that_take_nothing_leave_the_conns_window_to_others(start):
+    own, up = start()
+    stuck = h2peer.client(own, auto=False, values={Setting.INITIAL_WINDOW_SIZE: 0}).hello()
+    for i in range(20):
+        stuck.request(path=f"/{i}")
+    u = H2Server(up.accept())
+    taken = [u.accept()[0] for _ in range(20)]
+    for n in taken:
+        u.headers(n, [(":status", "200")])
+    u.barrier()
+
+    def full():
+        u.poll()
+        for n in taken:
+            u.spend(n, bytes(65536))
+        return all(u.streams[n].window <= 0 for n in taken)
+
+    wait_for(full, "the windows of all streams to be used up")
+    c = ask(own)
+    m, _ = u.accept()
+    u.respond(m, 200, b"ok")
+    assert c.response().body == b"ok"
+    up.assert_untouched()
+
+
+def test_a_request_head_above_what_nghttp2_sends_is_431(start):
+    own, up = start(head="listeners: { web: { bind: '127.0.0.1:0', forwarded: true } }\n")
+    with own.logged() as log:
+        c = ask(own, "GET / HTTP/1.1\r\nHost: " + "h" * 31000 + "\r\n\r\n")
+        H2Server(up.accept())
+        assert c.response().status == 431
+    assert log[0]["reason"] == "head_too_large" and len(log[0]["trail"]) == 1
+
+
 def test_an_upstream_that_gives_no_credit_holds_the_client_back(start):
     own, up = start()
     c = own.client()

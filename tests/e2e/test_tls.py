@@ -96,6 +96,13 @@ def test_h2_may_be_left_out(secure, authority):
         assert c.tls.selected_alpn_protocol() == "http/1.1"
 
 
+def test_the_preface_of_http_2_is_a_bad_request_where_it_was_left_out(secure, authority):
+    own, _ = secure(more=", alpn: [ http/1.1 ]")
+    with tls(own, authority.client_context()) as c:
+        c.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert c.response().status == 505
+
+
 def test_a_client_of_http_2(secure, authority):
     own, up = secure()
     with h2peer.client(own, context=authority.client_context(["h2"])).hello() as c:

@@ -383,6 +383,32 @@ static void what_is_not_credited_holds_the_sender(void **state)
     GOT("WINDOW 1 64000|");
 }
 
+/* The conn's window comes back as bytes come, once, whoever holds them and however that ends. */
+static void who_takes_nothing_holds_no_window_of_the_conn(void **state)
+{
+    struct fixture *f = *state;
+    char piece[16001];
+    struct ask *a = NULL;
+    up(f);
+    f->hoard = true;
+    memset(piece, 'x', 16000);
+    piece[16000] = '\0';
+    for (unsigned i = 0; i < ASKS; i++) {
+        if (a != NULL)
+            release(a, REASON_CLIENT_CLOSED);
+        a = ask(f, "GET");
+        h2_say_headers(&f->peer, i * 2 + 1, false, ":status: 200\n");
+        for (int k = 0; k < 4; k++)
+            h2_say_data(&f->peer, i * 2 + 1, false, piece);
+        assert_null(strstr(h2_got(&f->peer), "WINDOW"));
+    }
+    a->stream->ops->credit(a->stream, 64000);
+    run(f);
+    GOT("WINDOW 15 64000|");
+    h2_say_data(&f->peer, 15, false, piece); /* half of 1 MiB */
+    GOT("WINDOW 0 528000|");
+}
+
 static void many_at_once(void **state)
 {
     struct fixture *f = *state;
@@ -405,6 +431,51 @@ static void the_peer_allows_fewer(void **state)
     h2_say_setting(&f->peer, 3, 1);
     ask(f, "GET");
     assert_false(h2_client_room(f->client));
+}
+
+/* They were opened before it said so, and have not left. */
+static void what_the_peer_does_not_allow_goes_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    up(f);
+    for (int i = 0; i < 3; i++)
+        ask_head(f, head_of(f, "GET", BODY_NONE));
+    h2_say_setting(&f->peer, 3, 1);
+    GOT("SETTINGS ack|HEADERS 1 end " GET_A "|");
+    NOTES("c upstream_refused reused|b upstream_refused reused|");
+    assert_int_equal(h2_client_streams(f->client), 1);
+    h2_say_headers(&f->peer, 1, true, ":status: 204\n");
+    NOTES("a 204 none|a end|room 0|");
+    ask(f, "GET");
+    GOT("HEADERS 7 end " GET_A "|");
+    h2_say_headers(&f->peer, 7, true, ":status: 204\n");
+    NOTES("d 204 none|d end|room 0|");
+}
+
+/* Going elsewhere costs a try then: perhaps nobody takes any. */
+static void a_peer_that_allows_none(void **state)
+{
+    struct fixture *f = *state;
+    up(f);
+    ask_head(f, head_of(f, "GET", BODY_NONE));
+    h2_say_setting(&f->peer, 3, 0);
+    GOT("SETTINGS ack|");
+    NOTES("a upstream_refused|room 0|");
+}
+
+static void a_request_head_that_nghttp2_does_not_send(void **state)
+{
+    struct fixture *f = *state;
+    static char big[70000];
+    up(f);
+    memset(big, 'x', sizeof(big));
+    struct http_head *head = head_of(f, "GET", BODY_NONE);
+    http_head_add(head, FIELD_OTHER, SPAN_LIT("X-Big"), span_of(big, 65000));
+    http_head_add(head, FIELD_OTHER, SPAN_LIT("X-More"), span_of(big, 65000));
+    ask_head(f, head);
+    run(f);
+    NOTES("a head_too_large|room 0|");
+    GOT("");
 }
 
 static void te_and_fields_of_the_conn(void **state)
@@ -782,7 +853,11 @@ int main(void)
         TEST(a_body_goes_out_with_trailers),
         TEST(a_body_waits_for_the_window),
         TEST(what_is_not_credited_holds_the_sender),
+        TEST(who_takes_nothing_holds_no_window_of_the_conn),
         TEST(many_at_once),
+        TEST(what_the_peer_does_not_allow_goes_elsewhere),
+        TEST(a_peer_that_allows_none),
+        TEST(a_request_head_that_nghttp2_does_not_send),
         TEST(the_peer_allows_fewer),
         TEST(te_and_fields_of_the_conn),
         TEST(a_reset_has_its_reason),

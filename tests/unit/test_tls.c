@@ -349,6 +349,74 @@ static void a_close_says_goodbye(void **state)
     assert_true(f->e.client.conn.flags & CONN_EOF);
 }
 
+/* The server's bytes wait for a client that does not read. */
+static void begin_stuck(struct fixture *f)
+{
+    again(f, 10);
+    tls_ends_meet(&f->e, server, client);
+    conn_pause(&f->e.client.conn, PAUSE_CREDIT);
+    tls_end_say(&f->e, &f->e.server, f->big, 200, 200);
+    assert_true(f->e.server.flushed < 200);
+}
+
+static void what_was_encrypted_leaves_after_a_close(void **state)
+{
+    struct fixture *f = *state;
+    begin_stuck(f);
+    tls_end_close(&f->e, &f->e.server, false);
+    assert_false(f->e.server.freed);
+    conn_resume(&f->e.client.conn, PAUSE_CREDIT);
+    tls_ends_settle(&f->e);
+    got_is(&f->e.client, f->big, 200);
+    assert_true(f->e.client.conn.flags & CONN_EOF);
+    assert_false(f->e.client.conn.flags & CONN_ERROR);
+    assert_true(f->e.server.freed);
+}
+
+static void it_has_a_second_to_leave(void **state)
+{
+    struct fixture *f = *state;
+    begin_stuck(f);
+    tls_end_close(&f->e, &f->e.server, false);
+    tls_ends_pass(&f->e, 900);
+    assert_false(f->e.server.freed);
+    tls_ends_pass(&f->e, 200);
+    assert_true(f->e.server.freed);
+}
+
+static void a_peer_that_is_gone_is_not_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    begin_stuck(f);
+    tls_end_close(&f->e, &f->e.server, false);
+    tls_end_close(&f->e, &f->e.client, true);
+    assert_true(f->e.server.freed);
+}
+
+static void a_reset_does_not_wait(void **state)
+{
+    struct fixture *f = *state;
+    begin_stuck(f);
+    tls_end_close(&f->e, &f->e.server, true);
+    assert_true(f->e.server.freed);
+}
+
+/* The conn has more that was never encrypted: the client must not take it for the end. */
+static void what_is_cut_ends_without_a_goodbye(void **state)
+{
+    struct fixture *f = *state;
+    again(f, 1000);
+    tls_ends_meet(&f->e, server, client);
+    conn_pause(&f->e.client.conn, PAUSE_CREDIT);
+    tls_end_say(&f->e, &f->e.server, f->big, BIG, 16000);
+    tls_end_close(&f->e, &f->e.server, false);
+    conn_resume(&f->e.client.conn, PAUSE_CREDIT);
+    tls_ends_settle(&f->e);
+    assert_true(f->e.client.got_len < BIG);
+    assert_true(f->e.client.conn.flags & CONN_ERROR);
+    assert_true(f->e.server.freed);
+}
+
 static void a_reset_is_an_error(void **state)
 {
     struct fixture *f = *state;
@@ -418,6 +486,25 @@ static void a_handshake_that_makes_no_sense_gets_an_alert(void **state)
     assert_int_equal(f->e.server.conn.error, UV_EPROTO);
     assert_true(f->e.client.got_len > 0);
     assert_int_equal(f->e.client.got[0], 0x15);
+}
+
+static void an_alert_leaves_after_a_close(void **state)
+{
+    struct fixture *f = *state;
+    again(f, 3);
+    tls_ends_serve(&f->e, server);
+    tls_ends_dial(&f->e, NULL, 0, NULL);
+    tls_ends_settle(&f->e);
+    conn_pause(&f->e.client.conn, PAUSE_CREDIT);
+    tls_end_say(&f->e, &f->e.client, "\x16\x03\x01\x00\x04\xff\x00\x00\x00", 9, 9);
+    assert_int_equal(f->e.server.conn.error, UV_EPROTO);
+    tls_end_close(&f->e, &f->e.server, false);
+    conn_resume(&f->e.client.conn, PAUSE_CREDIT);
+    tls_ends_settle(&f->e);
+    assert_int_equal(f->e.client.got_len, 7);
+    assert_int_equal(f->e.client.got[0], 0x15);
+    assert_true(f->e.client.conn.flags & CONN_EOF);
+    assert_true(f->e.server.freed);
 }
 
 /* A record that was not made by the peer; what came before it is fine. */
@@ -621,12 +708,18 @@ int main(void)
         T(an_end_follows_what_is_still_queued),
         T(an_end_without_a_word_is_a_reset),
         T(a_close_says_goodbye),
+        T(what_was_encrypted_leaves_after_a_close),
+        T(it_has_a_second_to_leave),
+        T(a_peer_that_is_gone_is_not_waited_for),
+        T(a_reset_does_not_wait),
+        T(what_is_cut_ends_without_a_goodbye),
         T(a_reset_is_an_error),
         T(what_came_before_an_error_is_read_first),
         T(a_write_that_fails_breaks_the_conn),
         T(a_write_that_fails_later_does_too),
         T(garbage_is_a_protocol_error),
         T(a_handshake_that_makes_no_sense_gets_an_alert),
+        T(an_alert_leaves_after_a_close),
         T(a_forged_record_is_an_error),
         T(keys_may_not_change_all_the_time),
         T(what_is_in_a_pipe_is_read_from_it),

@@ -131,6 +131,7 @@ void tls_ends_fini(struct tls_ends *e)
 {
     tls_end_close(e, &e->client, false);
     tls_end_close(e, &e->server, false);
+    tls_ends_pass(e, 1100); /* what was encrypted has a second to leave */
     CHECK(!e->client.attached || e->client.freed);
     CHECK(!e->server.attached || e->server.freed);
     pair_free(e->pair);
