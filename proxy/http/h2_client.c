@@ -15,7 +15,6 @@
 #include "proxy/net/tls.h"
 
 #define H2_CLIENT_MAGIC MAGIC('h', '2', 'c', 'l')
-#define INTERIMS_MAX    32   /* 1xx responses to one request; an upstream that goes on is broken */
 #define BYE_MS          1000 /* for the last frames to leave */
 
 enum client_state {
@@ -372,8 +371,6 @@ static void on_head(struct h2_stream *s, enum reason reason)
 {
     struct http_head *head = s->head;
     s->base.answered = true;
-    if (reason == REASON_NONE && head->status < 200 && ++s->asked.interims > INTERIMS_MAX)
-        reason = REASON_BAD_RESPONSE;
     if (reason != REASON_NONE) {
         stream_refuse(s, reason);
         return;

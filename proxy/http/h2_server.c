@@ -151,7 +151,10 @@ static void server_arm(struct h2_server *srv)
     uint64_t now = reactor_now(c->reactor);
     if (conn_closed(c) || srv->state == SERVER_LINGER)
         return;
-    bool idle = h->n_streams == 0 && !h->in_section && conn_unsent(c) == 0;
+    /* It begins when the last answer has left; what else is sent (an answer to PING) is no reason
+     * to begin anew. */
+    bool idle = h->n_streams == 0 && !h->in_section &&
+                (!srv->served || srv->idle_by != NEVER || conn_unsent(c) == 0);
     if (h->settled)
         srv->settle_by = NEVER;
     bound(&srv->section_by, h->in_section, now, srv->options->head_ms);
@@ -232,10 +235,12 @@ static void submit_interim(struct h2_stream *s, const struct http_head *head)
 {
     nghttp2_nv nv[H2_NV_MAX];
     char digits[3];
-    if (head->status == 100)
+    if (head->status == 100 && s->expects) { /* now the body is the client's affair */
         s->expects = false;
-    else if (conn_unsent(s->session->conn) >= H2_OUT_MAX)
+        h2_stream_rx_clock(s);
+    } else if (head->status != 100 && conn_unsent(s->session->conn) >= H2_OUT_MAX) {
         return; /* a hint that the client has no time for is none */
+    }
     size_t n = h2_write_response(head, nv, digits);
     nghttp2_submit_headers(s->session->ng, NGHTTP2_FLAG_NONE, s->id, NULL, nv, n, NULL);
 }
@@ -299,6 +304,7 @@ static void server_head(struct h2_stream *s, enum reason reason)
 {
     struct h2_server *srv = server_of_stream(s);
     srv->served = true;
+    srv->idle_by = NEVER;
     srv->options->service->request(srv->options->ctx, &s->base, s->head, &srv->client.peer, reason);
 }
 

@@ -90,10 +90,29 @@ static void on_goaway(struct h2_session *h, const nghttp2_goaway *goaway)
     h->goaway_code = goaway->error_code;
 }
 
+/* Its text lies between that of the heads before it and that of the one that has just come. */
+static void drop_last_head(struct h2_stream *s)
+{
+    struct chain kept;
+    size_t before = 0;
+    reactor_free(s->session->conn->reactor, SLAB_HEAD, s->heads[--s->n_heads]);
+    for (unsigned i = 0; i < s->n_heads; i++)
+        before += s->text_of[i];
+    chain_init(&kept);
+    chain_move_bytes(&kept, &s->text, before);
+    chain_drop(&s->text, s->text_of[s->n_heads]);
+    chain_move(&kept, &s->text);
+    chain_move(&s->text, &kept);
+}
+
 static void keep_head(struct h2_stream *s)
 {
+    size_t before = 0;
     if (s->n_heads == H2_HEADS) /* interim ones nobody has had time for; the last is newer */
-        reactor_free(s->session->conn->reactor, SLAB_HEAD, s->heads[--s->n_heads]);
+        drop_last_head(s);
+    for (unsigned i = 0; i < s->n_heads; i++)
+        before += s->text_of[i];
+    s->text_of[s->n_heads] = s->text.bytes - before;
     s->heads[s->n_heads++] = TAKE(s->filling);
 }
 
@@ -120,6 +139,8 @@ static void end_request(struct h2_session *h, struct h2_stream *s, bool end_stre
 static void end_response(struct h2_session *h, struct h2_stream *s, bool end_stream)
 {
     enum reason bad = h2_read_response(&h->reading, s->to_head, end_stream);
+    if (bad == REASON_NONE && s->filling->status < 200 && ++s->asked.interims > H2_INTERIMS_MAX)
+        bad = REASON_BAD_RESPONSE;
     if (bad != REASON_NONE) {
         h2_stream_fail(s, bad, true);
         h2_stream_reset(s, NGHTTP2_PROTOCOL_ERROR);
@@ -318,7 +339,7 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     } else {
         s = find(h, frame->hd.stream_id);
     }
-    if (s != NULL && !s->released && !s->malformed && s->trailers == NULL)
+    if (s != NULL && !s->released && !s->malformed && !s->gone && s->trailers == NULL)
         begin_section(h, s, frame->headers.cat == NGHTTP2_HCAT_REQUEST);
     return 0;
 }

@@ -25,6 +25,8 @@
 
 #define H2_OUT_MAX 65536 /* bytes queued in the conn above which no frame is made */
 #define H2_HEADS   4     /* interim heads, and the final one, that wait for an up-call */
+/* 1xx responses to one request; an upstream that goes on is broken. */
+#define H2_INTERIMS_MAX 32
 
 struct h2_session;
 struct h2_stream;
@@ -102,13 +104,14 @@ struct h2_stream {
     uint16_t error;                    /* enum reason: the peer's message will not be completed */
     uint8_t n_heads;
     struct http_head *heads[H2_HEADS]; /* complete, not yet handed up */
+    size_t text_of[H2_HEADS];          /* bytes of text that each has, in their order */
     struct http_head *filling;         /* the one that comes in */
     uint16_t refused;                  /* enum reason, for heads[0] of a server's */
     struct http_head *head;            /* server: the request's, until release */
     struct http_head *trailers;        /* that came in */
     struct chain text;                 /* that the spans of heads point into */
     struct chain rx, tx;               /* not yet handed up; not yet framed */
-    struct block *small;               /* that small pieces of rx are copied into */
+    struct block *small;               /* that small pieces of its body are copied into */
     size_t unconsumed;                 /* handed up or in rx, and not credited */
     size_t framed;                     /* queued in the conn since drained was told */
     uint64_t rx_bytes;                 /* of the body that came in */
@@ -188,6 +191,9 @@ void h2_stream_mark(struct h2_stream *s);
 
 /* nghttp2 resets it for what the peer sent. */
 void h2_stream_malformed(struct h2_stream *s);
+
+/* The peer is to send more of its body: begins that clock, or stops it while it may not send. */
+void h2_stream_rx_clock(struct h2_stream *s);
 
 /* Sets its timer for the nearer of its deadlines. */
 void h2_stream_arm(struct h2_stream *s);

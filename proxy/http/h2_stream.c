@@ -9,9 +9,10 @@
 #include "proxy/base/check.h"
 #include "proxy/http/h2_session.h"
 
-/* Pieces of a body up to this size are copied together: a peer that sends one byte a frame does not
- * make us hold a slice and a block for each. */
-#define SMALL_PIECE 512
+/* A piece of a body that is less than this part of the block it came in is copied to others of its
+ * kind: a peer that sends one byte a frame does not make us hold a slice and a block for each. A
+ * frame of the usual 16 KiB in a big block is more. */
+#define SMALL_PART 5
 
 static void stream_late(struct wheel_timer *timer);
 
@@ -141,7 +142,7 @@ void h2_stream_arm(struct h2_stream *s)
 }
 
 /* The peer is to send more of its body: the clock runs while it may. */
-static void rx_clock(struct h2_stream *s)
+void h2_stream_rx_clock(struct h2_stream *s)
 {
     const struct h2_config *config = s->session->config;
     bool waits = s->owned && !s->rx_end && !s->rx_dead && !s->tunnel && !s->rx_hold &&
@@ -192,6 +193,23 @@ static void check_clocks(struct h2_stream *s)
 
 /* ---- what nghttp2 tells: only written down ---- */
 
+static void copy_piece(struct h2_stream *s, const uint8_t *data, size_t len)
+{
+    while (len > 0) {
+        if (s->small == NULL || block_room(s->small) == 0) {
+            block_drop(s->small);
+            s->small = block_get(&s->session->conn->reactor->bufs, false);
+        }
+        size_t n = block_room(s->small) < len ? block_room(s->small) : len;
+        char *to = s->small->data + s->small->used;
+        memcpy(to, data, n);
+        s->small->used += (uint32_t)n;
+        chain_append(&s->rx, s->small, to, n);
+        data += n;
+        len -= n;
+    }
+}
+
 void h2_stream_on_data(struct h2_stream *s, const uint8_t *data, size_t len)
 {
     struct conn *c = s->session->conn;
@@ -207,18 +225,10 @@ void h2_stream_on_data(struct h2_stream *s, const uint8_t *data, size_t len)
     s->unconsumed += len;
     if (!s->session->ops->server) /* others use the conn too: a stream's window holds its sender */
         nghttp2_session_consume_connection(s->session->ng, len);
-    if (len > SMALL_PIECE) {
+    if (len >= c->in->cap / SMALL_PART)
         chain_append(&s->rx, c->in, (const char *)data, len);
-    } else {
-        if (s->small == NULL || block_room(s->small) < len) {
-            block_drop(s->small);
-            s->small = block_get(&c->reactor->bufs, false);
-        }
-        char *to = s->small->data + s->small->used;
-        memcpy(to, data, len);
-        s->small->used += (uint32_t)len;
-        chain_append(&s->rx, s->small, to, len);
-    }
+    else
+        copy_piece(s, data, len);
     h2_stream_mark(s);
 }
 
@@ -274,11 +284,21 @@ static void deliver_responses(struct h2_stream *s)
     struct h2_session *h = s->session;
     while (s->owned && s->n_heads > 0) {
         s->head = s->heads[0];
+        size_t text = s->head->status < 200 ? s->text_of[0] : 0;
         s->n_heads--;
         memmove(s->heads, s->heads + 1, s->n_heads * sizeof(s->heads[0]));
+        memmove(s->text_of, s->text_of + 1, s->n_heads * sizeof(s->text_of[0]));
         h->ops->head(s, REASON_NONE);
         reactor_free(h->conn->reactor, SLAB_HEAD, TAKE(s->head));
+        chain_drop(&s->text, text);
     }
+}
+
+/* Small pieces go on in the same block while somebody still holds a part of it. */
+static void small_settle(struct h2_stream *s)
+{
+    if (s->small != NULL && s->small->refs == 1)
+        block_drop(TAKE(s->small));
 }
 
 static void deliver_body(struct h2_stream *s)
@@ -286,16 +306,17 @@ static void deliver_body(struct h2_stream *s)
     struct chain body;
     chain_init(&body);
     chain_move(&body, &s->rx);
-    block_drop(TAKE(s->small));
-    rx_clock(s);
+    h2_stream_rx_clock(s);
     s->base.events->body(&s->base, &body);
     chain_clear(&body);
+    small_settle(s);
 }
 
 static void deliver_end(struct h2_stream *s)
 {
     s->rx_end_told = true;
     s->rx_deadline = NEVER;
+    block_drop(TAKE(s->small));
     h2_stream_arm(s);
     s->base.events->end(&s->base, s->trailers);
 }
@@ -323,7 +344,7 @@ static void deliver_message(struct h2_stream *s)
     if (s->owned && s->rx.bytes > 0 && !s->rx_hold)
         deliver_body(s);
     else if (s->owned && begins && s->rx_final)
-        rx_clock(s);
+        h2_stream_rx_clock(s);
     if (s->owned && s->rx_end && !s->rx_end_told && s->rx.bytes == 0 && !s->rx_hold && !s->rx_dead)
         deliver_end(s);
 }
@@ -453,6 +474,8 @@ void h2_stream_credit(struct stream *base, size_t n)
     if (n > s->unconsumed)
         n = s->unconsumed;
     s->unconsumed -= n;
+    if (chain_empty(&s->rx))
+        small_settle(s);
     if (s->session->dead || n == 0)
         return;
     if (s->session->ops->server)
@@ -460,7 +483,7 @@ void h2_stream_credit(struct stream *base, size_t n)
     else /* the conn's window was given back as the bytes came */
         nghttp2_session_consume_stream(s->session->ng, s->id, n);
     if (s->rx_deadline == NEVER)
-        rx_clock(s);
+        h2_stream_rx_clock(s);
     conn_wake(s->session->conn);
 }
 

@@ -121,6 +121,8 @@ static void on_body(struct stream *stream, struct chain *body)
             s->body[s->body_len + i] = slice->ptr[i];
         s->body_len += slice->len;
     }
+    if (s->f->hold_body)
+        chain_move(&s->f->held, body);
     chain_clear(body);
     if (s->f->credit)
         stream->ops->credit(stream, n);
@@ -440,6 +442,7 @@ void h2_rewire(struct h2_service *f, size_t capacity, bool client)
 int h2_teardown(void **state)
 {
     struct h2_service *f = *state;
+    chain_clear(&f->held);
     f->keep_on_abort = false;
     end(f);
     free(f);

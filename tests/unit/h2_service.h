@@ -33,7 +33,9 @@ struct h2_service {
     struct h2_server *srv;
     struct h2_served served[H2_STREAMS];
     unsigned n_served;
-    bool credit;         /* what body events bring is credited at once */
+    bool credit;    /* what body events bring is credited at once */
+    bool hold_body; /* it is kept in held, which the test clears */
+    struct chain held;
     bool keep;           /* what keep_alive answers */
     bool answer_at_once; /* in the request event, with 200 and "now" */
     bool keep_on_abort;  /* what is aborted is not released at once */

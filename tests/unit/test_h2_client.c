@@ -328,6 +328,53 @@ static void interim_heads_pass(void **state)
     NOTES("a 204 none|a end|room 0|");
 }
 
+static void say_interims(struct fixture *f, int n)
+{
+    char fields[1100];
+    snprintf(fields, sizeof(fields), ":status: 103\nx: %0200d\n", 0);
+    for (int i = 0; i < n; i++)
+        h2_say_headers(&f->peer, 1, false, fields);
+    wire_settle(&f->w);
+}
+
+static void interim_heads_are_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    up(f);
+    ask(f, "GET");
+    uint32_t before = f->w.r.bufs.blocks;
+    say_interims(f, 31);
+    assert_int_equal(f->w.r.bufs.blocks, before);
+    assert_non_null(strstr(notes(f), "a 103 none x=000"));
+    h2_say_headers(&f->peer, 1, false, ":status: 103\nlast: one\n");
+    h2_say_headers(&f->peer, 1, true, ":status: 204\nx: y\n");
+    NOTES("a 103 none last=one|a 204 none x=y|a end|room 0|");
+}
+
+/* However few of them there was time for. */
+static void too_many_interim_heads_end_the_stream(void **state)
+{
+    struct fixture *f = *state;
+    up(f);
+    ask(f, "GET");
+    h2_got(&f->peer);
+    say_interims(f, 100);
+    assert_non_null(strstr(notes(f), "|a bad_response answered|room 0|"));
+    GOT("RST 1 1|");
+}
+
+/* Within one read: nghttp2 has not framed our reset yet. */
+static void nothing_is_read_behind_a_malformed_head(void **state)
+{
+    struct fixture *f = *state;
+    up(f);
+    ask(f, "GET");
+    h2_say_headers(&f->peer, 1, false, ":status: 101\n");
+    h2_say_headers(&f->peer, 1, false, ":status: 200\n");
+    h2_say_headers(&f->peer, 1, true, "x: y\n");
+    NOTES("a bad_response|room 0|");
+}
+
 static void a_body_goes_out_with_trailers(void **state)
 {
     struct fixture *f = *state;
@@ -850,6 +897,9 @@ int main(void)
         TEST(an_answer_without_length_and_with_trailers),
         TEST(an_answer_that_ends_with_its_head_says_so),
         TEST(interim_heads_pass),
+        TEST(interim_heads_are_not_kept),
+        TEST(too_many_interim_heads_end_the_stream),
+        TEST(nothing_is_read_behind_a_malformed_head),
         TEST(a_body_goes_out_with_trailers),
         TEST(a_body_waits_for_the_window),
         TEST(what_is_not_credited_holds_the_sender),

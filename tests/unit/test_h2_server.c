@@ -352,6 +352,32 @@ static void a_tunnel_that_is_not_granted_is_an_answer(void **state)
     assert_true(strstr(h2_frames(f), "headers 1 end|reset 1 0|") != NULL);
 }
 
+/* Whatever a client sends, what is held of it is about what it sent: not a block for each frame. */
+static void small_frames_share_blocks(void **state)
+{
+    static const size_t sizes[] = {1, 513, 3000};
+    static const char *const post[] = {":method", "POST",  ":scheme", "http", ":authority",
+                                       "h",       ":path", "/",       NULL};
+    struct h2_service *f = *state;
+    char bytes[3000] = {0};
+    h2_rewire(f, 65536, false);
+    h2_preface(f);
+    f->hold_body = true;
+    for (uint32_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        h2_headers(f, NGHTTP2_FLAG_END_HEADERS, 2 * i + 1, post);
+        h2_frames(f);
+        uint32_t before = f->w.r.bufs.blocks;
+        for (int n = 0; n < 20; n++)
+            h2_frame(f, NGHTTP2_DATA, 0, 2 * i + 1, bytes, sizes[i]);
+        assert_int_equal(f->held.bytes, 20 * sizes[i]);
+        assert_in_range(f->w.r.bufs.blocks, before, before + 20 * sizes[i] / 16000 + 1);
+        chain_clear(&f->held);
+        h2_release(&f->served[i], REASON_SHUTDOWN);
+        h2_run(f);
+        assert_in_range(f->w.r.bufs.blocks, 0, before);
+    }
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, h2_setup, h2_teardown)
@@ -374,6 +400,7 @@ int main(void)
         T(trailers_of_a_response_come_behind_its_body),
         T(an_extended_connect_becomes_a_tunnel),
         T(a_tunnel_that_is_not_granted_is_an_answer),
+        T(small_frames_share_blocks),
     };
 #undef T
     return cmocka_run_group_tests(tests, NULL, NULL);

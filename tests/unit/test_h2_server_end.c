@@ -131,6 +131,23 @@ static void a_body_that_waits_for_credit_or_100_does_not_stall(void **state)
     h2_run(f);
 }
 
+static void a_body_that_was_asked_for_by_100_stalls(void **state)
+{
+    struct h2_service *f = *state;
+    const char *expects[] = {":method", "POST", ":scheme", "http",         ":authority", "h",
+                             ":path",   "/",    "expect",  "100-continue", NULL};
+    by_hand(f);
+    h2_headers(f, NGHTTP2_FLAG_END_HEADERS, 1, expects);
+    wire_pass(&f->w, 100000);
+    h2_notes(f);
+    h2_send_head(&f->served[0], 100, BODY_NONE, 0);
+    h2_run(f);
+    wire_pass(&f->w, 59000);
+    assert_string_equal(h2_notes(f), "");
+    wire_pass(&f->w, 2000);
+    assert_string_equal(h2_notes(f), "0 aborted body_timeout|");
+}
+
 static void a_body_over_the_limit_is_aborted(void **state)
 {
     struct h2_service *f = *state;
@@ -258,6 +275,45 @@ static void a_conn_that_never_asks_is_closed(void **state)
     assert_string_equal(h2_notes(f), "closed idle_timeout|");
 }
 
+static void ping_for(struct h2_service *f, unsigned seconds)
+{
+    for (unsigned i = 0; i < seconds; i++) {
+        h2_frame(f, NGHTTP2_PING, 0, 0, "12345678", 8);
+        wire_pass(&f->w, 1000);
+    }
+    h2_run(f);
+}
+
+static void a_conn_that_only_pings_is_closed(void **state)
+{
+    struct h2_service *f = *state;
+    by_hand(f);
+    ping_for(f, 9);
+    assert_false(f->w.got_end);
+    ping_for(f, 2);
+    assert_true(f->w.got_end);
+    wire_end(&f->w);
+    assert_string_equal(h2_notes(f), "closed idle_timeout|");
+}
+
+static void between_requests_a_ping_is_none(void **state)
+{
+    struct h2_service *f = *state;
+    f->answer_at_once = true;
+    by_hand(f);
+    ping_for(f, 5);
+    h2_headers(f, END, 1, get);
+    ping_for(f, 70);
+    h2_headers(f, END, 3, get);
+    ping_for(f, 74);
+    assert_false(f->w.got_end);
+    h2_notes(f);
+    ping_for(f, 2);
+    assert_true(f->w.got_end);
+    wire_end(&f->w);
+    assert_string_equal(h2_notes(f), "closed idle_timeout|");
+}
+
 static void settings_that_are_not_acknowledged_end_the_conn(void **state)
 {
     struct h2_service *f = *state;
@@ -377,6 +433,7 @@ int main(void)
         T(an_early_answer_ends_the_request_without_an_error),
         T(a_body_that_stalls_is_answered),
         T(a_body_that_waits_for_credit_or_100_does_not_stall),
+        T(a_body_that_was_asked_for_by_100_stalls),
         T(a_body_over_the_limit_is_aborted),
         T(a_response_that_nobody_makes_room_for_is_reset),
         T(an_end_that_nobody_makes_room_for_is_reset),
@@ -385,6 +442,8 @@ int main(void)
         T(streams_may_outlive_the_conn),
         T(an_idle_conn_is_told_before_it_is_closed),
         T(a_conn_that_never_asks_is_closed),
+        T(a_conn_that_only_pings_is_closed),
+        T(between_requests_a_ping_is_none),
         T(settings_that_are_not_acknowledged_end_the_conn),
         T(a_header_section_that_does_not_end_ends_the_conn),
         T(a_client_that_reads_nothing_is_gone),
