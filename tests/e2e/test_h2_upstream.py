@@ -24,7 +24,8 @@ def start(start_weir, new_upstream):
         up = new_upstream()
         own = start_weir(
             f"{head}routes: [ {{ to: app {policy} }} ]\npools:\n"
-            f"  app: {{ endpoints: [ '{up.address}' ], upstream: {{ protocol: h2 {more} }} }}\n"
+            f"  app: {{ endpoints: [ '{up.address}' ], upstream: {{ protocol: h2 {more} }} }}\n",
+            workers=1,  # each has conns of its own, and these are about what shares one
         )
         return own, up
 

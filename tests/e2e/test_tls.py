@@ -380,7 +380,8 @@ def test_nobody_can_forge_a_name_in_plain_text_either(weir, upstream):
 
 
 def to_upstream(start_weir, up, more):
-    return start_weir(pool(up.address, f", tls: {{ {more} }}"))
+    # One worker: each has conns and sessions of its own.
+    return start_weir(pool(up.address, f", tls: {{ {more} }}"), workers=1)
 
 
 def ask(own):
