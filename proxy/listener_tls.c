@@ -104,7 +104,7 @@ void tls_set_unref(struct tls_set *set)
     if (atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) != 1)
         return;
     tls_certs_unref(set->certs);
-    tls_trust_unref(set->client_ca);
+    tls_trust_free(set->client_ca);
     tls_tickets_unref(set->tickets);
     set->magic = 0;
     free(set);

@@ -8,7 +8,7 @@ void pool_tls_free(const struct tls_client_options *tls)
 {
     if (tls == NULL)
         return;
-    tls_trust_unref(tls->ca);
+    tls_trust_free(tls->ca);
     tls_certs_unref(tls->cert);
     free((char *)(uintptr_t)tls->server_name);
     free((void *)(uintptr_t)tls);

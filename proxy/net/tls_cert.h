@@ -58,15 +58,15 @@ const struct tls_cert_info *tls_certs_at(const struct tls_certs *certs, size_t i
 /* Unix seconds of the first that expires. */
 int64_t tls_certs_expiry(const struct tls_certs *certs);
 
-/* Authorities whose certificates a peer's must lead to. Counted by an atomic; any thread. */
+/* Authorities whose certificates a peer's must lead to. Its maker's; contexts copy what they need.
+ * Immutable; any thread may read. */
 struct tls_trust;
 
 /* The certificates of a PEM file, at least one; file NULL: the system's, as SSL_CERT_FILE or
  * OpenSSL's default say, or from where the usual distributions keep them. NULL with *error set. */
 struct tls_trust *tls_trust_load(const char *file, char **error);
 
-struct tls_trust *tls_trust_ref(struct tls_trust *trust);
 /* NULL is fine. */
-void tls_trust_unref(struct tls_trust *trust);
+void tls_trust_free(struct tls_trust *trust);
 
 #endif

@@ -3,7 +3,6 @@
  * Authorities: those of a file, or the system's. Owns what was read; must never touch a file but
  * while it loads. Loading is the control thread's, the rest any thread's.
  */
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +17,6 @@
 #include "proxy/net/tls_ssl.h"
 
 struct tls_trust {
-    atomic_uint refs;
     struct tls_der *certs;
     size_t n;
     unsigned char digest[TLS_DIGEST_BYTES];
@@ -86,22 +84,15 @@ struct tls_trust *tls_trust_load(const char *file, char **error)
         return NULL;
     }
     struct tls_trust *trust = mem_need(calloc(1, sizeof(*trust)));
-    atomic_init(&trust->refs, 1);
     if (trust_read(trust, path, error))
         return trust;
-    tls_trust_unref(trust);
+    tls_trust_free(trust);
     return NULL;
 }
 
-struct tls_trust *tls_trust_ref(struct tls_trust *trust)
+void tls_trust_free(struct tls_trust *trust)
 {
-    atomic_fetch_add_explicit(&trust->refs, 1, memory_order_relaxed);
-    return trust;
-}
-
-void tls_trust_unref(struct tls_trust *trust)
-{
-    if (trust == NULL || atomic_fetch_sub_explicit(&trust->refs, 1, memory_order_acq_rel) > 1)
+    if (trust == NULL)
         return;
     for (size_t i = 0; i < trust->n; i++)
         tls_der_clear(&trust->certs[i]);

@@ -288,7 +288,7 @@ static int teardown_all(void **state)
 {
     (void)state;
     tls_certs_unref(certs);
-    tls_trust_unref(trust);
+    tls_trust_free(trust);
     cert_maker_fini(&maker);
     return 0;
 }

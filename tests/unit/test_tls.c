@@ -59,7 +59,7 @@ static int teardown_all(void **state)
     tls_server_ctx_free(server);
     tls_client_ctx_free(client);
     tls_certs_unref(certs);
-    tls_trust_unref(trust);
+    tls_trust_free(trust);
     cert_maker_fini(&maker);
     return 0;
 }

@@ -114,8 +114,8 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     drop_contexts(f);
-    tls_trust_unref(f->ca);
-    tls_trust_unref(f->other_ca);
+    tls_trust_free(f->ca);
+    tls_trust_free(f->other_ca);
     free(f->error);
     free(f);
     return 0;

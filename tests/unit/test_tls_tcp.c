@@ -102,7 +102,7 @@ static int setup_all(void **state)
     assert_non_null(server);
     assert_non_null(client);
     tls_certs_unref(certs);
-    tls_trust_unref(trust);
+    tls_trust_free(trust);
     return 0;
 }
 
