@@ -49,7 +49,8 @@ W_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS_$(MODE)) -fno-common
 W_LIBS     := $(PKG_LIBS) -lpthread -lm
 
 COMPILE = $(CC) $(W_CPPFLAGS) $(CPPFLAGS) $(W_CFLAGS) $(CFLAGS)
-LINK    = $(CC) $(W_CFLAGS) $(CFLAGS) $(LD_$(MODE)) $(LDFLAGS)
+# Every program is offered every library, and is linked with those that it uses.
+LINK    = $(CC) $(W_CFLAGS) $(CFLAGS) -Wl,--as-needed $(LD_$(MODE)) $(LDFLAGS)
 LIBS    = $(W_LIBS) $(LDLIBS)
 
 # ---- sources: a new .c file in these folders is picked up by itself ----------------------------
