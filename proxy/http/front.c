@@ -72,10 +72,7 @@ struct front *front_new(struct reactor *r, const struct front_options *options,
     f->magic = FRONT_MAGIC;
     f->options = options;
     f->conns = conns;
-    f->client.peer = *peer;
-    f->client.ops = &front_client_ops;
-    list_init(&f->client.link);
-    list_push_back(conns, &f->client.link);
+    client_conn_init(&f->client, &front_client_ops, peer, conns);
     f->tls = wants.tls;
     if (wants.proxy_header) {
         f->state = FRONT_PROXY;
