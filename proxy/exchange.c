@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One request: how it begins, what its client sends, and the end. How it is answered is in
- * exchange_attempt.c. Owns the exchange; must never touch a stream it has released. Worker's
- * thread; all entry points are events of a stream, or the exchange's own timer through the dispatch
- * loop.
+ * One request: how it begins and what its client sends. How it is answered is in
+ * exchange_attempt.c, how it ends in exchange_end.c. Owns the exchange until then; must never touch
+ * a stream it has released. Worker's thread; all entry points are events of a stream, or the
+ * exchange's own timer through the dispatch loop.
  */
 #include "proxy/exchange.h"
 
@@ -11,7 +11,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/exchange_attempt.h"
-#include "proxy/exchange_log.h"
+#include "proxy/exchange_end.h"
 #include "proxy/http/grpc.h"
 #include "proxy/reply.h"
 #include "proxy/worker.h"
@@ -20,52 +20,7 @@
 
 static const struct stream_events client_events;
 
-/* ---- the end ---- */
-
-static void exchange_bury(struct grave *grave)
-{
-    struct exchange *x = CONTAINER_OF(grave, exchange, grave);
-    CHECK(x->client == NULL && x->upstream == NULL && !lb_lease_started(&x->lease));
-    x->magic = 0;
-    reactor_free(&x->worker->reactor, SLAB_EXCHANGE, x);
-}
-
-void exchange_finish(struct exchange *x, enum reason reason)
-{
-    struct worker *w = x->worker;
-    CHECK(!x->finished);
-    x->finished = true;
-    attempt_end(x, reason);
-    attempt_forget(x);
-    exchange_tell(x, reason); /* the request's head is still there */
-    struct stream *client = TAKE(x->client);
-    client->ops->release(client, reason);
-    block_drop(TAKE(x->scratch));
-    wheel_remove(&w->reactor.wheel, &x->timer);
-    list_unlink(&x->ready.link);
-    counter_dec(&w->stats.in_flight);
-    snapshot_unref(x->snapshot);
-    reactor_bury(&w->reactor, &x->grave);
-}
-
-void exchange_fail(struct exchange *x, enum reason reason)
-{
-    const struct reason_row *row = reason_row(reason);
-    attempt_end(x, reason);
-    if (!x->committed && row->status != 0 && row->side != SIDE_GONE) {
-        x->status = (uint16_t)reply_status(x->request, reason);
-        x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason, x->id);
-    }
-    exchange_finish(x, reason);
-}
-
 /* ---- the request comes ---- */
-
-void exchange_touch(struct exchange *x)
-{
-    struct reactor *r = &x->worker->reactor;
-    wheel_set(&r->wheel, &x->timer, reactor_now(r) + x->snapshot->upgraded_ms);
-}
 
 static unsigned request_field(const void *ctx, struct span name, struct span *value)
 {
@@ -146,7 +101,6 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
     list_init(&x->ready.link);
     list_init(&x->grave.link);
     x->ready.run = exchange_run;
-    x->grave.bury = exchange_bury;
     wheel_timer_init(&x->timer, exchange_late);
     attempt_init(x);
     client->events = &client_events;

@@ -11,6 +11,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/exchange_end.h"
 #include "proxy/exchange_log.h"
 #include "proxy/retry.h"
 
@@ -47,59 +48,7 @@ static void trailers_keep(struct exchange *x, const struct http_head *from)
     }
 }
 
-static void trailers_drop(struct exchange *x)
-{
-    if (x->trailers == NULL)
-        return;
-    reactor_free(&x->worker->reactor, SLAB_HEAD, TAKE(x->trailers));
-    block_drop(TAKE(x->trailers_text));
-}
-
-void attempt_forget(struct exchange *x)
-{
-    chain_clear(&x->replay);
-    trailers_drop(x);
-    x->replayable = false;
-    /* Nobody keeps the request's body any more. */
-    x->client->opaque = x->upstream != NULL && x->upstream->splices;
-}
-
 /* ---- attempts ---- */
-
-static enum lb_outcome outcome_of(enum reason reason)
-{
-    switch (reason) {
-    case REASON_DONE:
-        return LB_OK;
-    case REASON_CONNECT_REFUSED:
-    case REASON_CONNECT_FAILED:
-    case REASON_CONNECT_TIMEOUT:
-        return LB_CONNECT_FAILED;
-    case REASON_RESPONSE_HEAD_TIMEOUT:
-    case REASON_RESPONSE_IDLE_TIMEOUT:
-    case REASON_UPSTREAM_WRITE_STALL:
-    case REASON_REQUEST_TIMEOUT:
-        return LB_TIMED_OUT;
-    default:
-        return reason_row(reason)->side == SIDE_UPSTREAM ? LB_FAILED : LB_CANCELLED;
-    }
-}
-
-void attempt_end(struct exchange *x, enum reason reason)
-{
-    if (lb_lease_started(&x->lease)) {
-        uint64_t now = reactor_us(&x->worker->reactor);
-        enum lb_outcome outcome = outcome_of(reason);
-        if (outcome == LB_OK && (x->status == 429 || x->status == 503))
-            outcome = LB_OVERLOADED;
-        uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
-        lb_finished(&x->lease, outcome, head - x->attempt_us, now);
-    }
-    pool_cancel(&x->wish);
-    struct stream *upstream = TAKE(x->upstream);
-    if (upstream != NULL)
-        upstream->ops->release(upstream, reason);
-}
 
 static uint32_t retries_allowed(const struct exchange *x)
 {

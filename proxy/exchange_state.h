@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An exchange's state. Private to exchange.c and exchange_attempt.c, which change it, and
- * exchange_log.c, which tells it.
+ * An exchange's state. Private to exchange.c, exchange_attempt.c and exchange_end.c, which change
+ * it, and exchange_log.c, which tells it.
  */
 #ifndef WEIR_EXCHANGE_STATE_H
 #define WEIR_EXCHANGE_STATE_H
@@ -62,6 +62,13 @@ struct exchange {
 static inline struct exchange *exchange_of(const struct stream *s)
 {
     return CAST_OBJ(exchange, s->owner, EXCHANGE_MAGIC);
+}
+
+/* Moves the idle deadline of a tunnel. */
+static inline void exchange_touch(struct exchange *x)
+{
+    struct reactor *r = &x->worker->reactor;
+    wheel_set(&r->wheel, &x->timer, reactor_now(r) + x->snapshot->upgraded_ms);
 }
 
 #endif

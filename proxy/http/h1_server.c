@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The requests of one client conn as they come in, and how the conn lives and ends; how a request
- * is answered is in h1_server_stream.c. Owns the conn, the parser and the stream of the request in
- * progress; must never start a request before the one before it is answered. Up-calls are made from
- * server_process, server_flushed and server_abort only, and after each of them the stream may be
- * gone. Reactor's thread.
+ * The requests of one client conn as they come in. How they are answered is in h1_server_stream.c,
+ * what becomes of the conn then in h1_server_end.c. Owns the conn, the parser and the stream of the
+ * request in progress; must never start a request before the one before it is answered. Up-calls
+ * are made from server_process, server_flushed and server_abort only, and after each of them the
+ * stream may be gone. Reactor's thread.
  */
 #include "proxy/http/h1_server.h"
 
 #include <string.h>
 
 #include "proxy/base/check.h"
-#include "proxy/base/log.h"
 #include "proxy/http/h1_input.h"
-#include "proxy/http/h1_server_state.h"
+#include "proxy/http/h1_server_end.h"
+#include "proxy/http/h1_server_stream.h"
 
 #define H1_SERVER_MAGIC MAGIC('h', '1', 's', 'v')
 /* Unparsed bytes behind a request in progress; then reading pauses. */
@@ -22,23 +22,6 @@
 
 static const struct conn_ops server_conn_ops;
 static const struct client_conn_ops server_client_ops;
-
-/* Which states may follow which; the trace is what `log: debug` shows. */
-static void server_set_state(struct h1_server *srv, enum server_state state)
-{
-    static const char *const names[] = {"open", "drain", "flush", "linger"};
-    static const uint8_t after[] = {
-        [SERVER_OPEN] =
-            1 << SERVER_OPEN | 1 << SERVER_DRAIN | 1 << SERVER_FLUSH | 1 << SERVER_LINGER,
-        [SERVER_DRAIN] = 1 << SERVER_OPEN | 1 << SERVER_FLUSH | 1 << SERVER_LINGER,
-        [SERVER_FLUSH] = 1 << SERVER_FLUSH,
-        [SERVER_LINGER] = 0,
-    };
-    CHECK(after[srv->state] & 1 << state);
-    if (srv->state != state)
-        log_debug("client conn %p: %s -> %s", (void *)&srv->conn, names[srv->state], names[state]);
-    srv->state = (uint8_t)state;
-}
 
 static struct h1_server *server_of(struct conn *c)
 {
@@ -58,19 +41,6 @@ static struct h1_parser *parser_need(struct h1_server *srv)
                        reactor_slab(r, SLAB_HEAD, sizeof(struct http_head)));
     }
     return srv->parser;
-}
-
-static void parser_drop(struct h1_server *srv)
-{
-    struct h1_parser *p = TAKE(srv->parser);
-    if (p != NULL)
-        h1_parser_fini(p);
-    reactor_free(srv->conn.reactor, SLAB_H1_PARSER, p);
-}
-
-static bool parser_began(const struct h1_server *srv)
-{
-    return srv->parser != NULL && srv->parser->began;
 }
 
 static enum reason parser_error(const struct h1_server *srv)
@@ -119,81 +89,12 @@ static void server_free(struct conn *c)
 {
     struct h1_server *srv = server_of(c);
     CHECK(srv->stream == NULL);
-    parser_drop(srv);
+    h1_server_drop_parser(srv);
     list_unlink(&srv->client.link);
     srv->magic = 0;
     srv->options->service->closed(srv->options->ctx, &srv->client.peer,
                                   (enum reason)srv->conn.close_reason);
     reactor_free(c->reactor, SLAB_H1_SERVER, srv);
-}
-
-/* While an answer is on its way only the write stall may end it: the clocks of what comes after it
- * begin when it has left. */
-static void server_arm(struct h1_server *srv)
-{
-    struct conn *c = &srv->conn;
-    if (conn_unsent(c) > 0 || conn_closed(c))
-        conn_expect(c, NEVER);
-    else if (srv->state == SERVER_LINGER)
-        conn_expect(c, CLIENT_LINGER_MS);
-    else if (srv->state == SERVER_OPEN && srv->stream == NULL && !parser_began(srv))
-        conn_expect(c, srv->served ? srv->options->idle_ms : srv->options->head_ms);
-}
-
-void h1_server_close_flushed(struct h1_server *srv, enum reason reason, bool reset)
-{
-    server_set_state(srv, SERVER_FLUSH);
-    srv->reason = (uint16_t)reason;
-    srv->reset = reset;
-    if (!reset && conn_unsent(&srv->conn) > 0)
-        conn_send_end(&srv->conn); /* with the last bytes: what is closed with input loses them */
-    conn_expect(&srv->conn, NEVER);
-    conn_wake(&srv->conn);
-}
-
-void h1_server_linger(struct h1_server *srv, enum reason reason)
-{
-    server_set_state(srv, SERVER_LINGER);
-    srv->reason = (uint16_t)reason;
-    srv->discarded = 0;
-    conn_send_end(&srv->conn);
-    body_flow_end(&srv->conn);
-    conn_resume(&srv->conn, PAUSE_FULL);
-    server_arm(srv);
-    conn_wake(&srv->conn);
-}
-
-void h1_server_drain(struct h1_server *srv)
-{
-    server_set_state(srv, SERVER_DRAIN);
-    srv->discarded = 0;
-    body_flow_end(&srv->conn);
-    conn_resume(&srv->conn, PAUSE_FULL);
-    conn_expect(&srv->conn, srv->options->body_ms);
-    conn_wake(&srv->conn);
-}
-
-void h1_server_next(struct h1_server *srv, bool keep, bool asked)
-{
-    struct conn *c = &srv->conn;
-    parser_drop(srv);
-    srv->served = true;
-    /* Asked again: the worker may have begun to close since the head promised another request. */
-    keep = keep && srv->options->service->keep_alive(srv->options->ctx, &srv->client.peer);
-    body_flow_end(c);
-    if (!keep && (c->flags & CONN_EOF || (asked && conn_input(c).len == 0))) {
-        h1_server_close_flushed(srv, REASON_DONE, false);
-        return;
-    }
-    if (!keep) {
-        h1_server_linger(srv, REASON_DONE);
-        return;
-    }
-    server_set_state(srv, SERVER_OPEN);
-    conn_release_input(c);
-    server_arm(srv);
-    if (conn_input(c).len > 0 || c->flags & CONN_EOF)
-        conn_wake(c);
 }
 
 /* ---- what came in ---- */
@@ -349,7 +250,7 @@ static void server_late(struct h1_server *srv)
         conn_close(&srv->conn, (enum reason)srv->reason, false);
     else if (srv->stream != NULL)
         server_refuse(srv, REASON_BODY_TIMEOUT);
-    else if (parser_began(srv))
+    else if (h1_server_began(srv))
         server_refuse(srv, REASON_HEAD_TIMEOUT);
     else
         conn_close(&srv->conn, REASON_IDLE_TIMEOUT, false);
@@ -370,7 +271,7 @@ static void server_discard(struct h1_server *srv)
 static void server_process(struct conn *c)
 {
     struct h1_server *srv = server_of(c);
-    bool began = parser_began(srv);
+    bool began = h1_server_began(srv);
     if (c->flags & (CONN_ERROR | CONN_BROKEN)) {
         server_gone(srv, REASON_CLIENT_RESET);
         return;
@@ -401,7 +302,7 @@ static void server_process(struct conn *c)
         server_late(srv);
     if (conn_closed(c) || srv->state != SERVER_OPEN)
         return;
-    if (!began && parser_began(srv) && srv->stream == NULL && !srv->parser->head_done)
+    if (!began && h1_server_began(srv) && srv->stream == NULL && !srv->parser->head_done)
         conn_expect(c, srv->options->head_ms); /* counts from the first byte of the head */
     server_check_pipeline(srv);
 }
@@ -413,7 +314,7 @@ static void server_flushed(struct conn *c, size_t n)
     struct h1_stream *s = srv->stream;
     if (s == NULL) {
         if (conn_unsent(c) == 0)
-            server_arm(srv);
+            h1_server_arm(srv);
         if (srv->state != SERVER_OPEN || conn_input(c).len > 0)
             conn_wake(c);
         return;
@@ -440,7 +341,7 @@ static const struct conn_ops server_conn_ops = {
 static void server_close_idle(struct client_conn *client)
 {
     struct h1_server *srv = CONTAINER_OF(client, h1_server, client);
-    if (srv->stream != NULL || parser_began(srv) || srv->state != SERVER_OPEN ||
+    if (srv->stream != NULL || h1_server_began(srv) || srv->state != SERVER_OPEN ||
         conn_input(&srv->conn).len > 0)
         return;
     if (srv->served)

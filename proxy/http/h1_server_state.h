@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The state of an HTTP/1 client conn and of its stream. Private to h1_server.c, which reads
- * requests and owns the conn, and h1_server_stream.c, which answers them. Reactor's thread.
+ * requests, h1_server_stream.c, which answers them, and h1_server_end.c, which decides what comes
+ * after that. Reactor's thread.
  */
 #ifndef WEIR_HTTP_H1_SERVER_STATE_H
 #define WEIR_HTTP_H1_SERVER_STATE_H
@@ -48,28 +49,10 @@ struct h1_server {
     struct h1_parser *parser; /* NULL while no byte of a request is there */
 };
 
-/* ---- h1_server_stream.c ---- */
-
-/* The stream of the request whose head the parser has, which it takes; the conn must have none. It
- * is freed by its release. */
-struct h1_stream *h1_stream_open(struct h1_server *srv);
-
-/* ---- h1_server.c: what becomes of the conn when its stream is gone. None of them calls up. ----
- */
-
-/* The request is answered and read: on to the next, or the end. asked: it was the client who wanted
- * the end, so that nothing more of its is on the way. */
-void h1_server_next(struct h1_server *srv, bool keep, bool asked);
-
-/* The request is answered: the rest of it is read and thrown away, up to a bound. */
-void h1_server_drain(struct h1_server *srv);
-
-/* Sends our end, then reads on for a while: closing a socket with unread bytes in it sends an RST,
- * which can take our answer away from the client (RFC 9112 section 9.6). */
-void h1_server_linger(struct h1_server *srv, enum reason reason);
-
-/* Closes for reason once everything queued has gone out. reset: the client is to see that something
- * is missing. */
-void h1_server_close_flushed(struct h1_server *srv, enum reason reason, bool reset);
+/* A byte of the next request is there. */
+static inline bool h1_server_began(const struct h1_server *srv)
+{
+    return srv->parser != NULL && srv->parser->began;
+}
 
 #endif

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a request of an HTTP/1 client conn is answered: the verbs of its stream, the framing of the
- * response, and what becomes of the conn. Owns the stream; must never call up. Reactor's thread.
+ * How a request of an HTTP/1 client conn is answered: the verbs of its stream and the framing of
+ * the response. Owns the stream; must never call up. Reactor's thread.
  */
+#include "proxy/http/h1_server_stream.h"
+
 #include <string.h>
 
 #include "proxy/base/check.h"
-#include "proxy/http/h1_server_state.h"
+#include "proxy/http/h1_server_end.h"
 #include "proxy/http/h1_write.h"
 #include "proxy/http/websocket.h"
 
