@@ -49,7 +49,8 @@ W_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS_$(MODE)) -fno-common
 W_LIBS     := $(PKG_LIBS) -lpthread -lm
 
 COMPILE = $(CC) $(W_CPPFLAGS) $(CPPFLAGS) $(W_CFLAGS) $(CFLAGS)
-LINK    = $(CC) $(W_CFLAGS) $(CFLAGS) $(LD_$(MODE)) $(LDFLAGS)
+# Every program is offered every library, and is linked with those that it uses.
+LINK    = $(CC) $(W_CFLAGS) $(CFLAGS) -Wl,--as-needed $(LD_$(MODE)) $(LDFLAGS)
 LIBS    = $(W_LIBS) $(LDLIBS)
 
 # ---- sources: a new .c file in these folders is picked up by itself ----------------------------
@@ -62,6 +63,7 @@ LOAD_SRC    := $(wildcard bench/load_*.c)
 TEST_SRC    := $(wildcard tests/unit/*.c)
 UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
 FUZZ_SRC    := $(wildcard tests/fuzz/*.c)
+FAULTS_SRC  := $(wildcard tests/faults/*.c)
 FUZZ_MAIN   := $(filter tests/fuzz/fuzz_%,$(FUZZ_SRC))
 
 objects      = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
@@ -171,7 +173,7 @@ $(PROPERTY): $(OUT)/obj/tests/fuzz/property.o $(FUZZ_LIB) $(OUT)/libweir.a $(OUT
 
 # Makes the network and the memory of a program fail: built in one way for every MODE.
 FAULTS_SO := $(BUILD)/tests/faults.so
-$(FAULTS_SO): $(wildcard tests/faults/*.[ch]) Makefile
+$(FAULTS_SO): $(FAULTS_SRC) $(wildcard tests/faults/*.h) Makefile
 	@mkdir -p $(@D)
 	$(CC) -I. -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ \
 	    $(filter %.c,$^) -ldl -lgcc_s
@@ -292,7 +294,7 @@ STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/net proxy/
 
 .PHONY: lint lint-tree format format-check
 lint: lint-tree compile_commands.json ## the tree's own rules, clang-tidy, shellcheck
-	@scripts/tidy.sh $(CLANG_TIDY) $(ALL_SRC)
+	@scripts/tidy.sh $(CLANG_TIDY) $(ALL_SRC) $(FAULTS_SRC)
 
 lint-tree: # what needs no other program: include arrows, file heads, foreign paths
 	@$(PYTHON) tests/lint/tree.py .
@@ -305,7 +307,7 @@ format-check: ## fail if `make format` would change anything
 
 # For clang-tidy and for editors.
 compile_commands.json: FORCE
-	@scripts/compile-commands.sh '$(CURDIR)' '$(subst ','\'',$(COMPILE))' $(ALL_SRC) >$@
+	@scripts/compile-commands.sh '$(CURDIR)' '$(subst ','\'',$(COMPILE))' $(ALL_SRC) $(FAULTS_SRC) >$@
 
 # ---- install -----------------------------------------------------------------------------------
 

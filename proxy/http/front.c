@@ -72,10 +72,7 @@ struct front *front_new(struct reactor *r, const struct front_options *options,
     f->magic = FRONT_MAGIC;
     f->options = options;
     f->conns = conns;
-    f->client.peer = *peer;
-    f->client.ops = &front_client_ops;
-    list_init(&f->client.link);
-    list_push_back(conns, &f->client.link);
+    client_conn_init(&f->client, &front_client_ops, peer, conns);
     f->tls = wants.tls;
     if (wants.proxy_header) {
         f->state = FRONT_PROXY;
@@ -255,12 +252,14 @@ static void front_read_bytes(struct front *f)
     size_t n = in.len < preface.len ? in.len : preface.len;
     if (n == 0) {
         front_silent(f);
-    } else if (f->no_h2 || memcmp(in.ptr, preface.ptr, n) != 0) {
+        return;
+    }
+    bool preface_so_far = !f->no_h2 && memcmp(in.ptr, preface.ptr, n) == 0;
+    bool cut_short = n < preface.len && c->flags & (CONN_EOF | CONN_READ_LATE);
+    if (!preface_so_far || cut_short) {
         front_to_h1(f);
     } else if (n == preface.len) {
         front_to_h2(f);
-    } else if (c->flags & (CONN_EOF | CONN_READ_LATE)) {
-        front_to_h1(f);
     } else if (!f->began) {
         f->began = true;
         front_expect(f, f->options->h1->head_ms); /* counts from the first byte */
