@@ -84,7 +84,8 @@ static const struct schema_row tls_server_rows[] = {
      .min = 1,
      .offset = FIELD(config_tls_server, alpn, struct config_str *),
      .count_offset = FIELD(config_tls_server, alpn_count, size_t),
-     .doc = "The protocols that are offered: h2 and http/1.1 if not given."},
+     .doc = "The protocols that are offered, h2 and http/1.1 if not given; what is left out is "
+            "not spoken."},
 };
 
 static void check_tls_server(struct bind *b, const struct tree_node *node, void *obj)
