@@ -33,6 +33,7 @@ struct h2_client {
     bool broken;     /* CONN_BROKEN was seen to */
     uint16_t bye;    /* enum reason: why, once it retires */
     uint32_t served; /* streams that were answered whole */
+    uint32_t takes;  /* streams at once: what the peer has said last, or is thought to */
     uint64_t sent;   /* bytes that have left, ever */
     struct h2_session session;
     struct h2_config config;
@@ -72,7 +73,7 @@ static struct h2_client *client_of_stream(const struct h2_stream *s)
 /* ---- life and death ---- */
 
 struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_options *options,
-                                const struct h2_client_owner *owner, void *ctx)
+                                uint32_t takes, const struct h2_client_owner *owner, void *ctx)
 {
     struct h2_client *cl = reactor_alloc(r, SLAB_H2_CLIENT, sizeof(*cl));
     memset(cl, 0, sizeof(*cl));
@@ -82,9 +83,12 @@ struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_option
     cl->owner = owner;
     cl->ctx = ctx;
     cl->idle = true;
+    cl->takes = takes != 0 ? takes : options->max_streams;
     list_init(&cl->link);
     cl->config = (struct h2_config){
         .limits = options->limits,
+        .max_streams =
+            takes != 0 ? takes : 1, /* a stream cannot be taken back; one is taken by any */
         .stream_window = (uint32_t)options->buffer,
         .conn_window = (uint32_t)options->conn_buffer,
         .body_ms = options->response_idle_ms,
@@ -96,10 +100,10 @@ struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_option
 }
 
 struct h2_client *h2_client_dial(struct reactor *r, const struct h2_client_options *options,
-                                 const struct net_addr *to, const struct h2_client_owner *owner,
-                                 void *ctx, int *err)
+                                 uint32_t takes, const struct net_addr *to,
+                                 const struct h2_client_owner *owner, void *ctx, int *err)
 {
-    struct h2_client *cl = h2_client_new(r, options, owner, ctx);
+    struct h2_client *cl = h2_client_new(r, options, takes, owner, ctx);
     *err = conn_dial(&cl->conn, to);
     if (*err == 0) {
         conn_expect(&cl->conn, options->connect_ms);
@@ -151,9 +155,7 @@ bool h2_client_room(const struct h2_client *cl)
     if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn) || h->goaway_got || h->dead ||
         h->error != REASON_NONE || cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN))
         return false;
-    uint32_t most =
-        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    return h->n_streams < (most < cl->options->max_streams ? most : cl->options->max_streams);
+    return h->n_streams < cl->takes && h->n_streams < cl->options->max_streams;
 }
 
 /* Says goodbye, and closes once that has left. */
@@ -281,7 +283,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     s->asked.upgrade = head->upgrade;
     if (s->asked.expects)
         stream_expect_head(s);
-    if (may_extend(head) && !s->session->settled)
+    if (may_extend(head) && !s->session->told)
         s->asked.held = head; /* its owner keeps it as long as the stream */
     else
         stream_submit(s, head);
@@ -414,7 +416,7 @@ static const struct h2_session_ops client_session_ops = {
 static enum reason stream_end_reason(const struct h2_client *cl, const struct h2_stream *s,
                                      enum reason reason)
 {
-    bool unsent = cl->connected && cl->sent <= s->asked.head_at;
+    bool unsent = cl->connected && (cl->sent <= s->asked.head_at || h2_stream_unsent(s));
     if (unsent && reason_row(reason)->retry != RETRY_UNSENT)
         return REASON_UPSTREAM_UNSENT;
     if (reason == REASON_UPSTREAM_CLOSED && s->rx_final)
@@ -497,7 +499,7 @@ static enum reason client_end_reason(const struct h2_client *cl)
 static void client_unhold(struct h2_client *cl)
 {
     struct list_node *it = cl->session.streams.next;
-    if (!cl->session.settled || cl->session.dead)
+    if (!cl->session.told || cl->session.dead)
         return;
     for (; it != &cl->session.streams; it = it->next) {
         struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
@@ -507,25 +509,38 @@ static void client_unhold(struct h2_client *cl)
     }
 }
 
-/* The peer's settings allow fewer streams than were opened before they came: the latest that have
- * not left go elsewhere. It costs them no try, as each conn that takes a stream at all takes some
- * of a burst, and the rest gets smaller. */
+/* What the peer's settings say of streams. */
+static void client_learn(struct h2_client *cl)
+{
+    const struct h2_session *h = &cl->session;
+    if (!h->told || h->dead)
+        return;
+    uint32_t takes =
+        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    if (takes == cl->takes)
+        return;
+    cl->takes = takes;
+    cl->owner->takes(cl->ctx, cl, takes);
+}
+
+/* The peer takes fewer streams than were meant for it: the latest that have not left go elsewhere.
+ * It costs them no try, as each conn that takes a stream at all takes some of a burst, and the rest
+ * gets smaller. Those that have left anyway the peer must refuse (RFC 9113 section 5.1.2); until it
+ * does, nobody knows that it has not begun to serve them. */
 static void client_shed(struct h2_client *cl)
 {
     struct h2_session *h = &cl->session;
-    uint32_t most =
-        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     struct list_node *it = h->streams.prev;
-    if (h->dead || h->n_streams <= most)
+    if (!h->told || h->dead || h->n_streams <= cl->takes)
         return;
-    for (uint32_t excess = h->n_streams - most; excess > 0 && it != &h->streams; it = it->prev) {
+    enum reason reason = cl->takes > 0 ? REASON_UPSTREAM_FULL : REASON_UPSTREAM_REFUSED;
+    for (uint32_t n = h->n_streams - cl->takes; n > 0 && it != &h->streams; it = it->prev) {
         struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
         bool unsent = !s->closed && h2_stream_unsent(s);
-        excess -= s->closed || unsent;
+        n -= s->closed || unsent;
         if (!unsent)
             continue;
-        s->base.reused |= most > 0;
-        h2_stream_fail(s, REASON_UPSTREAM_REFUSED, true);
+        h2_stream_fail(s, reason, true);
         h2_stream_withdraw(s);
     }
 }
@@ -582,6 +597,8 @@ static void client_process(struct conn *c)
     if (conn_input(c).len > 0)
         client_heard(cl);
     h2_session_turn(&cl->session);
+    if (!conn_closed(c))
+        client_learn(cl);
     if (!conn_closed(c))
         client_shed(cl);
     if (!conn_closed(c))

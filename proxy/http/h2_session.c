@@ -198,7 +198,10 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user_
         on_rst(h, frame);
         return 0;
     case NGHTTP2_SETTINGS:
-        h->settled |= frame->hd.flags & NGHTTP2_FLAG_ACK;
+        if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+            h->settled = true;
+        else
+            h->told = true;
         return 0;
     case NGHTTP2_PING:
         h->pong |= frame->hd.flags & NGHTTP2_FLAG_ACK;
@@ -450,7 +453,7 @@ static nghttp2_session_callbacks *callbacks_new(void)
     return cb;
 }
 
-static nghttp2_option *option_new(void)
+static nghttp2_option *option_new(const struct h2_session *h)
 {
     nghttp2_option *o;
     if (nghttp2_option_new(&o) != 0)
@@ -462,6 +465,8 @@ static nghttp2_option *option_new(void)
     /* h2_flood counts them, and says so in its own words. */
     nghttp2_option_set_stream_reset_rate_limit(o, 1000000, 1000000);
     nghttp2_option_set_max_continuations(o, 1000);
+    if (!h->ops->server)
+        nghttp2_option_set_peer_max_concurrent_streams(o, h->config->max_streams);
     return o;
 }
 
@@ -474,7 +479,7 @@ static bool session_new(struct h2_session *h)
                        .calloc = pieces_calloc,
                        .realloc = pieces_realloc};
     nghttp2_session_callbacks *cb = callbacks_new();
-    nghttp2_option *option = option_new();
+    nghttp2_option *option = option_new(h);
     int rv = NGHTTP2_ERR_NOMEM;
     if (cb != NULL && option != NULL)
         rv = h->ops->server ? nghttp2_session_server_new3(&h->ng, cb, h, option, &mem)

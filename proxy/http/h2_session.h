@@ -34,7 +34,8 @@ struct h2_stream;
 /* Shared by all sessions of a kind; must outlive them. */
 struct h2_config {
     struct h1_limits limits;
-    uint32_t max_streams;                /* that the peer may open; servers */
+    uint32_t
+        max_streams; /* at once: that the peer may open; clients: until it says what it takes */
     uint32_t stream_window, conn_window; /* bytes that are held of a stream, of the conn */
     uint32_t body_ms;                    /* between bytes of a body that comes in; 0: for ever */
     uint32_t stall_ms;                   /* that a stream may wait for the peer's window; same */
@@ -74,6 +75,7 @@ struct h2_session {
     uint16_t closing; /* enum reason, of a GOAWAY with an error that nghttp2 sent */
     bool dead;        /* nghttp2 is not asked any more */
     bool settled;     /* the peer has acknowledged our settings */
+    bool told;        /* and has sent its own */
     bool pong;        /* and our last ping */
     bool sent_data;   /* by the current nghttp2_session_mem_send */
     bool goaway_got;  /* the peer takes no stream above goaway_last */
