@@ -64,6 +64,7 @@ struct h2_session {
     nghttp2_session *ng;
     struct list_node streams, ready; /* all; those with something to hand up or to settle */
     uint32_t n_streams;
+    uint32_t n_open;              /* servers: those of them that nghttp2 knows */
     struct h2_stream *delivering; /* an up-call for it is on the stack */
     struct block *text;           /* that heads are copied into; shared by them */
     struct h2_reading reading;    /* of the header section that comes in */
@@ -81,7 +82,10 @@ struct h2_session {
     bool goaway_got;  /* the peer takes no stream above goaway_last */
     int32_t goaway_last;
     uint32_t goaway_code;
-    uint64_t opened; /* streams, in its life */
+    uint64_t opened;       /* streams, in its life */
+    uint32_t window_borne; /* that a SETTINGS may give to streams */
+    /* Servers: the highest number of a stream, and those below it that were skipped last. */
+    int32_t last_id, skipped_from, skipped_to;
 };
 
 /* What a client remembers of a request. */
@@ -200,7 +204,10 @@ void h2_stream_rx_clock(struct h2_stream *s);
 /* Sets its timer for the nearer of its deadlines. */
 void h2_stream_arm(struct h2_stream *s);
 
-/* ---- between h2_session.c and h2_stream.c ---- */
+/* ---- between h2_session.c, h2_callbacks.c and h2_stream.c ---- */
+
+/* NULL: memory is out. */
+nghttp2_session_callbacks *h2_callbacks_new(void);
 
 /* Hands up what was written down; settles what was released. */
 void h2_stream_deliver(struct h2_stream *s);
