@@ -86,7 +86,8 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
         list_init(&ep->h2);
         list_init(&ep->probes);
     }
-    CHECK(spec->proxy_header == 0 || spec->protocol == POOL_H1);
+    /* A conn with a PROXY header is one client's, and nobody knows whether that asks again. */
+    CHECK(spec->proxy_header == 0 || (spec->protocol == POOL_H1 && spec->options.once));
     view->protocol = spec->protocol;
     if (spec->tls != NULL)
         view_secure(view, spec);
@@ -133,8 +134,7 @@ static void client_idle(void *ctx, struct h1_client *cl)
 {
     struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
     const struct pool_spec *spec = ep->view->spec;
-    /* With a PROXY header it is one client's, and weir doesn't know whether that asks again. */
-    if (ep->view->closing || spec->proxy_header != 0 || ep->n_idle >= spec->max_idle) {
+    if (ep->view->closing || ep->n_idle >= spec->max_idle) {
         h1_client_close(cl, REASON_DONE);
         return;
     }
