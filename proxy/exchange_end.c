@@ -23,6 +23,11 @@ static enum lb_outcome outcome_of(enum reason reason)
     case REASON_UPSTREAM_WRITE_STALL:
     case REASON_REQUEST_TIMEOUT:
         return LB_TIMED_OUT;
+    case REASON_UPSTREAM_REFUSED: /* not now, says the endpoint, and has done nothing */
+        return LB_OVERLOADED;
+    case REASON_UPSTREAM_FULL:
+    case REASON_UPSTREAM_GOAWAY: /* not on this conn */
+        return LB_CANCELLED;
     default:
         return reason_row(reason)->side == SIDE_UPSTREAM ? LB_FAILED : LB_CANCELLED;
     }

@@ -11,7 +11,7 @@
 
 enum retry_verdict {
     RETRY_NO,
-    RETRY_SAME,  /* the endpoint is fine, its idle conn was stale: a fresh conn, not counted */
+    RETRY_SAME,  /* the endpoint is fine, its conn was stale or full: a fresh conn, not counted */
     RETRY_OTHER, /* another endpoint, counted */
 };
 

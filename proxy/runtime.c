@@ -151,6 +151,7 @@ static void pool_options(const struct config *cfg, const struct config_pool *fro
         .response_idle_ms = clamp_ms(cfg->timeouts.response_idle),
         .write_stall_ms = clamp_ms(cfg->timeouts.write_stall),
         .buffer = (size_t)cfg->limits.buffer,
+        .once = from->proxy_protocol != CONFIG_PROXY_NONE,
     };
     to->h2 = (struct h2_client_options){
         .limits = to->options.limits,

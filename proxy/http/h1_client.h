@@ -18,6 +18,7 @@ struct h1_client_options {
     struct h1_limits limits;
     uint32_t connect_ms, response_idle_ms, write_stall_ms;
     size_t buffer; /* body bytes held for a response */
+    bool once;     /* a conn serves one request, and the request says so */
 };
 
 /* Who keeps the conns. */

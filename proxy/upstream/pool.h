@@ -38,7 +38,8 @@ struct pool_spec {
     uint32_t idle_ms;     /* how long an idle conn is kept */
     uint32_t max_idle;    /* idle conns for each endpoint of a view */
     uint8_t protocol;     /* enum pool_protocol */
-    uint8_t proxy_header; /* enum proxy_header_version: what conns begin with; only with POOL_H1 */
+    uint8_t proxy_header; /* enum proxy_header_version: what conns begin with; only with POOL_H1,
+                           * and options.once */
     struct h1_client_options options;
     struct h2_client_options h2;
     const struct tls_client_options *tls; /* NULL: plain; alpn follows from protocol */

@@ -58,7 +58,8 @@ struct fixture {
     struct upstream conns[CONNS];
     unsigned n_conns;
     int listener;
-    bool deaf; /* the upstream accepts nothing */
+    bool deaf;  /* the upstream accepts nothing */
+    char takes; /* streams at once, says the upstream; 0: it does not say */
 };
 
 static struct cert_maker maker;
@@ -97,10 +98,12 @@ static size_t hear_frame(struct upstream *u, struct span in)
 static void hear_h2(struct upstream *u)
 {
     size_t n = 1;
+    char settings[] = {0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, u->f->takes};
     if (!u->preface && conn_input(&u->conn).len >= 24) {
         conn_consume(&u->conn, 24, NULL);
         u->preface = true;
-        say(u, "\0\0\0\4\0\0\0\0\0", 9); /* SETTINGS */
+        settings[2] = u->f->takes > 0 ? 6 : 0;
+        say(u, settings, 9 + (size_t)settings[2]);
     }
     while (u->preface && n > 0 && conn_input(&u->conn).len > 0) {
         n = hear_frame(u, conn_input(&u->conn));
@@ -421,6 +424,35 @@ static void a_full_conn_is_joined_by_another(void **state)
     assert_true(a->ended && b->ended && c->ended);
 }
 
+static void wait_for_reason(struct fixture *f, const struct ask *a, enum reason reason)
+{
+    while (a->reason == REASON_NONE)
+        turn(f);
+    assert_int_equal(a->reason, reason);
+}
+
+/* The next conns are dialled at once, as many as it takes, and not one after another's word. */
+static void how_many_a_conn_takes_is_remembered(void **state)
+{
+    struct fixture *f = *state;
+    f->takes = 1;
+    speak(f, POOL_H2);
+    struct ask *a = ask(f, false), *b = ask(f, false);
+    assert_int_equal(counter_get(&f->stats.opened), 1);
+    wait_for_reason(f, b, REASON_UPSTREAM_FULL);
+    struct ask *c = ask(f, true), *d = ask(f, true);
+    assert_int_equal(counter_get(&f->stats.opened), 3);
+    for (int i = 0; i < 3; i++) {
+        while (f->n_conns <= (unsigned)i)
+            turn(f);
+        answer(f, &f->conns[i]);
+    }
+    finish(f, a);
+    finish(f, c);
+    finish(f, d);
+    assert_true(a->ended && c->ended && d->ended);
+}
+
 static void a_fresh_one_has_not_served(void **state)
 {
     struct fixture *f = *state;
@@ -563,6 +595,20 @@ static void those_it_has_no_room_for_wait_for_another(void **state)
     assert_int_equal(counter_get(&f->stats.opened), 2);
 }
 
+static void as_many_wait_for_a_handshake_as_the_conn_takes(void **state)
+{
+    struct fixture *f = *state;
+    f->takes = 1;
+    speak_tls(f, POOL_AUTO, TLS_ALPN_H1 | TLS_ALPN_H2);
+    struct ask *a = ask(f, false), *b = ask(f, false);
+    assert_int_equal(counter_get(&f->stats.opened), 1);
+    wait_for_reason(f, b, REASON_UPSTREAM_FULL);
+    assert_true(ask(f, true)->waited && ask(f, true)->waited);
+    assert_int_equal(counter_get(&f->stats.opened), 3);
+    answer(f, &f->conns[0]);
+    finish(f, a);
+}
+
 static void an_upstream_of_http1_gets_a_conn_for_each(void **state)
 {
     struct fixture *f = *state;
@@ -626,6 +672,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(requests_share_a_conn),
         TEST(a_full_conn_is_joined_by_another),
+        TEST(how_many_a_conn_takes_is_remembered),
         TEST(a_fresh_one_has_not_served),
         TEST(an_idle_conn_is_shed),
         TEST(none_are_kept_when_none_may_be),
@@ -636,6 +683,7 @@ int main(void)
         TEST(the_wrong_name),
         TEST(all_wait_for_the_first_handshake_and_share),
         TEST(those_it_has_no_room_for_wait_for_another),
+        TEST(as_many_wait_for_a_handshake_as_the_conn_takes),
         TEST(an_upstream_of_http1_gets_a_conn_for_each),
         TEST(who_waits_may_give_up),
         TEST(waiting_takes_too_long),
