@@ -5,10 +5,12 @@
  */
 #include "proxy/http/h2_session.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/base/mem.h"
 
 /* What is inflated of one header section, in limits.header_bytes, before it counts as a bomb. */
 #define SECTION_TIMES 4
@@ -431,11 +433,14 @@ static void *pieces_realloc(void *at, size_t size, void *pieces)
     return recycle_resize(pieces, at, size);
 }
 
-static nghttp2_session_callbacks *callbacks_new(void)
+/* What is the same for all sessions; nghttp2 copies from it. Made once, and kept. */
+static struct {
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_option *option;
+} common;
+
+static void set_callbacks(nghttp2_session_callbacks *cb)
 {
-    nghttp2_session_callbacks *cb;
-    if (nghttp2_session_callbacks_new(&cb) != 0)
-        return NULL;
     nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
@@ -447,14 +452,10 @@ static nghttp2_session_callbacks *callbacks_new(void)
     nghttp2_session_callbacks_set_on_invalid_header_callback2(cb, on_invalid_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
-    return cb;
 }
 
-static nghttp2_option *option_new(void)
+static void set_option(nghttp2_option *o)
 {
-    nghttp2_option *o;
-    if (nghttp2_option_new(&o) != 0)
-        return NULL;
     nghttp2_option_set_no_auto_window_update(o, 1);
     nghttp2_option_set_no_closed_streams(o, 1);
     nghttp2_option_set_max_outbound_ack(o, ACKS_MAX);
@@ -462,7 +463,21 @@ static nghttp2_option *option_new(void)
     /* h2_flood counts them, and says so in its own words. */
     nghttp2_option_set_stream_reset_rate_limit(o, 1000000, 1000000);
     nghttp2_option_set_max_continuations(o, 1000);
-    return o;
+}
+
+static void make_common(void)
+{
+    if (nghttp2_session_callbacks_new(&common.callbacks) != 0 ||
+        nghttp2_option_new(&common.option) != 0)
+        mem_out();
+    set_callbacks(common.callbacks);
+    set_option(common.option);
+}
+
+void h2_setup(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    CHECK(pthread_once(&once, make_common) == 0);
 }
 
 static bool session_new(struct h2_session *h)
@@ -473,14 +488,9 @@ static bool session_new(struct h2_session *h)
                        .free = pieces_free,
                        .calloc = pieces_calloc,
                        .realloc = pieces_realloc};
-    nghttp2_session_callbacks *cb = callbacks_new();
-    nghttp2_option *option = option_new();
-    int rv = NGHTTP2_ERR_NOMEM;
-    if (cb != NULL && option != NULL)
-        rv = h->ops->server ? nghttp2_session_server_new3(&h->ng, cb, h, option, &mem)
-                            : nghttp2_session_client_new3(&h->ng, cb, h, option, &mem);
-    nghttp2_session_callbacks_del(cb);
-    nghttp2_option_del(option);
+    h2_setup();
+    int rv = (h->ops->server ? nghttp2_session_server_new3 : nghttp2_session_client_new3)(
+        &h->ng, common.callbacks, h, common.option, &mem);
     return rv == 0;
 }
 
