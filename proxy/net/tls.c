@@ -53,7 +53,7 @@ void tls_ssl_wrong(struct tls *t)
     tls_wrong(t, by_verify && verdict != X509_V_OK ? X509_verify_cert_error_string(verdict) : why);
 }
 
-static void tls_wake(struct tls *t)
+void tls_wake(struct tls *t)
 {
     reactor_ready(t->base.reactor, &t->task);
 }
@@ -216,7 +216,8 @@ static void tls_deliver(struct tls *t)
     if (room.len == 0) /* it has paused, and resumes */
         return;
     size_t n = tls_decrypt(t, room);
-    tls_flush(t, false); /* an alert, or the answer to a change of keys */
+    if (t->held == 0)
+        tls_flush(t, false); /* an alert, or the answer to a change of keys */
     tls_arm(t);
     if (t->end != 0 || (n > 0 && tls_has_more(t)))
         tls_wake(t);
@@ -233,7 +234,12 @@ static void tls_step(struct tls *t)
 
 static void tls_task(struct ready *task)
 {
-    tls_step(CONTAINER_OF(task, tls, task));
+    struct tls *t = CONTAINER_OF(task, tls, task);
+    if (t->waiting && t->write_error != 0) {
+        t->waiting = false;
+        t->base.events->writable(t->base.owner);
+    }
+    tls_step(t);
 }
 
 static void tls_read(struct transport *transport, bool on)
@@ -301,9 +307,12 @@ static void on_read(void *owner, ssize_t n)
 static void on_writable(void *owner)
 {
     struct tls *t = tls_of(owner);
-    bool blocked = t->out.bytes >= OUT_STOP;
     if (t->state == TLS_LEAVING) {
         tls_leave(t);
+        return;
+    }
+    if (t->held > 0) { /* it writes on, and learns what has left */
+        t->base.events->writable(t->base.owner);
         return;
     }
     tls_flush(t, t->shut);
@@ -312,11 +321,8 @@ static void on_writable(void *owner)
         return;
     }
     tls_shutdown_below(t);
-    if (blocked && t->out.bytes < OUT_STOP) {
-        tls_arm(t);
-        tls_wake(t);
-    }
-    if (t->waiting && (t->held > t->out.bytes || chain_empty(&t->out)))
+    tls_arm(t);
+    if (t->waiting && chain_empty(&t->out))
         t->base.events->writable(t->base.owner);
 }
 
@@ -368,10 +374,12 @@ static void tls_farewell(struct tls *t)
         tls_notify(t);
 }
 
-/* Whether what is encrypted, an alert or our end not least, can still leave. */
+/* Whether what is encrypted, an alert or our end not least, can still leave. Not a request that its
+ * stream may have called unsent: it may be on its way to another endpoint. */
 static bool tls_can_leave(const struct tls *t)
 {
-    return (t->state == TLS_UP || t->state == TLS_FAILED) && t->write_error == 0 && !t->below_shut;
+    return (t->state == TLS_UP || t->state == TLS_FAILED) && t->write_error == 0 &&
+           !t->below_shut && (t->client == NULL || t->held == 0);
 }
 
 static void tls_close(struct transport *transport, bool reset)

@@ -25,6 +25,9 @@
  * answers to a peer that changes its keys all the time and does not read. */
 #define OUT_MAX  (64 * 1024)
 #define OUT_STOP (2 * OUT_MAX)
+/* Records of the conn's bytes that may wait below: OUT_MAX is spent sooner, but for a chain in
+ * which large and small slices take turns. */
+#define RECORDS_MAX 8
 /* What a peer may say besides bytes once the handshake is done: changes of keys, tickets, wishes to
  * renegotiate. Nobody needs so many of them, and each costs us more than its sender. OpenSSL counts
  * five steps for one. */
@@ -39,6 +42,12 @@ enum tls_state {
     TLS_FAILED,  /* the conn was told; it closes */
     TLS_LEAVING, /* the conn has closed, and what was encrypted is on its way */
     TLS_CLOSED,
+};
+
+/* One SSL_write. A peer can make no use of any of its bytes before the last of its ciphertext. */
+struct tls_record {
+    uint32_t bytes; /* of the conn's */
+    uint32_t end;   /* ciphertext up to here, counted as tls.left is */
 };
 
 struct tls {
@@ -67,7 +76,10 @@ struct tls {
     uint32_t in_pos;
     struct block *own; /* the last of out's blocks, that is being filled */
     struct chain out;
-    size_t held; /* bytes at the front of the conn's chain that out carries */
+    size_t held;   /* bytes at the front of the conn's chain that out carries, all of records */
+    uint32_t left; /* ciphertext that has left since the first of records was made */
+    uint8_t records_n;
+    struct tls_record records[RECORDS_MAX]; /* not empty: only tls_write may flush */
     struct ready task;
     struct wheel_timer leave; /* LEAVE_MS */
     struct tls_info info;
@@ -97,9 +109,14 @@ void tls_ssl_wrong(struct tls *t);
 /* Reads below as long as somebody has a use for it. */
 void tls_arm(struct tls *t);
 
+/* What may be done without the transport below is, from the dispatch loop. */
+void tls_wake(struct tls *t);
+
 /* ---- tls_write.c ---- */
 
-/* Gives the transport below what it takes. */
+/* Gives the transport below what it takes. While out carries bytes of a conn that is still there
+ * only tls_write may, which tells at once what has left: else somebody who is told of an end in
+ * between would believe that it has not. */
 void tls_flush(struct tls *t, bool last);
 
 /* Makes our close_notify, behind everything else; once. */
