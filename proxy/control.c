@@ -243,7 +243,7 @@ int control_run(const struct control_options *options)
 {
     struct control c;
     reactor_setup();
-    h2_setup();
+    h2_session_setup();
     int err = control_init(&c, options);
     if (err == 0)
         err = workers_start(&c);

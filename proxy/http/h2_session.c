@@ -474,7 +474,7 @@ static void make_common(void)
     set_option(common.option);
 }
 
-void h2_setup(void)
+void h2_session_setup(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     CHECK(pthread_once(&once, make_common) == 0);
@@ -488,7 +488,7 @@ static bool session_new(struct h2_session *h)
                        .free = pieces_free,
                        .calloc = pieces_calloc,
                        .realloc = pieces_realloc};
-    h2_setup();
+    h2_session_setup();
     int rv = (h->ops->server ? nghttp2_session_server_new3 : nghttp2_session_client_new3)(
         &h->ng, common.callbacks, h, common.option, &mem);
     return rv == 0;

@@ -138,7 +138,7 @@ struct h2_stream {
 
 /* Makes what all sessions share; any thread, any number of times. The first session would do it,
  * but then memory may be short: weir does it while it starts. */
-void h2_setup(void);
+void h2_session_setup(void);
 
 /* Prepares it and queues the settings (a client's: the preface first). extra: settings beyond those
  * that follow from config, n of them at most 4. False: memory is out. */
