@@ -5,10 +5,12 @@
  */
 #include "proxy/http/h2_session.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/base/mem.h"
 
 /* Answers to PING and SETTINGS that may wait, and above which queue nothing more is read. */
 #define ACKS_MAX  256
@@ -41,11 +43,14 @@ static void *pieces_realloc(void *at, size_t size, void *pieces)
     return recycle_resize(pieces, at, size);
 }
 
-static nghttp2_option *option_new(const struct h2_session *h)
+/* What is the same for all sessions; nghttp2 copies from it. Made once, and kept. */
+static struct {
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_option *option;
+} common;
+
+static void set_option(nghttp2_option *o)
 {
-    nghttp2_option *o;
-    if (nghttp2_option_new(&o) != 0)
-        return NULL;
     nghttp2_option_set_no_auto_window_update(o, 1);
     nghttp2_option_set_no_closed_streams(o, 1);
     nghttp2_option_set_max_outbound_ack(o, ACKS_MAX);
@@ -53,9 +58,22 @@ static nghttp2_option *option_new(const struct h2_session *h)
     /* h2_flood counts them, and says so in its own words. */
     nghttp2_option_set_stream_reset_rate_limit(o, 1000000, 1000000);
     nghttp2_option_set_max_continuations(o, 1000);
-    if (!h->ops->server)
-        nghttp2_option_set_peer_max_concurrent_streams(o, h->config->max_streams);
-    return o;
+    /* h2_client counts its streams itself; nghttp2 would queue what is over its limit. */
+    nghttp2_option_set_peer_max_concurrent_streams(o, INT32_MAX);
+}
+
+static void make_common(void)
+{
+    common.callbacks = h2_callbacks_new();
+    if (common.callbacks == NULL || nghttp2_option_new(&common.option) != 0)
+        mem_out();
+    set_option(common.option);
+}
+
+void h2_session_setup(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    CHECK(pthread_once(&once, make_common) == 0);
 }
 
 static bool session_new(struct h2_session *h)
@@ -66,14 +84,9 @@ static bool session_new(struct h2_session *h)
                        .free = pieces_free,
                        .calloc = pieces_calloc,
                        .realloc = pieces_realloc};
-    nghttp2_session_callbacks *cb = h2_callbacks_new();
-    nghttp2_option *option = option_new(h);
-    int rv = NGHTTP2_ERR_NOMEM;
-    if (cb != NULL && option != NULL)
-        rv = h->ops->server ? nghttp2_session_server_new3(&h->ng, cb, h, option, &mem)
-                            : nghttp2_session_client_new3(&h->ng, cb, h, option, &mem);
-    nghttp2_session_callbacks_del(cb);
-    nghttp2_option_del(option);
+    h2_session_setup();
+    int rv = (h->ops->server ? nghttp2_session_server_new3 : nghttp2_session_client_new3)(
+        &h->ng, common.callbacks, h, common.option, &mem);
     return rv == 0;
 }
 

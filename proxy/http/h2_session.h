@@ -142,6 +142,10 @@ struct h2_stream {
     bool reset;    /* RST_STREAM was submitted */
 };
 
+/* Makes what all sessions share; any thread, any number of times. The first session would do it,
+ * but then memory may be short: weir does it while it starts. */
+void h2_session_setup(void);
+
 /* Prepares it and queues the settings (a client's: the preface first). extra: settings beyond those
  * that follow from config, n of them at most 4. False: memory is out. */
 bool h2_session_init(struct h2_session *h, struct conn *c, const struct h2_session_ops *ops,

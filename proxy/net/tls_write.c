@@ -96,7 +96,6 @@ static struct span tls_gather(struct tls *t, struct chain *from)
 static void tls_encrypt_one(struct tls *t, struct span bytes)
 {
     size_t n = 0;
-    tls_fresh_errors();
     if (SSL_write_ex(t->ssl, bytes.ptr, bytes.len, &n) != 1) {
         tls_ssl_wrong(t);
         t->write_error = UV_EPIPE;
