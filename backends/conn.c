@@ -224,7 +224,7 @@ static bool discards(const struct conn *c)
 {
     enum response_state state = c->resp.state;
     return (state == RESP_HEAD || state == RESP_BODY || state == RESP_DONE) && !c->req.ended &&
-           c->req.handler != HANDLER_ECHO;
+           c->req.asked.handler != HANDLER_ECHO;
 }
 
 static bool takes_input(const struct conn *c)

@@ -14,7 +14,7 @@
 
 #include <llhttp.h>
 
-#include "backends/knobs.h"
+#include "backends/asked.h"
 #include "backends/worker.h"
 #include "backends/ws.h"
 
@@ -42,17 +42,6 @@ struct input {
     size_t len;
 };
 
-enum handler {
-    HANDLER_TEXT,
-    HANDLER_HEALTH,
-    HANDLER_ECHO, /* the body streams back, perhaps behind a dump of the head */
-    HANDLER_SINK,
-    HANDLER_BYTES,
-    HANDLER_STATS,
-    HANDLER_UPGRADE,
-    HANDLER_ERROR
-};
-
 /* A part of the head, by offset from its begin, since the input may move. */
 struct part {
     uint32_t at, len;
@@ -65,14 +54,12 @@ struct request {
     bool ended;
     bool has_body, has_length, keep_alive, expects_continue;
     uint8_t method, major, minor;
-    enum handler handler;
     enum conn_phase upgrade; /* CONN_HTTP: none that we know */
     uint64_t content_length;
     uint64_t body_bytes;
     size_t head_len;
     struct part target, name, value, content_type, ws_key, id;
-    struct knobs *own_knobs;   /* given by this request; owned */
-    const struct knobs *knobs; /* those that hold, NULL: none */
+    struct asked asked;
 };
 
 enum response_state {
@@ -125,7 +112,6 @@ struct conn {
     struct request req;
     struct response resp;
     struct ws_echo ws;
-    char complaint[128]; /* about a knob; "": none */
     llhttp_t parser;
     uv_write_t write;
     uv_timer_t timer;
