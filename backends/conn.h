@@ -20,7 +20,8 @@
 
 /* What the bytes that arrive are. */
 enum conn_phase {
-    CONN_HTTP,
+    CONN_HTTP, /* 1.x */
+    CONN_H2,
     CONN_RAW_ECHO,  /* after 101 to Upgrade: echo */
     CONN_WEBSOCKET, /* after 101 to Upgrade: websocket */
     CONN_SWALLOW,   /* thrown away until the peer ends: stalled, half-closed or lingering */
@@ -99,6 +100,7 @@ struct conn {
     struct worker *worker;
     struct list_node link;     /* in worker->conns */
     struct list_node yielding; /* in worker->yielding, or in none */
+    bool fresh;                /* nothing was read yet: it may be HTTP/2 */
     bool eof;                  /* the peer sends no more */
     bool writing;              /* a write is under way: nothing may be added */
     bool reading;
@@ -112,6 +114,8 @@ struct conn {
     struct request req;
     struct response resp;
     struct ws_echo ws;
+    struct h2 *h2;   /* NULL, or the session of CONN_H2; owned */
+    struct tls *tls; /* NULL: plain; owned */
     llhttp_t parser;
     uv_write_t write;
     uv_timer_t timer;

@@ -9,30 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "backends/content.h"
 #include "backends/head.h"
 #include "backends/request.h"
 
 #define PIECE_MAX    (64u << 10)
 #define TRAILERS_MAX (8u << 10)
-
-/* A prime period, so that a block that is lost, doubled or swapped shows. */
-#define PATTERN "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678"
-#define PERIOD  (sizeof(PATTERN) - 1)
-
-static void pattern_append(struct output *out, uint64_t off, size_t len)
-{
-    char *at = output_extend(out, len);
-    size_t phase = (size_t)(off % PERIOD), made = 0;
-    while (made < len && made < PERIOD) {
-        at[made] = PATTERN[(phase + made) % PERIOD];
-        made++;
-    }
-    while (made < len) { /* double what is there: always whole periods */
-        size_t n = made < len - made ? made : len - made;
-        memcpy(at + made, at, n);
-        made += n;
-    }
-}
 
 static void set_text(struct response *r, const char *text, size_t len)
 {
@@ -51,14 +33,6 @@ static void set_owned(struct response *r, const char *text, size_t len)
     memcpy(r->owned, text, len);
     r->owned[len] = '\0';
     set_text(r, r->owned, len);
-}
-
-static void set_stats(struct conn *c)
-{
-    const struct service *s = c->worker->service;
-    char json[STATS_JSON_MAX];
-    set_owned(&c->resp, json, stats_json(s->shards, s->workers, json));
-    c->resp.content_type = "application/json";
 }
 
 static bool echoes_body_only(const struct request *req)
@@ -86,46 +60,20 @@ static void set_echo(struct conn *c)
     r->len += req->content_length;
 }
 
-static void set_sink(struct conn *c)
-{
-    char text[24];
-    int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)c->req.body_bytes);
-    set_owned(&c->resp, text, (size_t)n);
-}
-
 static void set_content(struct conn *c)
 {
     struct response *r = &c->resp;
-    const char *text = c->worker->service->opt->body;
-    switch (c->req.asked.handler) {
-    case HANDLER_ECHO:
+    if (c->req.asked.handler == HANDLER_ECHO) {
         set_echo(c);
         return;
-    case HANDLER_STATS:
-        set_stats(c);
-        return;
-    case HANDLER_ERROR:
-        text = asked_complaint(&c->req.asked);
-        set_text(r, text, strlen(text));
-        r->status = 400;
-        return;
-    case HANDLER_SINK:
-        set_sink(c);
-        break;
-    case HANDLER_HEALTH:
-        set_text(r, "ok", 2);
-        break;
-    case HANDLER_BYTES:
-        set_text(r, NULL, c->req.asked.bytes);
-        break;
-    case HANDLER_GRPC: /* HTTP/2 only */
-    case HANDLER_TEXT:
-    case HANDLER_UPGRADE:
-        set_text(r, text, strlen(text));
-        break;
     }
-    if (knobs_has(c->req.asked.knobs, KNOB_BODY_SIZE))
-        set_text(r, NULL, c->req.asked.knobs->body_size);
+    struct content made = content_make(&c->req.asked, c->worker->service, c->req.body_bytes);
+    if (made.status != 200)
+        r->status = (uint16_t)made.status;
+    r->text = made.text;
+    r->len = made.len;
+    r->owned = made.owned;
+    r->content_type = made.type;
 }
 
 static void set_framing(struct conn *c)
@@ -445,7 +393,7 @@ static void step_body(struct conn *c)
     if (r->text)
         output_append(out, r->text + r->off, n);
     else
-        pattern_append(out, r->off, n);
+        pattern_fill(output_extend(out, n), r->off, n);
     r->off += n;
     if (chunked) {
         r->chunk_left -= n;
