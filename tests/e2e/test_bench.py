@@ -645,6 +645,32 @@ def test_a_tiny_run_measures_reports_and_leaves_nothing(tiny):
     nothing_is_left(folder)
 
 
+@pytest.mark.parametrize("text, unit", [
+    ("workload: { name: get, upstream: tls }", "request"),
+    ("workload: { name: upload, bytes: 1000000, tls: true }", "request"),
+    ("workload: { name: get, tls: true }\nbeside: { idle: 20 }", "request"),
+    ("workload: { name: h2, streams: 4, upstream: h2 }", "request"),
+    ("workload: { name: grpc, streams: 4 }", "call")], ids=str)
+def test_a_tiny_run_over_tls_and_http2(tiny, text, unit):
+    """What weir and the backend are set up for is what is sent."""
+    argv, env, folder = tiny
+    for tool in ("wrk", "h2load", "openssl"):
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed")
+    if not (BUILD / "load").exists():
+        pytest.skip("build/load is not built: make bench-tools")
+    (folder / "tiny.yaml").write_text(
+        f"about: tiny\n{text}\nconnections: 4\nrounds: 1\nseconds: 0.3\nwarmup: 0.1\n")
+    done = subprocess.run([*argv, "--only", "weir"], env=env, capture_output=True, text=True,
+                          timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((folder / "results" / "results.json").read_text())
+    (one,), (cell,) = found["samples"], found["cells"]
+    assert one["requests"] > 0 and cell["unit"] == unit and not found["failures"]
+    assert ("idle_pss" in one) == ("idle" in text)
+    nothing_is_left(folder)
+
+
 def test_a_run_that_is_interrupted_prints_what_it_has(tiny):
     argv, env, folder = tiny
     argv = [*argv, "--rounds", "10000"]
