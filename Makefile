@@ -212,9 +212,10 @@ run: ## install what is missing, build, and serve on port 8000 until Ctrl-C
 	@$(MAKE) --no-print-directory all
 	@BIN=$(OUT) exec scripts/run.sh
 
-BENCH_ARGS = $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
+BENCH_ARGS = $(if $(QUICK),--quick) $(if $(REFERENCE),--reference) $(if $(ONLY),--only '$(ONLY)') \
              $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
-             $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(SCENARIO) $(T)
+             $(if $(CONNECTIONS),--connections $(CONNECTIONS)) \
+             $(foreach s,$(SCENARIO),'$(s)') $(T)
 
 .PHONY: bench
 bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=weir,nginx, ROUNDS=9

@@ -26,6 +26,13 @@ TOOL = {"get": "wrk", "close": "wrk", "upload": "load", "mixed": "load", "websoc
         "handshake": "openssl", "h2": "h2load", "grpc": "h2load"}
 
 
+def tool_of(cell):
+    """build/load speaks TLS only where it holds idle connections."""
+    if cell.scenario.workload == "upload" and cell.params["tls"]:
+        return "wrk"
+    return TOOL[cell.scenario.workload]
+
+
 def missing_tool(name):
     """Why a generator can't run here, or None."""
     if name == "load":
@@ -35,7 +42,7 @@ def missing_tool(name):
 
 def tools_of(cell):
     """The generators that a cell can't do without; latency it can."""
-    tools = {TOOL[cell.scenario.workload]}
+    tools = {tool_of(cell)}
     if cell.idle or cell.scenario.slow:
         tools.add("load")
     return tools
@@ -99,11 +106,15 @@ def wrk(address, cell, cpus, seconds, halfway=None):
     argv = ["wrk", "-t1", f"-c{cell.connections}", f"-d{whole(seconds)}s", "-s", HERE / "wrk.lua"]
     if cell.scenario.workload == "close":
         argv += ["-H", "Connection: close"]
-    output = run_tool([*argv, f"{scheme}://{address}{cell.path}"], cpus, seconds, halfway)
-    counted = last_json("wrk", output)
+    argv.append(f"{scheme}://{address}{cell.path}")
+    sent = cell.params["bytes"] if cell.scenario.workload == "upload" else 0
+    if sent:
+        argv += ["--", sent]
+    counted = last_json("wrk", run_tool(argv, cpus, seconds, halfway))
     return {"requests": counted["requests"], "seconds": counted["seconds"],
             "rate": counted["requests"] / counted["seconds"], "bytes_in": counted["bytes"],
-            "bytes_out": 0, "errors": counted["errors"], "latency_us": None}
+            "bytes_out": sent * counted["requests"], "errors": counted["errors"],
+            "latency_us": None}
 
 
 def whole(seconds):

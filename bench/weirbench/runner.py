@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import load, measure
 from .process import BenchError
-from .proxies import Hello, HelloEverywhere, Nghttpd, find_program
+from .proxies import Hello, HelloEverywhere, HelloTls, find_program
 from .setup import Setup
 
 START_SECONDS = 0.6  # about what it takes to start, check and end a proxy; for the plan only
@@ -123,9 +123,7 @@ def fit(cell, options):
 def unable(cell, missing_tool, has):
     """Why a cell can't be measured here at all, or None."""
     reasons = [r for r in map(missing_tool, sorted(load.tools_of(cell))) if r]
-    if upstream_of(cell) != "h1" and not has(Nghttpd.program):
-        reasons.append(f"{Nghttpd.program} is not installed")
-    if "tls" in cell.needs and not has("openssl"):
+    if cell.needs & {"tls", "tls-upstream"} and not has("openssl"):
         reasons.append("openssl is not installed")
     return ", ".join(reasons) or None
 
@@ -211,24 +209,25 @@ class Run:
 
     def setup(self, cell):
         needs = cell.needs
-        return Setup(self.backend(cell), cell.routes, cell.endpoints,
-                     self.tls() if "tls" in needs else (), "h2" in needs, "websocket" in needs,
-                     upstream_of(cell), self.options.access_log)
+        pair = self.pair() if needs & {"tls", "tls-upstream"} else ()
+        return Setup(self.backend(cell), cell.routes, cell.endpoints, pair, "tls" in needs,
+                     "h2" in needs, "websocket" in needs, upstream_of(cell),
+                     self.options.access_log)
 
     def backend(self, cell):
-        if upstream_of(cell) != "h1":
-            kind = Nghttpd
-        elif self.options.backend:
+        if self.options.backend:
             return self.options.backend
+        if upstream_of(cell) == "tls":
+            kind, setup = HelloTls, Setup(pair=self.pair(), tls=True)
         else:
-            kind = HelloEverywhere if cell.endpoints > 1 else Hello
+            kind, setup = (HelloEverywhere if cell.endpoints > 1 else Hello), None
         if kind not in self.backends:
             folder = self.folder / f"backend-{kind.__name__}"
             server = self.stack.enter_context(kind(folder, self.options.load_cpus))
-            self.backends[kind] = server.start().address
+            self.backends[kind] = server.start(setup).address
         return self.backends[kind]
 
-    def tls(self):
+    def pair(self):
         """(certificate, key, both in one file), made once a run."""
         if not self.certificate:
             self.certificate = make_certificate(self.folder)
