@@ -58,8 +58,6 @@ static void set_option(nghttp2_option *o)
     /* h2_flood counts them, and says so in its own words. */
     nghttp2_option_set_stream_reset_rate_limit(o, 1000000, 1000000);
     nghttp2_option_set_max_continuations(o, 1000);
-    /* h2_client counts its streams itself; nghttp2 would queue what is over its limit. */
-    nghttp2_option_set_peer_max_concurrent_streams(o, INT32_MAX);
 }
 
 static void make_common(void)
@@ -76,6 +74,17 @@ void h2_session_setup(void)
     CHECK(pthread_once(&once, make_common) == 0);
 }
 
+/* How many streams a peer takes until it has said so is each client's own guess. */
+static nghttp2_option *client_option(const struct h2_session *h)
+{
+    nghttp2_option *o;
+    if (nghttp2_option_new(&o) != 0)
+        return NULL;
+    set_option(o);
+    nghttp2_option_set_peer_max_concurrent_streams(o, h->config->max_streams);
+    return o;
+}
+
 static bool session_new(struct h2_session *h)
 {
     struct recycle *pieces = &h->conn->reactor->pieces;
@@ -85,8 +94,13 @@ static bool session_new(struct h2_session *h)
                        .calloc = pieces_calloc,
                        .realloc = pieces_realloc};
     h2_session_setup();
-    int rv = (h->ops->server ? nghttp2_session_server_new3 : nghttp2_session_client_new3)(
-        &h->ng, common.callbacks, h, common.option, &mem);
+    if (h->ops->server)
+        return nghttp2_session_server_new3(&h->ng, common.callbacks, h, common.option, &mem) == 0;
+    nghttp2_option *option = client_option(h);
+    int rv = NGHTTP2_ERR_NOMEM;
+    if (option != NULL)
+        rv = nghttp2_session_client_new3(&h->ng, common.callbacks, h, option, &mem);
+    nghttp2_option_del(option);
     return rv == 0;
 }
 
