@@ -28,6 +28,7 @@ struct retry_facts {
 /* "no retry", "again on a fresh connection", "again at another endpoint" */
 const char *retry_verdict_name(enum retry_verdict verdict);
 
+/* What is to be done about an attempt that failed. Pure. */
 enum retry_verdict retry_verdict(const struct retry_facts *facts);
 
 #endif

@@ -48,10 +48,12 @@ struct tls_certs *tls_certs_load_pair(const char *cert, const char *key, char **
  * client's to check. Once it has expired it is left out of handshakes. */
 int tls_certs_staple(struct tls_certs *certs, const char *file, char **error);
 
+/* Returns certs, for whoever keeps them. */
 struct tls_certs *tls_certs_ref(struct tls_certs *certs);
-/* NULL is fine. */
+/* The last one frees them. NULL is fine. */
 void tls_certs_unref(struct tls_certs *certs);
 
+/* How many pairs there are, at least 1; the i-th of them, 0 being the default. */
 size_t tls_certs_count(const struct tls_certs *certs);
 const struct tls_cert_info *tls_certs_at(const struct tls_certs *certs, size_t i);
 

@@ -64,6 +64,7 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
 /* All conns must be gone: pool_close_idle, then let the loop run. NULL is fine. */
 void pool_view_free(struct pool_view *view);
 
+/* The parts of it, which live as long as it (the second and third: as given). */
 struct lb *pool_lb(struct pool_view *view);
 const struct pool_spec *pool_spec_of(const struct pool_view *view);
 struct pool_stats *pool_stats_of(struct pool_view *view);
