@@ -249,7 +249,7 @@ chaos: ## load while backends fail, every request accounted for; SECONDS=60 SEED
 	$(READY) all
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello exec $(PYTHON) tests/chaos/chaos.py \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
-slowloris: ## what 10,000 slow clients do to the latency of the others; ROUNDS=5
+slowloris: ## what 10,000 slow clients do to the latency of the others; ROUNDS=7
 	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) \
 	    tests/chaos/slowloris.py $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -510,10 +510,14 @@ static void server_read(struct h1_server *srv)
         } else {
             server_deliver(srv);
         }
-        if (conn_closed(c) || (used == 0 && parser_error(srv) == REASON_NONE))
+        if (conn_closed(c))
             return;
+        if (used == 0 && parser_error(srv) == REASON_NONE)
+            break;
     }
-    if (srv->stream != NULL && srv->parser != NULL)
+    if (srv->stream == NULL)
+        conn_rest_input(c);
+    else if (srv->parser != NULL)
         h1_input_opaque(c, srv->parser, &srv->stream->base);
 }
 

@@ -163,6 +163,10 @@ size_t conn_discard(struct conn *c);
 /* Lets go of the block if nothing in it is unconsumed: an idle conn owns no buffer. */
 void conn_release_input(struct conn *c);
 
+/* A part of a message waits for the rest of it: if it is short and nobody else looks at it, it
+ * moves (ops->moved) to a block of its size, so that who sends slowly does not hold a whole one. */
+void conn_rest_input(struct conn *c);
+
 /* Room for n more bytes, at most CONN_RESERVE_MAX, in the conn's own block. conn_wrote queues those
  * of them that were used. */
 #define CONN_RESERVE_MAX (BLOCK_BIG_BYTES - sizeof(struct block))
