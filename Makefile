@@ -256,10 +256,10 @@ slowloris: ## what 10,000 slow clients do to the latency of the others; ROUNDS=7
 	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) \
 	    tests/chaos/slowloris.py $(if $(ROUNDS),--rounds $(ROUNDS))
-soak: ## load of all kinds, flat memory and open files; MINUTES=10 MODE=asan SEED=1
+soak: ## load of all kinds, flat memory and open files; MINUTES=10 HTTP2=1 MODE=asan SEED=1
 	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) tests/chaos/soak.py \
-	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(HTTP2),--http2)
 
 .PHONY: fuzz property
 fuzz: SECONDS ?= 60

@@ -429,7 +429,7 @@ static void client_unhold(struct h2_client *cl)
     for (; it != &cl->session.streams; it = it->next) {
         struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
         const struct http_head *head = TAKE(s->asked.held);
-        if (head != NULL && s->owned)
+        if (head != NULL && s->owned && !s->gone)
             h2_request_submit(s, head);
     }
 }

@@ -90,6 +90,36 @@ static void an_upgrade_with_a_body_is_a_request_like_any_other(void **state)
     NOTES("a drained 4|a 200 length content-length=0|a end|room 0|");
 }
 
+/* The one that there is no room for goes elsewhere, and only there. */
+static void an_upgrade_too_many_is_not_sent(void **state)
+{
+    struct asker *f = *state;
+    f->peer.acks = false;
+    pair_connect(f->w.pair, 0, 0);
+    upgrade(f);
+    upgrade(f);
+    static const char both[] = {0, 3, 0, 0, 0, 1, 0, 8, 0, 0, 0, 1};
+    h2_say(&f->peer, H2_SETTINGS, 0, 0, both, sizeof(both));
+    wire_settle(&f->w);
+    GOT("preface|SETTINGS|WINDOW 0 983041|SETTINGS ack|" EXTENDED);
+    NOTES("takes 1|b upstream_full|");
+    assert_int_equal(h2_client_streams(f->client), 1);
+    h2_say_headers(&f->peer, 1, true, ":status: 403\n");
+    NOTES("a 403 length content-length=0|a end|room 0|");
+    GOT("RST 1 8|");
+}
+
+static void an_upgrade_does_not_wait_for_ever(void **state)
+{
+    struct asker *f = *state;
+    f->peer.acks = false;
+    pair_connect(f->w.pair, 0, 0);
+    upgrade(f);
+    GOT("preface|SETTINGS|WINDOW 0 983041|");
+    wire_pass(&f->w, ASKER_HEAD_MS + 100);
+    NOTES("a response_head_timeout|room 0|");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, asker_setup, asker_teardown)
 
 int main(void)
@@ -99,6 +129,8 @@ int main(void)
         TEST(an_upgrade_that_is_refused),
         TEST(an_upstream_without_extended_connect_sees_no_upgrade),
         TEST(an_upgrade_with_a_body_is_a_request_like_any_other),
+        TEST(an_upgrade_too_many_is_not_sent),
+        TEST(an_upgrade_does_not_wait_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
