@@ -692,6 +692,15 @@ def test_a_run_that_is_interrupted_prints_what_it_has(tiny):
     nothing_is_left(folder)
 
 
+def test_a_reference_run_is_not_written_over(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    argv = ["/usr/bin/python3", BENCH / "run.py", "--reference", "--results", tmp_path]
+    done = subprocess.run(argv, text=True, capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == (f"run.py: {tmp_path} has a result already: remove it, or name another "
+                           "with --results DIR\n")
+
+
 def test_a_wrong_scenario_is_told_and_nothing_is_started(tmp_path):
     (tmp_path / "bad.yaml").write_text("about: x\nworkload: nap\n")
     done = subprocess.run(["/usr/bin/python3", BENCH / "run.py", tmp_path / "bad.yaml"], text=True,
