@@ -342,7 +342,8 @@ def test_ticks_are_round(low, high, log, values):
 @pytest.mark.skipif(not shutil.which("gnuplot"), reason="gnuplot is not installed")
 def test_the_plots_are_svg_that_names_every_proxy(tmp_path):
     drawn, reason = plot.draw(result(), tmp_path)
-    assert reason is None and [p.name for p in drawn] == ["cpu.svg", "latency.svg", "growth.svg"]
+    assert reason is None and [p.name for p in drawn] == ["cpu.svg", "latency.svg", "memory.svg",
+                                                       "growth.svg"]
     for path in drawn:
         text = "".join(ET.parse(path).getroot().itertext())
         assert "weir" in text and "mine" in text
