@@ -218,7 +218,7 @@ BENCH_ARGS = $(if $(QUICK),--quick) $(if $(REFERENCE),--reference) $(if $(ONLY),
              $(foreach s,$(SCENARIO),'$(s)') $(T)
 
 .PHONY: bench
-bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=weir,nginx, ROUNDS=9
+bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=weir,nginx, ROUNDS=9, REFERENCE=1
 	@scripts/deps.sh build bench
 	@$(MAKE) --no-print-directory all bench-tools >&2
 	@BUILD=$(OUT) exec $(PYTHON) bench/run.py $(BENCH_ARGS)

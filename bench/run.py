@@ -87,10 +87,13 @@ def list_everything():
 
 
 def results_folder(args):
+    """Where this run is written to. A reference run is looked at again: none is written over."""
     now = datetime.datetime.now()
     stamp = now.strftime("reference-%Y-%m-%d" if args.reference else "%Y-%m-%d-%H%M%S")
     folder = args.results or RESULTS / stamp
-    folder.mkdir(parents=True, exist_ok=True)
+    if args.reference and (folder / "results.json").exists():
+        raise BenchError(f"{folder} has a result already: remove it, or name another with "
+                         "--results DIR")
     return folder
 
 
@@ -134,6 +137,7 @@ def main():
         list_everything()
         return 0
     exit_on_signals()
+    results = results_folder(args)
     options = runner.Options(args.proxy_cpu, args.load_cpus, raise_file_limit(), args.rounds,
                              args.seconds, args.connections, args.quick, args.access_log,
                              args.backend)
@@ -159,9 +163,9 @@ def main():
         print("bench: nothing was measured", file=sys.stderr)
         return ended or 1
     result = result_of(run, plans, chosen, left_out, about, args, ended is not None)
-    folder = results_folder(args)
-    print(write(result, folder, not args.no_plots))
-    print(f"Written to {folder}")
+    results.mkdir(parents=True, exist_ok=True)
+    print(write(result, results, not args.no_plots))
+    print(f"Written to {results}")
     if ended is not None:
         return ended
     return 1 if run.failures or report.errors_of(result["summary"]) else 0

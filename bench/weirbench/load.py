@@ -20,7 +20,6 @@ from .proxies import shown
 OWN = BUILD / "load"
 PATIENCE = 30.0  # seconds more than a load should take
 READY_SECONDS = 120.0  # to open ten thousand connections on a busy machine
-HANDSHAKERS = 4  # openssl s_time makes one connection after another, so several run at once
 
 TOOL = {"get": "wrk", "close": "wrk", "upload": "load", "mixed": "load", "websocket": "load",
         "handshake": "openssl", "h2": "h2load", "grpc": "h2load"}
@@ -189,12 +188,12 @@ def in_seconds(number, unit):
 
 def handshakes(address, cell, cpus, seconds, halfway=None):
     """New connections with TLS 1.2, each with one request: TLS 1.3 would be nearer to practice,
-    but s_time does not resume its sessions."""
+    but s_time does not resume its sessions. Each s_time has one connection at a time."""
     argv = ["openssl", "s_time", "-connect", address, "-tls1_2", "-www", "/", "-time",
             whole(seconds), "-reuse" if cell.params["resumed"] else "-new"]
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
-        tools = [stack.enter_context(Tool(argv, cpus)) for _ in range(HANDSHAKERS)]
+        tools = [stack.enter_context(Tool(argv, cpus)) for _ in range(cell.connections)]
         outputs = [tool.finish(whole(seconds), halfway if tool is tools[0] else None)
                    for tool in tools]
     elapsed = time.monotonic() - start

@@ -14,7 +14,9 @@ from .process import BenchError
 from .proxies import Hello, HelloEverywhere, HelloTls, find_program
 from .setup import Setup
 
-START_SECONDS = 0.6  # about what it takes to start, check and end a proxy; for the plan only
+# About what it takes to start, check and end a proxy, and to open an idle connection; for the plan.
+START_SECONDS = 0.6
+IDLE_SECONDS, TLS_IDLE_SECONDS = 0.0002, 0.0015
 
 
 @dataclasses.dataclass
@@ -44,7 +46,8 @@ class Plan:
     latency: dict = None
 
     def peak_seconds(self):
-        return START_SECONDS + self.warmup + self.seconds
+        each = TLS_IDLE_SECONDS if "tls" in self.cell.needs else IDLE_SECONDS
+        return START_SECONDS + self.cell.idle * each + self.warmup + self.seconds
 
     def paced_seconds(self):
         return START_SECONDS + self.warmup + self.latency["seconds"] if self.latency else 0.0

@@ -342,7 +342,8 @@ def test_ticks_are_round(low, high, log, values):
 @pytest.mark.skipif(not shutil.which("gnuplot"), reason="gnuplot is not installed")
 def test_the_plots_are_svg_that_names_every_proxy(tmp_path):
     drawn, reason = plot.draw(result(), tmp_path)
-    assert reason is None and [p.name for p in drawn] == ["cpu.svg", "latency.svg", "growth.svg"]
+    assert reason is None and [p.name for p in drawn] == ["cpu.svg", "latency.svg", "memory.svg",
+                                                       "growth.svg"]
     for path in drawn:
         text = "".join(ET.parse(path).getroot().itertext())
         assert "weir" in text and "mine" in text
@@ -690,6 +691,15 @@ def test_a_run_that_is_interrupted_prints_what_it_has(tiny):
     assert "Ended early" in out and "| tiny, µs a request |" in out
     assert json.loads((folder / "results" / "results.json").read_text())["ended_early"] is True
     nothing_is_left(folder)
+
+
+def test_a_reference_run_is_not_written_over(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    argv = ["/usr/bin/python3", BENCH / "run.py", "--reference", "--results", tmp_path]
+    done = subprocess.run(argv, text=True, capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == (f"run.py: {tmp_path} has a result already: remove it, or name another "
+                           "with --results DIR\n")
 
 
 def test_a_wrong_scenario_is_told_and_nothing_is_started(tmp_path):
