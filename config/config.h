@@ -299,7 +299,8 @@ struct config_errors {
 /*
  * Loads and checks a file, or `len` bytes that are called `name` in messages. 0: *out is the
  * configuration, to be freed with config_free, and errs holds at most warnings. -1: *out is NULL
- * and errs has every error that was found. errs is added to, not reset. Bytes may be any.
+ * and errs has every error that was found. errs is added to, not reset. Bytes may be any. Relative
+ * paths begin in the folder of a regular file; those of a text and a pipe are left as they are.
  */
 int config_load_file(const char *path, struct config **out, struct config_errors *errs);
 int config_load_text(const char *name, const char *bytes, size_t len, struct config **out,
