@@ -116,7 +116,11 @@ struct config_listener {
     bool forwarded; /* also emit Forwarded (RFC 7239) */
     bool via;       /* emit Via (RFC 9110 section 7.6.3) */
     struct config_tls_server tls;
-    bool redirect_https; /* every request is answered 308 to https://; never with tls */
+    struct config_redirect_https {
+        struct config_pos pos;
+        bool enabled;  /* every request is answered 308 to https://; never with tls */
+        uint32_t port; /* 1..65535, of https:// */
+    } redirect_https;
     struct config_proxy_protocol {
         struct config_pos pos;
         bool enabled;
