@@ -29,6 +29,7 @@ struct front {
     uint8_t state; /* enum front_state */
     bool tls;      /* a handshake is to come, or came */
     bool no_h2;    /* the listener does not speak it: its preface is a bad request */
+    bool no_h1;    /* nor that: a request is no preface */
     bool began;    /* a byte of the preface is there */
     bool closing;  /* the worker is: the deadline does not move any more */
     bool handed_over;
@@ -203,6 +204,7 @@ static void front_read_hello(struct front *f)
         struct tls_server_ctx *ctx = f->options->tls(h1->ctx, f->client.peer.listener);
         f->state = FRONT_SHAKE;
         f->no_h2 = tls_server_ctx_alpn(ctx) == TLS_ALPN_H1;
+        f->no_h1 = tls_server_ctx_alpn(ctx) == TLS_ALPN_H2;
         conn_secure_server(c, ctx);
     } else if (c->flags & CONN_EOF) {
         conn_close(c, REASON_CLIENT_CLOSED, false);
@@ -253,12 +255,13 @@ static void front_read_bytes(struct front *f)
     struct conn *c = &f->conn;
     struct span in = conn_input(c);
     size_t n = in.len < preface.len ? in.len : preface.len;
+    bool same = n == 0 || memcmp(in.ptr, preface.ptr, n) == 0;
     if (n == 0) {
         front_silent(f);
-    } else if (f->no_h2 || memcmp(in.ptr, preface.ptr, n) != 0) {
-        front_to_h1(f);
-    } else if (n == preface.len) {
+    } else if (f->no_h1 || (!f->no_h2 && in.len >= preface.len && same)) {
         front_to_h2(f);
+    } else if (f->no_h2 || !same) {
+        front_to_h1(f);
     } else if (c->flags & (CONN_EOF | CONN_READ_LATE)) {
         front_to_h1(f);
     } else if (!f->began) {

@@ -73,7 +73,8 @@ static bool tls_has_more(const struct tls *t)
 /* Reads below as long as somebody has a use for it. */
 void tls_arm(struct tls *t)
 {
-    bool use = t->state == TLS_SHAKING || (t->state == TLS_UP && t->reading && !t->ended);
+    bool use = t->state == TLS_SHAKING || (t->state == TLS_UP && t->reading && !t->ended) ||
+               (t->state == TLS_LEAVING && t->alerted);
     bool on = use && t->below_end == 0 && t->out.bytes < OUT_STOP;
     if (on == t->below_reading)
         return;
@@ -137,11 +138,14 @@ static void tls_shake(struct tls *t)
         tls_failed(t, UV_EPROTO);
         return;
     }
+    size_t before = t->out.bytes;
     tls_fresh_errors();
     int ok = SSL_do_handshake(t->ssl);
     int how = ok == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ok);
-    if (how != SSL_ERROR_NONE && how != SSL_ERROR_WANT_READ)
+    if (how != SSL_ERROR_NONE && how != SSL_ERROR_WANT_READ) {
         tls_ssl_wrong(t);
+        t->alerted = t->out.bytes > before;
+    }
     tls_flush(t, false);
     if (how == SSL_ERROR_NONE) {
         tls_state(t, TLS_UP);
@@ -180,7 +184,7 @@ static void tls_read_end(struct tls *t, int how)
  * of what a small record does. */
 static size_t tls_decrypt(struct tls *t, struct span room)
 {
-    size_t got = 0, n;
+    size_t got = 0, n, before = t->out.bytes;
     tls_fresh_errors();
     while (got < room.len && t->end == 0 && tls_has_input(t)) {
         char *to = (char *)(uintptr_t)room.ptr + got;
@@ -199,6 +203,7 @@ static size_t tls_decrypt(struct tls *t, struct span room)
         if (how == SSL_ERROR_WANT_READ)
             break;
     }
+    t->alerted = t->end == UV_EPROTO && t->out.bytes > before;
     return got;
 }
 
@@ -269,12 +274,18 @@ static void tls_close_below(struct tls *t, bool reset)
     t->below->ops->close(t->below, reset);
 }
 
-/* The conn is gone; the transport below goes once it has taken everything. */
+/* The conn is gone; the transport below goes once it has taken everything. Behind an alert it reads
+ * on until the peer has ended: a socket that is closed with unread bytes in it sends an RST, which
+ * takes the alert away from a peer that has said more than we have read. */
 static void tls_leave(struct tls *t)
 {
     tls_flush(t, true);
-    if (chain_empty(&t->out))
+    bool dead = t->write_error != 0 || (t->below_end != 0 && t->below_end != UV_EOF);
+    bool heard = !t->alerted || t->below_end != 0 || t->unheard > LEAVE_BYTES;
+    if (dead || (heard && chain_empty(&t->out)))
         tls_close_below(t, false);
+    else
+        tls_shutdown_below(t);
 }
 
 static void tls_left_late(struct wheel_timer *timer)
@@ -293,6 +304,15 @@ static struct span on_buffer(void *owner, struct block **pipe)
     return span_of(t->in->data + t->in->used, block_room(t->in));
 }
 
+/* Nobody is there to hear it. */
+static void tls_unheard(struct tls *t, ssize_t n)
+{
+    block_drop(TAKE(t->in));
+    if (n > 0)
+        t->unheard += (uint32_t)n;
+    tls_leave(t);
+}
+
 static void on_read(void *owner, ssize_t n)
 {
     struct tls *t = tls_of(owner);
@@ -305,8 +325,8 @@ static void on_read(void *owner, ssize_t n)
     }
     if (t->in != NULL && t->in->used == 0)
         block_drop(TAKE(t->in));
-    if (t->state == TLS_LEAVING) /* it was not asked to read: it has failed */
-        tls_close_below(t, false);
+    if (t->state == TLS_LEAVING)
+        tls_unheard(t, n);
     else
         tls_step(t);
 }

@@ -10,8 +10,9 @@
  * an end of the transport below without one as UV_ECONNRESET, so that a body which ends with the
  * conn cannot be cut unnoticed; a record that is wrong as UV_EPROTO. What is encrypted when the
  * conn closes, an alert say, still leaves, for which the transport below stays open a second at
- * most; so `closed` may come that late. A reset drops it; and so does the close of a client's conn
- * whose bytes were not all taken, for they may have been called unsent.
+ * most, and after an alert until the peer has ended; so `closed` may come that late. A reset drops
+ * it; and so does the close of a client's conn whose bytes were not all taken, for they may have
+ * been called unsent.
  *
  * Bytes count as taken by write once the transport below has taken all of the record that carries
  * them, and not sooner, for the peer can't read them sooner; until then they stay at the front of

@@ -32,8 +32,10 @@
  * renegotiate. Nobody needs so many of them, and each costs us more than its sender. OpenSSL counts
  * five steps for one. */
 #define ASIDES_MAX (1000 * 5)
-/* That ciphertext has to leave once the conn is gone. */
-#define LEAVE_MS 1000
+/* That ciphertext has to leave once the conn is gone, and the peer to read an alert; and what it
+ * may say meanwhile. */
+#define LEAVE_MS    1000
+#define LEAVE_BYTES (256 * 1024)
 
 enum tls_state {
     TLS_DIALLING, /* the transport below is being dialled */
@@ -65,8 +67,10 @@ struct tls {
     bool behind;        /* the conn has given more than is encrypted */
     bool shut;          /* close_notify was made */
     bool below_shut;
-    uint16_t asides;   /* of the peer since the handshake; see ASIDES_MAX */
+    bool alerted;      /* the last that we said is why there is nothing more to say */
     bool ended;        /* the conn was told of the end */
+    uint16_t asides;   /* of the peer since the handshake; see ASIDES_MAX */
+    uint32_t unheard;  /* bytes that came after the conn had closed */
     int below_end;     /* UV_EOF or an error that was read below; 0: none */
     int end;           /* what the conn is to be told behind the bytes; 0: nothing */
     int write_error;   /* nothing more can be written; 0: it can */
@@ -122,7 +126,7 @@ void tls_flush(struct tls *t, bool last);
 /* Makes our close_notify, behind everything else; once. */
 void tls_notify(struct tls *t);
 
-/* Ends the transport below once everything has left, if that was asked for. */
+/* Ends the transport below once everything has left, if we have said our last. */
 void tls_shutdown_below(struct tls *t);
 
 /* Of transport_ops. */

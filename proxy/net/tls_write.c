@@ -156,7 +156,8 @@ ssize_t tls_write(struct transport *transport, struct chain *from, bool last)
 
 void tls_shutdown_below(struct tls *t)
 {
-    if (!t->shut || t->below_shut || !chain_empty(&t->out))
+    bool last = t->shut || (t->alerted && t->state == TLS_LEAVING);
+    if (!last || t->below_shut || !chain_empty(&t->out))
         return;
     t->below_shut = true;
     t->below->ops->shutdown(t->below);
