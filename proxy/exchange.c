@@ -120,7 +120,8 @@ static bool over_limit(const struct worker *w, const struct http_peer *peer)
 /* The listener serves nothing: the client is sent to where TLS is spoken. */
 static void exchange_redirect(struct exchange *x)
 {
-    if (!reply_to_https(&x->worker->reactor, x->client, x->request, &x->scratch)) {
+    if (!reply_to_https(&x->worker->reactor, x->client, x->request, x->listener->redirect_https,
+                        &x->scratch)) {
         exchange_fail(x, REASON_MISSING_HOST);
         return;
     }
@@ -142,7 +143,7 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
         exchange_fail(x, reason);
         return;
     }
-    if (x->listener->redirect_https) {
+    if (x->listener->redirect_https != 0) {
         exchange_redirect(x);
         return;
     }

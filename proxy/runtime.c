@@ -124,7 +124,7 @@ static bool build_listeners(struct runtime *rt)
         to->name = copy(from->name);
         to->mode = from->mode;
         to->forward = (struct forward_options){.forwarded = from->forwarded, .via = from->via};
-        to->redirect_https = from->redirect_https;
+        to->redirect_https = from->redirect_https.enabled ? from->redirect_https.port : 0;
         add_networks(&to->trusted, &to->trust_unix, from->trusted, from->trusted_count);
         add_networks(&to->proxy_from, &to->proxy_from_unix, from->proxy_protocol.from,
                      from->proxy_protocol.from_count);

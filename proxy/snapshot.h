@@ -21,7 +21,7 @@ struct listener_spec {
     struct cidr_set trusted;
     bool trust_unix;
     struct forward_options forward;
-    bool redirect_https;        /* serves nothing but redirects */
+    uint32_t redirect_https;    /* serves nothing but redirects to this port; 0: requests */
     struct cidr_set proxy_from; /* peers whose conns begin with a header of the PROXY protocol */
     bool proxy_from_unix;
     struct listener_tls *tls; /* NULL: plain text */

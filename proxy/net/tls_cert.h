@@ -27,15 +27,13 @@ struct tls_cert_info {
 
 /*
  * Reads the pairs that n paths name, and checks each: every certificate of the chain parses, the
- * first is valid now, the key matches it. The first pair of the first path is the default. A path
- * is
- *   a directory      every pair in it, in the order of names: NAME.crt or NAME.pem with NAME.key
- *                    (so tls.crt with tls.key, as Kubernetes mounts them), fullchain.pem with
- *                    privkey.pem, or a NAME.pem that holds its key too. A certificate without a
- *                    key (ca.crt) and a name that begins with a dot are passed over. At least one
- *                    pair must be there.
- *   a file           with its key beside it or in it, as above; FILE.key is taken too
- * NULL with *error set if anything is wrong with any of them.
+ * first is valid now, the key matches it, the chain is not longer than peers take. The first pair
+ * of the first path is the default. A path is a directory      every pair in it, in the order of
+ * names: NAME.crt or NAME.pem with NAME.key (so tls.crt with tls.key, as Kubernetes mounts them),
+ * fullchain.pem with privkey.pem, or a NAME.pem that holds its key too. A certificate without a key
+ * (ca.crt) and a name that begins with a dot are passed over. At least one pair must be there. a
+ * file           with its key beside it or in it, as above; FILE.key is taken too NULL with *error
+ * set if anything is wrong with any of them.
  */
 struct tls_certs *tls_certs_load(const char *const *paths, size_t n, char **error);
 

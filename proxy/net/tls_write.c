@@ -116,6 +116,20 @@ static void tls_encrypt(struct tls *t, struct chain *from)
         tls_encrypt_one(t, tls_gather(t, from));
 }
 
+/* While ciphertext waits, the conn's bytes in it are not kept twice: what stands for them in the
+ * chain is a slice of the ciphertext's block. Nobody looks at it, only its length counts. */
+static void tls_forget(struct tls *t, struct chain *from)
+{
+    struct chain held;
+    if (t->own == NULL || t->held > t->own->cap)
+        return;
+    chain_init(&held);
+    chain_append(&held, t->own, t->own->data, t->held);
+    chain_drop(from, t->held);
+    chain_move(&held, from);
+    *from = held;
+}
+
 /* Our close_notify, behind everything else; once. */
 void tls_notify(struct tls *t)
 {
@@ -144,6 +158,8 @@ ssize_t tls_write(struct transport *transport, struct chain *from, bool last)
         if (last && t->held == from->bytes)
             tls_notify(t);
     }
+    if (t->held > 0)
+        tls_forget(t, from);
     t->waiting = !chain_empty(from);
     t->behind = t->held < from->bytes;
     tls_arm(t);

@@ -206,8 +206,9 @@ static void test_every_key_of_listeners(void **state)
     assert_int_equal(lb->trusted[1].bits, 10);
     assert_int_equal(lb->trusted[2].bits, 128);
     assert_memory_equal(lb->trusted[2].addr, loopback, 16);
-    assert_true(lb->redirect_https && lb->proxy_protocol.enabled && !lb->tls.enabled);
-    assert_false(v6->redirect_https || v6->proxy_protocol.enabled);
+    assert_true(lb->redirect_https.enabled && lb->proxy_protocol.enabled && !lb->tls.enabled);
+    assert_int_equal(lb->redirect_https.port, 443);
+    assert_false(v6->redirect_https.enabled || v6->proxy_protocol.enabled);
     assert_int_equal(lb->proxy_protocol.from_count, 2);
     assert_memory_equal(lb->proxy_protocol.from[1].addr, loopback, 16);
     config_free(c);

@@ -48,7 +48,6 @@ static void test_dump_is_complete(void **state)
                               "    mode: \"0660\"\n"
                               "    forwarded: false\n"
                               "    via: false\n"
-                              "    redirect_https: false\n"
                               "routes:\n"
                               "  - name: route-1\n"
                               "    to:\n"
