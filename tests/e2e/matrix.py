@@ -38,6 +38,11 @@ class Side:
     secure: bool = False
     workers: int = harness.WORKERS
 
+    @property
+    def version(self):
+        """Of the client's requests, as the access log has it."""
+        return "HTTP/2.0" if self.client == "h2" else "HTTP/1.1"
+
     def __str__(self):
         return f"{self.client}-{self.upstream}-{'tls' if self.secure else 'plain'}-{self.workers}w"
 
