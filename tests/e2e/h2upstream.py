@@ -42,6 +42,7 @@ from contextlib import suppress
 import h2peer
 import peers
 import wire
+from h1text import MOST, Parser, end_to_end, lines
 from h2wire import (
     END_HEADERS,
     END_STREAM,
@@ -61,19 +62,12 @@ from h2wire import (
 )
 from peers import DEADLINE, deadline
 
-OF_CONN = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
-SPELT = {b"Te": b"TE", b"Www-Authenticate": b"WWW-Authenticate", b"Etag": b"ETag"}
-STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n]*)?")
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [^\r\n]*)?")
+OF_CONN = (b"connection", b"keep-alive", b"transfer-encoding", b"sec-websocket-key")
 
 
 class NotHttp2(AssertionError):
     """The story sends what only HTTP/1 has: it wants to be marked h1_upstream."""
-
-
-def spelt(name):
-    """A field's name as HTTP/1 writes it."""
-    out = b"-".join(part.capitalize() for part in name.split(b"-"))
-    return SPELT.get(out, out.replace(b"Sec-Websocket", b"Sec-WebSocket"))
 
 
 class Stream(h2peer.Stream):
@@ -84,7 +78,7 @@ class Stream(h2peer.Stream):
         self.link = link
         self.inbox = bytearray()  # the request, what of it nobody has read
         self.owed = 0  # bytes of DATA in it, for which no credit was given
-        self.chunked = self.tunnel = self.said_end = False
+        self.chunked = self.said_end = False
         self.taken = self.left = False  # by an UpstreamConn, which may have closed it since
         self.writer = Writer(self)
 
@@ -97,15 +91,13 @@ class Stream(h2peer.Stream):
         self.method = named[b":method"]
         self.protocol = named.get(b":protocol")
         start = b"GET" if self.protocol else self.method
-        lines = [b"%b %b HTTP/1.1" % (start, named[b":path"])]
-        lines.append(b"Host: " + named.get(b":authority", b""))
-        lines += [b"%b: %b" % (spelt(n), v) for n, v in regular]
         self.chunked = not ended and not self.protocol and b"content-length" not in dict(regular)
-        if self.chunked:
-            lines.append(b"Transfer-Encoding: chunked")
+        more = [(b"transfer-encoding", b"chunked")] if self.chunked else []
         if self.protocol:
-            lines += [b"Connection: upgrade", b"Upgrade: " + self.protocol]
-        self.inbox += b"\r\n".join(lines) + b"\r\n\r\n"
+            more = [(b"connection", b"upgrade"), (b"upgrade", self.protocol)]
+        host = (b"host", named.get(b":authority", b""))
+        self.inbox += b"%b %b HTTP/1.1\r\n" % (start, named[b":path"])
+        self.inbox += lines([host, *regular, *more]) + b"\r\n"
 
     def on_data(self, body):
         self.owed += len(body)
@@ -117,8 +109,7 @@ class Stream(h2peer.Stream):
     def on_end(self, trailers=()):
         assert self.chunked or not trailers, f"trailers behind a length: {trailers}"
         if self.chunked:
-            lines = b"".join(b"%b: %b\r\n" % (spelt(n), v) for n, v in trailers)
-            self.inbox += b"0\r\n" + lines + b"\r\n"
+            self.inbox += b"0\r\n" + lines(trailers) + b"\r\n"
 
     def take(self, most):
         """Bytes of the request, and credit for them."""
@@ -143,8 +134,7 @@ class Stream(h2peer.Stream):
     def end(self):
         """END_STREAM of its own."""
         if self.live() and not self.said_end:
-            self.said_end = True
-            self.link.put(data(self.number, b"", True))
+            self.writer.end()
 
     def leave(self, code):
         if self.live():
@@ -153,85 +143,57 @@ class Stream(h2peer.Stream):
 
 
 class Writer:
-    """Takes a response's bytes and makes frames of them."""
+    """Makes frames of a response: what its parser finds."""
 
     def __init__(self, stream):
         self.stream = stream
-        self.state = self.head
-        self.held = b""  # a part of a line or a head
-        self.left = 0
+        self.parser = Parser(self, STATUS_LINE)
+        self.open = False  # the body ends with the conn, or it is a tunnel
         self.last = False  # no other request is wanted on the conn
         self.done = False
 
     def take(self, text):
         """As many of the bytes as can be sent now: their number."""
-        text, at = bytes(text[:262144]), 0
-        while at < len(text):
-            used = self.state(text, at)
-            if not used:
-                break
-            at += used
-        return at
+        try:
+            used = self.parser.feed(bytes(text[:MOST]))
+        except wire.WireError as e:
+            raise NotHttp2(str(e)) from None
+        if self.done and self.parser.buf:
+            raise NotHttp2(f"bytes behind a response: {bytes(self.parser.buf[:80])!r}")
+        return used
 
-    def put(self, frame, end):
+    def blocked(self):
+        """In a body, without credit."""
+        return self.parser.in_body() and not self.room()
+
+    def put(self, frames, end):
         self.stream.said_end |= end
-        self.stream.link.put(frame)
+        self.stream.link.put(frames)
         if end:
             self.done = True
-            self.state = self.behind
             if self.last:
                 self.stream.link.put(goaway(self.stream.link.latest))
 
-    def until(self, mark, text, at):
-        """(what ends with the mark or None, how many bytes were used)."""
-        had = len(self.held)
-        whole = self.held + text[at:]
-        end = whole.find(mark)
-        self.held = b"" if end >= 0 else whole
-        used = (end + len(mark) if end >= 0 else len(whole)) - had
-        return (whole[:end] if end >= 0 else None), used
+    # ---- what the parser finds ------------------------------------------------------------------
 
-    def head(self, text, at):
-        head, used = self.until(b"\r\n\r\n", text, at)
-        if head is not None:
-            self.say_head(head)
-        return used
-
-    def say_head(self, head):
-        line, *lines = head.split(b"\r\n")
-        start = STATUS_LINE.fullmatch(line)
-        if not start:
-            raise NotHttp2(f"a status line: {line!r}")
-        version, status = start.group(1), int(start.group(2))
-        try:
-            fields = wire.parse_fields(lines, repr(head))
-        except wire.WireError as e:
-            raise NotHttp2(str(e)) from None
-        fields = [(n.lower(), v) for n, v in fields]
-        options = b",".join(v.lower() for n, v in fields if n == b"connection")
-        options = [o.strip() for o in options.split(b",")]
-        coding = [v.lower() for n, v in fields if n == b"transfer-encoding"]
-        length = [v for n, v in fields if n == b"content-length"]
-        if coding not in ([], [b"chunked"]) or coding and length:
-            raise NotHttp2(f"a framing of HTTP/1's: {head!r}")
-        fields = [(n, v) for n, v in fields if n not in OF_CONN and n not in options]
+    def head(self, message, length):
+        start = message.start.split(b" ")
+        status, options = int(start[1]), message.get("connection", "").lower()
+        if self.done or status == 101 and not self.stream.protocol:
+            raise NotHttp2(f"not expected: {message.head!r}")
+        known = length is None or message.all("content-length")
+        bodyless = status in wire.BODYLESS or self.stream.method == b"HEAD" or known and length == 0
         if status == 101:
-            if not self.stream.protocol:
-                raise NotHttp2("101 for a request that is no extended CONNECT")
-            self.stream.tunnel, status, self.state = True, 200, self.body_open
+            status, self.open = 200, True
         elif status >= 200:
-            self.last = b"close" in options or version == b"0" and b"keep-alive" not in options
-            self.frame_body(status, coding, int(length[0]) if length else None)
-        end = status >= 200 and self.state == self.head
-        self.say([(b":status", b"%d" % status), *fields], end)
-
-    def frame_body(self, status, coding, length):
-        if status in wire.BODYLESS or self.stream.method == b"HEAD" or length == 0:
-            return
-        self.left = length or 0
-        self.state = self.chunk_size if coding else self.body_open
-        if length is not None:
-            self.state = self.body_length
+            old = start[0] == b"HTTP/1.0" and "keep-alive" not in options
+            self.last = "close" in options or old
+            self.open = not bodyless and not known
+        if self.open:
+            self.parser.until_close()
+        elif bodyless:
+            self.parser.next_head()
+        self.say([(b":status", b"%d" % status), *end_to_end(message)], status >= 200 and bodyless)
 
     def say(self, fields, end):
         whole = block(pairs(fields))
@@ -246,67 +208,22 @@ class Writer:
     def room(self):
         return max(0, min(self.stream.window, self.stream.link.window, 16384))
 
-    def send(self, text, at, most, last=None):
-        """As much body as there is room for; the `last` byte ends the stream."""
-        part = text[at : at + min(most, self.room())]
-        if not part:
-            return 0
-        self.stream.window -= len(part)
-        self.stream.link.window -= len(part)
-        end = len(part) == last
-        self.put(data(self.stream.number, part, end), end)
-        return len(part)
+    def data(self, body, last):
+        """As much of it as there is room for."""
+        sent = 0
+        while part := body[sent : sent + self.room()]:
+            self.stream.window -= len(part)
+            self.stream.link.window -= len(part)
+            sent += len(part)
+            end = last and sent == len(body)
+            self.put(data(self.stream.number, part, end), end)
+        return sent
 
-    def body_length(self, text, at):
-        used = self.send(text, at, self.left, self.left)
-        self.left -= used
-        return used
-
-    def body_open(self, text, at):
-        return self.send(text, at, len(text))
-
-    def chunk_size(self, text, at):
-        line, used = self.until(b"\r\n", text, at)
-        if line is not None:
-            size = line.partition(b";")[0].strip()
-            if not wire.CHUNK_SIZE.fullmatch(size):
-                raise NotHttp2(f"a chunk size: {line!r}")
-            self.left = int(size, 16)
-            self.state = self.chunk_data if self.left else self.trailers
-        return used
-
-    def chunk_data(self, text, at):
-        used = self.send(text, at, self.left)
-        self.left -= used
-        if used and not self.left:
-            self.state = self.chunk_end
-        return used
-
-    def chunk_end(self, text, at):
-        line, used = self.until(b"\r\n", text, at)
-        if line is not None:
-            self.state = self.chunk_size
-        if line or not b"\r\n".startswith(self.held):
-            raise NotHttp2(f"what ends a chunk: {line or self.held!r}")
-        return used
-
-    def trailers(self, text, at):
-        """Lines up to an empty one."""
-        line, used = self.until(b"\r\n", text, at)
-        if line is None:
-            return used
-        if line:
-            self.lines = [*getattr(self, "lines", []), line]
-            return used
-        fields = wire.parse_fields(getattr(self, "lines", []), "trailers")
-        if fields:
-            self.say([(n.lower(), v) for n, v in fields], True)
+    def end(self, trailers=()):
+        if trailers:
+            self.say([(n.lower(), v) for n, v in trailers], True)
         else:
             self.put(data(self.stream.number, b"", True), True)
-        return used
-
-    def behind(self, text, at):
-        raise NotHttp2(f"bytes behind a response: {text[at:at + 80]!r}")
 
 
 class Link(h2peer.H2):
@@ -450,10 +367,9 @@ class StreamSocket:
 
     def writable(self):
         s = self.stream
-        body = s.writer.state in (s.writer.body_length, s.writer.body_open, s.writer.chunk_data)
-        return not body or s.writer.room() > 0 or not s.live() or bool(self.link.over)
+        return not s.writer.blocked() or not s.live() or bool(self.link.over)
 
-    def wait(self, events, seconds):
+    def ready(self, events, seconds):
         """Whether it is ready, in time, to be read or written."""
         until = time.monotonic() + seconds
         while True:
@@ -490,9 +406,8 @@ class StreamSocket:
     def shutdown(self, _how):
         """END_STREAM where that is how a body ends; else a FIN."""
         s = self.stream
-        if s.writer.state == s.writer.body_open:
+        if s.writer.open:
             s.end()
-            s.writer.done = True
         else:
             self.link.peer.half_close()
 
@@ -504,7 +419,7 @@ class StreamSocket:
         self.closed = True
         s = self.stream
         self.link.pump()
-        if cut is Link.close and s.writer.state == s.writer.body_open:
+        if cut is Link.close and s.writer.open:
             s.end()
             s.left = True
         elif self.link.alone(s):
@@ -540,12 +455,10 @@ class H2UpstreamConn(peers.UpstreamConn):
 
 
 def neutral(message):
-    """A message without what HTTP/2 has no place for, its names in lower case."""
+    """A message without what HTTP/2 has no place for."""
     head, end, body = message.partition(b"\r\n\r\n")
-    start, *lines = head.split(b"\r\n")
-    fields = [line.partition(b":") for line in lines]
-    leave = (*OF_CONN[:4], b"sec-websocket-key")
-    kept = [n.lower() + c + v for n, c, v in fields if n.lower() not in leave]
+    start, *fields = head.split(b"\r\n")
+    kept = [f for f in fields if f.partition(b":")[0].lower() not in OF_CONN]
     return b"\r\n".join([start, *kept]) + end + body
 
 

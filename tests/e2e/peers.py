@@ -29,8 +29,8 @@ def deadline(seconds=DEADLINE):
 
 def ready(sock, events, seconds):
     """Waits until the socket is ready for POLLIN or POLLOUT; any number of descriptors may be open."""
-    if hasattr(sock, "wait"):  # it knows better than its descriptor
-        return sock.wait(events, seconds)
+    if own := getattr(sock, "ready", None):  # what counts there is not what poll() sees
+        return own(events, seconds)
     if events & select.POLLIN and pending(sock):
         return True
     poll = select.poll()
@@ -182,7 +182,7 @@ class Peer:
     def expect(self, expected, within=DEADLINE):
         """The next bytes are exactly these (placeholders of wire.py allowed)."""
         pattern, until = wire.pattern(expected), deadline(within)
-        want = len(wire._concrete(wire.expand(expected)))
+        want = len(wire._concrete(wire.neutral(expected)))
         try:
             while len(self.received) - self.used < want and not self.eof:
                 self._fill(until, "the expected bytes")
@@ -367,12 +367,12 @@ class Upstream:
         return self.secured(conn)
 
     def secured(self, conn):
-        """With TLS on it, where the module's tests run over it (conftest.py)."""
-        if not self.secure:
-            return conn
-        import tlspeer  # which needs this module
+        """With TLS and HTTP/2 beneath it, where the cell of the matrix says so (matrix.py)."""
+        if self.secure:
+            import tlspeer  # which needs this module
 
-        return tlspeer.secured(conn, self.secure)
+            conn = tlspeer.secured(conn, self.secure)
+        return conn
 
     def assert_untouched(self):
         """No connection is waiting to be accepted."""

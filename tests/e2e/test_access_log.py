@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from matrix import Matrix
 from peers import wait_for
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 FIELDS = [
     "time",

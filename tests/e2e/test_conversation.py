@@ -5,8 +5,9 @@ import pytest
 
 import wire
 from harness import assert_authored
+from matrix import Matrix
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 
 def post(length=None, fields="", path="/"):

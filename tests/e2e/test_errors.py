@@ -3,9 +3,10 @@
 import pytest
 
 from harness import assert_authored
+from matrix import Matrix
 from peers import RefusedEndpoint
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 CONFIG = """
 listeners: { web: "127.0.0.1:0" }

@@ -8,8 +8,9 @@ import os
 import peers
 import wire
 from harness import needs_v6
+from matrix import Matrix
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 V6_LISTENERS = """
   v6: "[::1]:0"

@@ -7,9 +7,10 @@ import pytest
 
 import harness
 from harness import assert_authored, needs_localhost, needs_v6
+from matrix import Matrix
 from peers import connect, wait_for
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 
 def routes(address, extra=""):

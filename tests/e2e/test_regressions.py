@@ -10,9 +10,10 @@ from contextlib import suppress
 import pytest
 
 from harness import assert_authored, run_weir
+from matrix import Matrix
 from peers import SilentEndpoint, wait_for
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 CONFIG = """
 limits: { header_bytes: 60KiB }

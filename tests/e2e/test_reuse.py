@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-TRANSPORTS = ("plain", "tls")
+from matrix import Matrix
+
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 
 def pool(upstream, options):

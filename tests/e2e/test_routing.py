@@ -8,8 +8,9 @@ import pytest
 import harness
 import peers
 from harness import assert_authored
+from matrix import Matrix
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 ROUTES = """
 routes:

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from harness import assert_authored
+from matrix import Matrix
 from peers import SilentEndpoint, deadline
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 SHORT = 0.3
 LONG = 2.0

@@ -4,9 +4,10 @@ itself."""
 import pytest
 
 import harness
+from matrix import Matrix
 from transfer import pump
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
 
 ASK = (
     "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
