@@ -128,6 +128,14 @@ class Place:
         self.addresses.add(made.address)
         return made
 
+    def auto(self, *args, **kw):
+        if self.side.upstream == "h1":
+            return peers.AutoUpstream(*args, **kw)
+        secure = self.tls.server_context("h2") if self.side.secure else None
+        made = h2upstream.H2AutoUpstream(*args, secure=secure, **kw)
+        self.addresses.add(made.address)
+        return made
+
 
 @pytest.fixture(scope="session")
 def tls(authority):
@@ -224,9 +232,9 @@ def new_upstream(closing, place):
 
 
 @pytest.fixture
-def auto(closing):
+def auto(closing, place):
     """auto(reply): an upstream that answers by itself."""
-    return lambda *a, **kw: closing(peers.AutoUpstream(*a, **kw))
+    return lambda *a, **kw: closing(place.auto(*a, **kw))
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ class Writer:
         status, options = int(start[1]), message.get("connection", "").lower()
         if self.done or status == 101 and not self.stream.protocol:
             raise NotHttp2(f"not expected: {message.head!r}")
-        known = length is None or message.all("content-length")
+        known = length is None or bool(message.all("content-length"))
         bodyless = status in wire.BODYLESS or self.stream.method == b"HEAD" or known and length == 0
         if status == 101:
             status, self.open = 200, True
@@ -524,9 +524,13 @@ class H2Upstream(peers.Upstream):
 class H2AutoUpstream(peers.AutoUpstream):
     """Answers every request by itself, from a thread."""
 
-    make = H2Upstream
+    def make(self, path):
+        upstream = H2Upstream(path)
+        upstream.secure = self.secure
+        return upstream
 
-    def __init__(self, *args, **kw):
+    def __init__(self, *args, secure=None, **kw):
+        self.secure = secure
         self.lock = threading.RLock()
         self.serving = {}  # what is still to be sent on each conn; None before its request is there
         super().__init__(*args, **kw)
@@ -546,10 +550,11 @@ class H2AutoUpstream(peers.AutoUpstream):
     def _turn(self):
         try:
             self.connections += self.upstream.look()
-            while stream := self.upstream.fresh():
-                self.serving[H2UpstreamConn(stream, "an upstream's stream")] = None
-            for conn in list(self.serving):
-                self._advance(conn)
+            while self._more():
+                while stream := self.upstream.fresh():
+                    self.serving[H2UpstreamConn(stream, "an upstream's stream")] = None
+                for conn in list(self.serving):
+                    self._advance(conn)
         except AssertionError as e:
             self.errors.append(e)
             for link in self.upstream.links:
@@ -557,6 +562,13 @@ class H2AutoUpstream(peers.AutoUpstream):
         for link in [x for x in self.upstream.links if x.over]:
             link.close()
             self.upstream.links.remove(link)
+
+    def _more(self):
+        """Reading from one stream takes in what has come for all the others of its conn."""
+        return self.upstream.fresh() or any(
+            conn.sock.stream.inbox or left and conn.sock.writable()
+            for conn, left in self.serving.items()
+        )
 
     def _advance(self, conn):
         """Takes and sends what can be now."""
@@ -569,9 +581,13 @@ class H2AutoUpstream(peers.AutoUpstream):
                 self.serving[conn] = b""
                 return
         left = self.serving[conn]
-        with suppress(BlockingIOError, ConnectionResetError):
+        try:
             while left:
                 left = left[conn.sock.send(left) :]
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            left = b""
         self.serving[conn] = left
         if conn.sock.stream.over() and not left and conn not in self.held or conn.sock.link.over:
             del self.serving[conn]

@@ -448,7 +448,8 @@ class AutoUpstream(threading.Thread):
     reply(request) -> bytes, or None to stay silent until release() answers what is held back.
     """
 
-    make = Upstream
+    def make(self, path):
+        return Upstream(path)
 
     def __init__(self, reply=None, body=b"ok", path=None):
         super().__init__(daemon=True)

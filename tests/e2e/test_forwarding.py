@@ -10,7 +10,7 @@ import wire
 from harness import needs_v6
 from matrix import Matrix
 
-MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
+MATRIX = Matrix(clients=("h1",))
 
 V6_LISTENERS = """
   v6: "[::1]:0"

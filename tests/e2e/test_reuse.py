@@ -9,7 +9,7 @@ import pytest
 
 from matrix import Matrix
 
-MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
+MATRIX = Matrix(clients=("h1",))
 
 
 def pool(upstream, options):

@@ -7,7 +7,7 @@ import harness
 from matrix import Matrix
 from transfer import pump
 
-MATRIX = Matrix(clients=("h1",), upstreams=("h1",))
+MATRIX = Matrix(clients=("h1",))
 
 ASK = (
     "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
@@ -75,7 +75,14 @@ def test_bytes_right_behind_the_101_reach_the_client(weir, upstream):
         c.expect("hello")
 
 
-@pytest.mark.parametrize("status", ["200 OK", "403 Forbidden", "426 Upgrade Required"])
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param("200 OK", marks=pytest.mark.h1_upstream("with which HTTP/2 grants it")),
+        "403 Forbidden",
+        "426 Upgrade Required",
+    ],
+)
 def test_a_refused_upgrade_is_a_normal_response_and_the_connection_goes_on(weir, upstream, status):
     with weir.client() as c:
         c.send(ASK)
