@@ -20,6 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import h2upstream  # noqa: E402
 import harness  # noqa: E402
 import matrix  # noqa: E402
 import peers  # noqa: E402
@@ -120,10 +121,18 @@ class Place:
         return weir
 
     def upstream(self, **kw):
-        made = peers.Upstream(**kw)
-        made.protocol = self.side.upstream
+        make = h2upstream.H2Upstream if self.side.upstream == "h2" else peers.Upstream
+        made = make(**kw)
         if self.side.secure:
             made.secure = self.tls.server_context(self.side.upstream)
+        self.addresses.add(made.address)
+        return made
+
+    def auto(self, *args, **kw):
+        if self.side.upstream == "h1":
+            return peers.AutoUpstream(*args, **kw)
+        secure = self.tls.server_context("h2") if self.side.secure else None
+        made = h2upstream.H2AutoUpstream(*args, secure=secure, **kw)
         self.addresses.add(made.address)
         return made
 
@@ -223,9 +232,9 @@ def new_upstream(closing, place):
 
 
 @pytest.fixture
-def auto(closing):
+def auto(closing, place):
     """auto(reply): an upstream that answers by itself."""
-    return lambda *a, **kw: closing(peers.AutoUpstream(*a, **kw))
+    return lambda *a, **kw: closing(place.auto(*a, **kw))
 
 
 @pytest.fixture

@@ -80,6 +80,14 @@ class Parser:
     def proceed(self):
         self._go_on(self._head)
 
+    def until_close(self):
+        """From the sink's head(): the body ends with the conn."""
+        self.state = self._tunnel
+
+    def next_head(self):
+        """From the sink's head(): there is no body, whatever the fields say."""
+        self.state = self._head
+
     def _go_on(self, state):
         self.state = state
         while self.state():

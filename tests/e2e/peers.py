@@ -347,7 +347,6 @@ class Upstream:
     """A listening socket whose connections the test takes one by one."""
 
     secure = None  # an ssl.SSLContext
-    protocol = "h1"
 
     def __init__(self, path=None, family=socket.AF_INET):
         self.guard = None
@@ -460,18 +459,22 @@ class AutoUpstream(threading.Thread):
     reply(request) -> bytes, or None to stay silent until release() answers what is held back.
     """
 
+    def make(self, path):
+        return Upstream(path)
+
     def __init__(self, reply=None, body=b"ok", path=None):
         super().__init__(daemon=True)
         self.body = body
-        self.reply = reply or (
-            lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        )
-        self.upstream = Upstream(path)
+        self.reply = reply or (lambda _: self.ok())
+        self.upstream = self.make(path)
         self.address = self.upstream.address
         self.requests, self.connections, self.held = [], 0, []
         self.errors = []
         self.wake_r, self.wake_w = os.pipe()
         self.start()
+
+    def ok(self):
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.body), self.body)
 
     def run(self):
         sel = selectors.DefaultSelector()
@@ -521,10 +524,7 @@ class AutoUpstream(threading.Thread):
     def release(self, answer=None):
         held, self.held = self.held, []
         for sock in held:
-            sock.sendall(
-                answer
-                or b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.body), self.body)
-            )
+            sock.sendall(answer or self.ok())
 
     def die(self):
         """As a server that was killed: its connections close, and new ones are refused."""

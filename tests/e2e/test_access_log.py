@@ -9,7 +9,7 @@ import pytest
 from matrix import Matrix
 from peers import wait_for
 
-MATRIX = Matrix(upstreams=("h1",))
+MATRIX = Matrix()
 
 FIELDS = [
     "time",

@@ -6,7 +6,7 @@ from harness import assert_authored
 from matrix import Matrix
 from peers import RefusedEndpoint
 
-MATRIX = Matrix(upstreams=("h1",))
+MATRIX = Matrix()
 
 CONFIG = """
 listeners: { web: "127.0.0.1:0" }

@@ -12,7 +12,7 @@ import wire
 from harness import needs_v6
 from matrix import Matrix
 
-MATRIX = Matrix(upstreams=("h1",))
+MATRIX = Matrix()
 
 V6_LISTENERS = """
   v6: "[::1]:0"

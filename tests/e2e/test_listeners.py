@@ -10,7 +10,7 @@ from harness import assert_authored, needs_localhost, needs_v6
 from matrix import Matrix
 from peers import connect, wait_for
 
-MATRIX = Matrix(upstreams=("h1",))
+MATRIX = Matrix()
 
 
 def routes(address, extra=""):

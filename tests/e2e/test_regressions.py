@@ -13,7 +13,7 @@ from harness import assert_authored, run_weir
 from matrix import Matrix
 from peers import SilentEndpoint, wait_for
 
-MATRIX = Matrix(upstreams=("h1",))
+MATRIX = Matrix()
 
 CONFIG = """
 limits: { header_bytes: 60KiB }

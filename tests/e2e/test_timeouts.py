@@ -15,7 +15,7 @@ from harness import assert_authored
 from matrix import Matrix
 from peers import SilentEndpoint, deadline
 
-MATRIX = Matrix(upstreams=("h1",))
+MATRIX = Matrix()
 
 SHORT = 0.3
 LONG = 2.0

@@ -12,7 +12,7 @@ from h1text import accept_of
 from matrix import Matrix
 from transfer import pump
 
-MATRIX = Matrix(upstreams=("h1",))
+MATRIX = Matrix()
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ASK = (
@@ -89,12 +89,13 @@ def test_bytes_right_behind_the_101_reach_the_client(weir, upstream):
         c.expect("hello")
 
 
-HERE_A_YES = pytest.mark.h1_client("a 2xx is what HTTP/2 says for 101")
+YES = "a 2xx is what HTTP/2 says for 101"
+FOR_HTTP_1 = [pytest.mark.h1_client(YES), pytest.mark.h1_upstream(YES)]
 
 
 @pytest.mark.parametrize(
     "status",
-    [pytest.param("200 OK", marks=HERE_A_YES), "403 Forbidden", "426 Upgrade Required"],
+    [pytest.param("200 OK", marks=FOR_HTTP_1), "403 Forbidden", "426 Upgrade Required"],
 )
 def test_a_refused_upgrade_is_a_normal_response_and_the_connection_goes_on(weir, upstream, status):
     with weir.client() as c:
