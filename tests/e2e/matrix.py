@@ -17,7 +17,7 @@ import itertools
 import os
 import re
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
@@ -27,6 +27,13 @@ BOTH = ("h1", "h2")
 # Under tsan's slowness and under faults each test is run over some of its cells.
 SAMPLED = os.environ.get("WEIR_MODE") == "tsan" or bool(harness.FAULTS)
 SAMPLE = 3
+
+# What rules a side out: its marker, and what is left.
+MARKERS = (
+    ("h1_client", "clients", "h1"),
+    ("h1_upstream", "upstreams", "h1"),
+    ("plain", "secure", False),
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,15 @@ class Matrix:
             Side(*c)
             for c in itertools.product(self.clients, self.upstreams, self.secure, self.workers)
         ]
+
+    def narrowed(self, test):
+        """Without what a test's markers rule out."""
+        less = {
+            name: (value,)
+            for marker, name, value in MARKERS
+            if test.get_closest_marker(marker)
+        }
+        return replace(self, **less)
 
     def spread(self, name):
         """Each pair of protocols once, over TLS and with two workers by turns: all cells are met
@@ -129,4 +145,5 @@ def over(config, side, tls, upstreams):
 
 
 def address_of(endpoint):
-    return endpoint["address"] if isinstance(endpoint, dict) else endpoint
+    address = endpoint["address"] if isinstance(endpoint, dict) else endpoint
+    return address.replace("localhost:", "127.0.0.1:")

@@ -181,7 +181,7 @@ def test_heads_up_to_the_limits_pass(start_weir, auto):
 @pytest.mark.h1_client("HTTP/2 counts its fields in another way")
 def test_a_head_of_exactly_the_limit_passes(start_weir, auto):
     up = auto()
-    weir = start_weir(routes(up.address, "limits: { header_bytes: 4KiB }\n"))
+    weir = start_weir(routes(up.address, "limits: { header_bytes: 4KiB, target_bytes: 512B }\n"))
     with weir.client() as c:
         base = len("GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n")
         assert c.get(extra=f"X: {'x' * (4096 - base)}\r\n").status == 200
@@ -199,6 +199,8 @@ def test_the_default_limits_are_32_kib_of_head_and_100_fields(start_weir, auto):
         assert c.get(extra=f"X: {'x' * 33000}\r\n").status == 431
 
 
+@pytest.mark.h1_client("an idle conn, by hand")
+@pytest.mark.plain("an idle conn, by hand")
 def test_an_idle_client_costs_at_most_a_kibibyte(start_weir, auto):
     if harness.sanitizer():
         pytest.skip("a sanitizer's memory is not weir's")

@@ -111,7 +111,7 @@ def test_at_rest_the_workers_hold_no_object(auto, start_weir, side):
     with one.client() as c:
         assert c.get().status == 200
         one.wait_metric("weir_objects", 1, kind=f"{side.client}_server")
-        one.wait_metric("weir_objects", 1, kind="h1_client")  # idle, and kept
+        one.wait_metric("weir_objects", 1, kind=f"{side.upstream}_client")  # idle, and kept
         one.wait_metric("weir_objects", 0, kind="exchange")
         one.wait_metric("weir_objects", 0, kind="block")  # an idle conn owns no buffer
     up.close()

@@ -26,15 +26,17 @@ ASKED = (
 
 
 def asked(u):
-    """The upgrade is asked of the upstream: what to answer if it likes. A client of HTTP/2 has no
-    key, so that weir makes one."""
+    """The upgrade is asked of the upstream: what to answer if it likes. Over HTTP/2 there are no
+    keys: weir makes one where only the upstream wants one."""
     request = u.request()
     key = request.get("Sec-WebSocket-Key")
-    assert len(base64.b64decode(key, validate=True)) == 16 and (wire.h2 or key == KEY)
+    assert wire.h2 or key == KEY
+    assert key is None or len(base64.b64decode(key, validate=True)) == 16
     without = re.sub(rb"(?i)sec-websocket-key: [^\r]*\r\n", b"", request.wire)
     wire.assert_bytes(ASKED, without)
+    accept = f"Sec-WebSocket-Accept: {accept_of(key)}\r\n" if key else ""
     return (
-        f"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept_of(key)}\r\n"
+        f"HTTP/1.1 101 Switching Protocols\r\n{accept}"
         "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     )
 
