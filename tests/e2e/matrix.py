@@ -124,4 +124,5 @@ def over(config, side, tls, upstreams):
 
 
 def address_of(endpoint):
-    return endpoint["address"] if isinstance(endpoint, dict) else endpoint
+    address = endpoint["address"] if isinstance(endpoint, dict) else endpoint
+    return address.replace("localhost:", "127.0.0.1:")

@@ -105,13 +105,13 @@ def test_head_and_other_methods_of_the_admin_listener(start_weir, auto):
         assert c.get("/metrics", host="x", method="DELETE").status == 405
 
 
-def test_at_rest_the_workers_hold_no_object(auto, start_weir):
+def test_at_rest_the_workers_hold_no_object(auto, start_weir, side):
     up = auto()
     one = start_weir(f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}\n")
     with one.client() as c:
         assert c.get().status == 200
-        one.wait_metric("weir_objects", 1, kind="h1_server")
-        one.wait_metric("weir_objects", 1, kind="h1_client")  # idle, and kept
+        one.wait_metric("weir_objects", 1, kind=f"{side.client}_server")
+        one.wait_metric("weir_objects", 1, kind=f"{side.upstream}_client")  # idle, and kept
         one.wait_metric("weir_objects", 0, kind="exchange")
         one.wait_metric("weir_objects", 0, kind="block")  # an idle conn owns no buffer
     up.close()
