@@ -421,7 +421,7 @@ class StreamSocket:
         self.link.pump()
         if cut is Link.close and s.writer.open:
             s.end()
-            s.left = True
+            s.leave(Code.NO_ERROR)
         elif self.link.alone(s):
             cut(self.link)
         else:
