@@ -20,7 +20,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import h2upstream  # noqa: E402
 import harness  # noqa: E402
 import matrix  # noqa: E402
 import peers  # noqa: E402
@@ -107,38 +106,6 @@ class Shared:
                 shutil.rmtree(self.tmp, ignore_errors=True)
 
 
-class Place:
-    """Makes weirs and upstreams that are as a cell says."""
-
-    def __init__(self, side, tls):
-        self.side, self.tls = side, tls
-        self.addresses = set()  # of the upstreams that are so
-
-    def weir(self, config, tmp, workers=None, **options):
-        config = matrix.over(config, self.side, self.tls, self.addresses)
-        weir = harness.Weir(config, tmp, workers or self.side.workers, **options)
-        weir.client_protocol = self.side.client
-        if self.side.secure:
-            weir.secure = self.tls.client_context(self.side.client)
-        return weir
-
-    def upstream(self, **kw):
-        make = h2upstream.H2Upstream if self.side.upstream == "h2" else peers.Upstream
-        made = make(**kw)
-        if self.side.secure:
-            made.secure = self.tls.server_context(self.side.upstream)
-        self.addresses.add(made.address)
-        return made
-
-    def auto(self, *args, **kw):
-        if self.side.upstream == "h1":
-            return peers.AutoUpstream(*args, **kw)
-        secure = self.tls.server_context("h2") if self.side.secure else None
-        made = h2upstream.H2AutoUpstream(*args, secure=secure, **kw)
-        self.addresses.add(made.address)
-        return made
-
-
 @pytest.fixture(scope="session")
 def tls(authority):
     return matrix.Tls(authority)
@@ -157,7 +124,7 @@ def side(request):
 
 @pytest.fixture(scope="module")
 def place(request, side):
-    return Place(side, request.getfixturevalue("tls") if side.secure else None)
+    return matrix.Place(side, request.getfixturevalue("tls") if side.secure else None)
 
 
 @pytest.fixture(scope="module")

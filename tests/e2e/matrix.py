@@ -21,7 +21,9 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
+import h2upstream
 import harness
+import peers
 
 BOTH = ("h1", "h2")
 # Under tsan's slowness and under faults each test is run over some of its cells.
@@ -147,3 +149,35 @@ def over(config, side, tls, upstreams):
 def address_of(endpoint):
     address = endpoint["address"] if isinstance(endpoint, dict) else endpoint
     return address.replace("localhost:", "127.0.0.1:")
+
+
+class Place:
+    """Makes weirs and upstreams that are as a cell says."""
+
+    def __init__(self, side, tls):
+        self.side, self.tls = side, tls
+        self.addresses = set()  # of the upstreams that are so
+
+    def weir(self, config, tmp, workers=None, **options):
+        config = over(config, self.side, self.tls, self.addresses)
+        weir = harness.Weir(config, tmp, workers or self.side.workers, **options)
+        weir.client_protocol = self.side.client
+        if self.side.secure:
+            weir.secure = self.tls.client_context(self.side.client)
+        return weir
+
+    def upstream(self, **kw):
+        make = h2upstream.H2Upstream if self.side.upstream == "h2" else peers.Upstream
+        made = make(**kw)
+        if self.side.secure:
+            made.secure = self.tls.server_context(self.side.upstream)
+        self.addresses.add(made.address)
+        return made
+
+    def auto(self, *args, **kw):
+        if self.side.upstream == "h1":
+            return peers.AutoUpstream(*args, **kw)
+        secure = self.tls.server_context("h2") if self.side.secure else None
+        made = h2upstream.H2AutoUpstream(*args, secure=secure, **kw)
+        self.addresses.add(made.address)
+        return made

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an upstream says over HTTP/2, cut at every byte: each piece is read before the next is sent,
-and no cut shows in what the client gets."""
+"""What a client or an upstream says over HTTP/2, cut at every byte: each piece is read before the
+next is sent, and no cut shows on the other side."""
 import pytest
 
+import h2client
 import h2peer
+import matrix
+import wire
 from h2upstream import Link
 from h2wire import (
     END_HEADERS,
     END_STREAM,
     PADDED,
+    PREFACE,
+    PRIORITY,
     Setting,
     Type,
     block,
@@ -18,10 +23,13 @@ from h2wire import (
     headers,
     pairs,
     ping,
+    priority,
+    request_fields,
     settings,
     settings_ack,
     window_update,
 )
+from matrix import Place, Side
 from peers import wait_for
 
 LONG = "v" * 60
@@ -55,7 +63,7 @@ def conversation(n):
     )
 
 
-LENGTH = len(conversation(1))
+SAID = len(conversation(1))
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -136,7 +144,7 @@ def told(own, up, probe, protocol, cut):
 def test_a_response_split_at_every_byte(start, protocol):
     own, up = start
     with own.client() as probe:
-        for at in range(1, LENGTH):
+        for at in range(1, SAID):
             told(own, up, probe, protocol, lambda said: [said[:at], said[at:]])
 
 
@@ -145,3 +153,88 @@ def test_a_response_byte_by_byte(start, protocol):
     own, up = start
     with own.client() as probe:
         told(own, up, probe, protocol, lambda said: [bytes([byte]) for byte in said])
+
+
+# ---- what a client says -------------------------------------------------------------------------
+
+ASKED = (
+    f"POST /split HTTP/1.1\r\nHost: a\r\nx-a: 1\r\nx-long: {LONG}\r\n{{fwd:a}}\r\n"
+    "Transfer-Encoding: chunked\r\n\r\nc\r\nfirst second\r\n0\r\nx-t: end\r\n\r\n"
+)
+
+
+def question(scheme):
+    """All that a client says for one request: every kind of frame that has a place in it."""
+    head = block(request_fields("POST", "/split", "a", scheme, [("x-a", "1"), ("x-long", LONG)]))
+    return b"".join(
+        [
+            PREFACE,
+            settings({Setting.ENABLE_PUSH: 0, Setting.INITIAL_WINDOW_SIZE: 70000}),
+            window_update(0, 1000),
+            priority(5),
+            frame(Type.HEADERS, PADDED | PRIORITY, 1, b"\x03" + b"\0\0\0\0\x0f" + head[:20] + bytes(3)),
+            continuation(1, head[20:70], end=False),
+            continuation(1, head[70:]),
+            data(1, b"first "),
+            ping(b"12345678"),
+            frame(Type.DATA, PADDED, 1, b"\x05second" + bytes(5)),
+            window_update(1, 1000),
+            frame(0xF0, 0, 1, b"unknown"),
+            data(1),
+            headers(1, block(pairs([("x-t", "end")])), flags=END_HEADERS | END_STREAM),
+        ]
+    )
+
+
+@pytest.fixture(params=["h1-plain", "h2-plain", "h1-tls", "h2-tls"])
+def asked(request, tls, start_weir):
+    """(weir, its upstream, the client's scheme): one worker, for the barrier."""
+    protocol, transport = request.param.split("-")
+    cell = Side("h1", protocol, transport == "tls", 1)
+    place = Place(cell, tls)
+    up = place.upstream()
+    wire.scheme, wire.h2 = (b"https" if cell.secure else b"http"), True
+    config = (
+        "timeouts: { request_head: 1h, client_idle: 1h }\n"
+        "routes: [ { match: { path: /split }, to: app } ]\n"
+        f"pools: {{ app: {{ endpoints: [ '{up.address}' ], upstream: {{ max_idle: 0 }} }} }}\n"
+    )
+    own = start_weir(matrix.over(config, cell, tls, {up.address}), workers=1)
+    own.secure = tls.client_context("h2") if cell.secure else None
+    yield own, up, wire.scheme.decode()
+    up.close()
+    wire.scheme, wire.h2 = b"http", False
+
+
+def heard(asked, probe, cut):
+    """The client's side of the story, cut in this way."""
+    own, up, scheme = asked
+    with own.client() as c:
+        for piece in cut(question(scheme)):
+            c.send(piece)
+            probe.sock.barrier()
+        u = up.accept()
+        u.expect_request(ASKED)
+        u.answer()
+        h2 = h2peer.H2Client(c, start=False)
+        h2.streams[1] = h2._new_stream(1)
+        assert (h2.response(1).status, h2.response(1).body) == (200, b"ok")
+        assert (h2.pongs, h2.acked) == (1, 1), h2.frames
+        up.forget()
+
+
+@pytest.fixture
+def probe(asked):
+    """Another client, of HTTP/2: its PING's answer says that what was sent before was read."""
+    with h2client.over(asked[0].client()) as c:
+        yield c
+
+
+def test_a_request_split_at_every_byte(asked, probe):
+    """Over TLS, where each is a handshake, at every third: in the other test each byte is a record."""
+    for at in range(1, len(question(asked[2])), 3 if asked[2] == "https" else 1):
+        heard(asked, probe, lambda said: [said[:at], said[at:]])
+
+
+def test_a_request_byte_by_byte(asked, probe):
+    heard(asked, probe, lambda said: [bytes([byte]) for byte in said])

@@ -254,6 +254,11 @@ def phrase(status):
     return PHRASES.get(status) or (known[0] if known else "")
 
 
+def _any_case(lines):
+    """Of field lines in a regex, the names."""
+    return re.sub(rb"(?<=\n)[^:\n]+(?=:)", rb"(?i:\g<0>)", lines)
+
+
 def pattern(expected):
     """A regex that matches exactly these bytes, with the placeholders open; names in any case where
     HTTP/2 is spoken."""
@@ -261,8 +266,8 @@ def pattern(expected):
     regex = b"".join(PLACEHOLDERS.get(p) or re.escape(p) for p in parts)
     if h2 and START.match(parts[0]):
         head, end, body = regex.partition(re.escape(b"\r\n\r\n"))
-        head = re.sub(rb"(?<=\n)[^:\n]+(?=:)", rb"(?i:\g<0>)", head)
-        regex = head + end + body
+        body, mark, trailers = body.partition(re.escape(END_OF_CHUNKS))
+        regex = _any_case(head) + end + body + mark + _any_case(b"\n" + trailers)[1:]
     # An empty field value may stand after "name:" or after "name: "; both say the same.
     return re.compile(re.sub(rb":(\\ )?\\\r\\\n", lambda _: b": ?\r\n", regex), re.S)
 
@@ -288,11 +293,14 @@ def assert_bytes(expected, got, what="bytes"):
         raise AssertionError(f"{what} differ:\n{diff(expected, got)}")
 
 
+END_OF_CHUNKS = b"\r\n<end of chunks>\r\n"
+
+
 def normal_form(msg, head=None):
     """A message with its body free of how it was cut into chunks: comparable bytes."""
     out = (msg.head if head is None else head) + msg.body
     if msg.framing == "chunked":
-        out += b"\r\n<end of chunks>\r\n" + b"".join(
+        out += END_OF_CHUNKS + b"".join(
             n + b": " + v + b"\r\n" for n, v in msg.trailers
         )
     return out
