@@ -421,7 +421,7 @@ class StreamSocket:
         self.link.pump()
         if cut is Link.close and s.writer.open:
             s.end()
-            s.leave(Code.NO_ERROR)
+            s.left = True
         elif self.link.alone(s):
             cut(self.link)
         else:
