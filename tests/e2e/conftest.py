@@ -38,6 +38,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "exact_calls: counts weir's calls; not under faults")
     config.addinivalue_line("markers", "h1_client(why): not where clients speak HTTP/2")
     config.addinivalue_line("markers", "h1_upstream(why): not where upstreams speak HTTP/2")
+    config.addinivalue_line("markers", "plain(why): not over TLS")
 
 
 def pytest_collection_modifyitems(items):
@@ -51,7 +52,7 @@ def pytest_collection_modifyitems(items):
 
 
 def means_something(item):
-    """A story about HTTP/1 is not told over HTTP/2."""
+    """One row of a story's table may be about HTTP/1 where the others are not."""
     side = getattr(item, "callspec", None) and item.callspec.params.get("side")
     return not side or not (
         side.client == "h2"
@@ -71,6 +72,7 @@ def pytest_generate_tests(metafunc):
     if not whole or "side" not in metafunc.fixturenames:
         return
     name = metafunc.definition.nodeid
+    whole = whole.narrowed(metafunc.definition)
     if matrix.SAMPLED:
         cells = whole.sample(name)
     elif "_shared" in metafunc.fixturenames:

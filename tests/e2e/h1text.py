@@ -33,8 +33,8 @@ def end_to_end(message):
 
 def accept_of(key):
     """Sec-WebSocket-Accept for a Sec-WebSocket-Key."""
-    magic = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-    return base64.b64encode(hashlib.sha1(key + magic).digest())
+    magic = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    return base64.b64encode(hashlib.sha1((key + magic).encode()).digest()).decode()
 
 
 class Parser:

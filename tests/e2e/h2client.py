@@ -32,7 +32,7 @@ class Exchange:
 
     def __init__(self, stream, request, protocol):
         self.stream, self.method, self.protocol = stream, request.method, protocol
-        self.key = (request.all("sec-websocket-key") or [""])[0].encode()
+        self.key = (request.all("sec-websocket-key") or [None])[0]
         self.framing = None  # of the response, once its head is out
 
     def output(self):
@@ -66,7 +66,7 @@ class Exchange:
     def _final(self, message):
         if self.switched():
             self.framing = "tunnel"
-            more = [(b"sec-websocket-accept", accept_of(self.key))] if self.key else []
+            more = [(b"sec-websocket-accept", accept_of(self.key).encode())] if self.key else []
             more += [(b"connection", b"upgrade"), (b"upgrade", self.protocol)]
             return self._head(message.fields, more, 101)
         bodyless = self.method == "HEAD" or message.status in wire.BODYLESS
@@ -215,6 +215,10 @@ class H2Socket:
             self.h2.peer.send(goaway())
         self.below.close()
 
+    def barrier(self):
+        """weir has read what was sent so far, and answers."""
+        self.h2.barrier()
+
     def _tunnel(self):
         return self.sending is not None and self.sending.switched()
 
@@ -239,11 +243,11 @@ class H2Socket:
 
     def _frames(self):
         peer = self.h2.peer
-        while parse(peer.received):
+        while parse(peer.received[peer.used :]):
             with suppress(OSError):  # of its answer, where weir reads no more
                 self.h2.step()
-            del peer.received[: peer.used]
-            peer.used = 0
+        del peer.received[: peer.used]
+        peer.used = 0
         del self.h2.frames[:-20]
 
     def _decide(self):

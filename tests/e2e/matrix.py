@@ -17,7 +17,7 @@ import itertools
 import os
 import re
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
@@ -28,6 +28,13 @@ BOTH = ("h1", "h2")
 SAMPLED = os.environ.get("WEIR_MODE") == "tsan" or bool(harness.FAULTS)
 SAMPLE = 3
 
+# What rules a side out: its marker, and what is left.
+MARKERS = (
+    ("h1_client", "clients", "h1"),
+    ("h1_upstream", "upstreams", "h1"),
+    ("plain", "secure", False),
+)
+
 
 @dataclass(frozen=True)
 class Side:
@@ -37,6 +44,11 @@ class Side:
     upstream: str = "h1"
     secure: bool = False
     workers: int = harness.WORKERS
+
+    @property
+    def version(self):
+        """Of the client's requests, as the access log has it."""
+        return "HTTP/2.0" if self.client == "h2" else "HTTP/1.1"
 
     def __str__(self):
         return f"{self.client}-{self.upstream}-{'tls' if self.secure else 'plain'}-{self.workers}w"
@@ -54,6 +66,15 @@ class Matrix:
             Side(*c)
             for c in itertools.product(self.clients, self.upstreams, self.secure, self.workers)
         ]
+
+    def narrowed(self, test):
+        """Without what a test's markers rule out."""
+        less = {
+            name: (value,)
+            for marker, name, value in MARKERS
+            if test.get_closest_marker(marker)
+        }
+        return replace(self, **less)
 
     def spread(self, name):
         """Each pair of protocols once, over TLS and with two workers by turns: all cells are met

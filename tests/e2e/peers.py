@@ -289,6 +289,17 @@ class Client(Peer):
         self.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{extra}\r\n")
         return self.response(method, within)
 
+    def expect_last(self, response):
+        """The conn ends behind this response, which says so. A client of HTTP/2 has lost no more
+        than the stream: the conn is there, in step, and nothing is said about it."""
+        if hasattr(self.sock, "barrier"):
+            assert response.get("Connection") is None
+            self.sock.barrier()
+            self.assert_open()
+        else:
+            assert response.get("Connection") == "close"
+            self.expect_closed()
+
     def expect_response(self, expected, method="GET", within=DEADLINE):
         """The next response is exactly this one."""
         msg = self.response(method, within)

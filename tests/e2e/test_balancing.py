@@ -7,7 +7,7 @@ import pytest
 from matrix import Matrix
 from peers import wait_for
 
-MATRIX = Matrix(clients=("h1",))
+MATRIX = Matrix()
 
 
 def config(endpoints, balance):

@@ -6,7 +6,7 @@ from harness import sum_of
 from matrix import Matrix
 from peers import Client
 
-MATRIX = Matrix(clients=("h1",))
+MATRIX = Matrix()
 
 FAMILIES = """weir_build_info weir_workers weir_requests_total weir_request_duration_seconds weir_requests_in_flight
 weir_client_connections weir_client_connections_total weir_upstream_connections

@@ -13,7 +13,7 @@ from harness import assert_authored, run_weir
 from matrix import Matrix
 from peers import SilentEndpoint, wait_for
 
-MATRIX = Matrix(clients=("h1",))
+MATRIX = Matrix()
 
 CONFIG = """
 limits: { header_bytes: 60KiB }
@@ -64,6 +64,7 @@ def test_a_host_that_goes_into_several_fields_may_outgrow_a_block(weir, upstream
         assert c.response().body == b"ok"
 
 
+@pytest.mark.h1_client("a reset or a 2xx says all that an HTTP/2 client hears of Upgrade")
 @pytest.mark.h1_upstream("HTTP/2 has no Upgrade in a response")
 def test_a_101_as_large_as_a_head_may_be_is_passed_on(weir, upstream):
     protocol = "x" * 50000
@@ -90,6 +91,7 @@ def test_a_control_byte_in_a_reason_phrase_is_a_bad_response(weir, upstream, byt
         assert_authored(c.response(), 502, "bad_response")
 
 
+@pytest.mark.h1_client("Connection is HTTP/1's")
 def test_connection_may_name_thirty_two_fields_and_no_more(weir, upstream):
     def naming(count):
         names = [f"n{i}" for i in range(count)]
@@ -108,6 +110,7 @@ def test_connection_may_name_thirty_two_fields_and_no_more(weir, upstream):
     upstream.assert_untouched()
 
 
+@pytest.mark.h1_client("HTTP/2 has no Upgrade")
 @pytest.mark.parametrize("protocol", ["h2c", "h2c/1.0", "H2C/1", "x, h2c/1.0", "h2/2"])
 def test_an_upgrade_to_http_2_is_not_passed_on_with_a_version_either(weir, upstream, protocol):
     with weir.client() as c:
@@ -121,6 +124,7 @@ def test_an_upgrade_to_http_2_is_not_passed_on_with_a_version_either(weir, upstr
 # ---- tunnels ------------------------------------------------------------------------------------
 
 
+@pytest.mark.h1_client("HTTP/2 has no Upgrade")
 @pytest.mark.h1_upstream("what has a body is no extended CONNECT")
 def test_a_101_inside_the_trailers_of_a_request_is_a_bad_response(weir, upstream):
     with weir.counts("bad_response"), weir.client() as c:
@@ -244,7 +248,7 @@ def test_an_upstream_that_stops_reading_has_the_time_for_its_response_and_no_mor
         c.send(post(1000000))
         u = up.accept()
         u.head()
-        u.sock.shutdown(socket.SHUT_RD)
+        getattr(u.sock, "raw", u.sock).shutdown(socket.SHUT_RD)
         c.send(bytes(50000))
         assert_authored(c.response(), 504, "response_head_timeout")
     weir.wait_metric("weir_upstream_connections", 0)

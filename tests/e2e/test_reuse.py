@@ -9,7 +9,7 @@ import pytest
 
 from matrix import Matrix
 
-MATRIX = Matrix(clients=("h1",))
+MATRIX = Matrix()
 
 
 def pool(upstream, options):

@@ -10,7 +10,7 @@ import peers
 from harness import assert_authored
 from matrix import Matrix
 
-MATRIX = Matrix(clients=("h1",))
+MATRIX = Matrix()
 
 ROUTES = """
 routes:

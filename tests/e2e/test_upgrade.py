@@ -1,26 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upgrades: nothing is tunnelled before the upstream's 101, everything after it, each direction by
 itself."""
+import base64
+import re
+
 import pytest
 
 import harness
+import wire
+from h1text import accept_of
 from matrix import Matrix
 from transfer import pump
 
-MATRIX = Matrix(clients=("h1",))
+MATRIX = Matrix()
 
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ASK = (
     "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
-    "Sec-WebSocket-Key: x\r\n\r\n"
+    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
 )
 ASKED = (
-    "GET /ws HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: x\r\n{fwd:a}\r\n"
+    "GET /ws HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Version: 13\r\n{fwd:a}\r\n"
     "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 )
-YES = (
-    "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: y\r\nConnection: Upgrade\r\n"
-    "Upgrade: websocket\r\n\r\n"
-)
+
+
+def asked(u):
+    """The upgrade is asked of the upstream: what to answer if it likes. Over HTTP/2 there are no
+    keys: weir makes one where only the upstream wants one."""
+    request = u.request()
+    key = request.get("Sec-WebSocket-Key")
+    assert wire.h2 or key == KEY
+    assert key is None or len(base64.b64decode(key, validate=True)) == 16
+    without = re.sub(rb"(?i)sec-websocket-key: [^\r]*\r\n", b"", request.wire)
+    wire.assert_bytes(ASKED, without)
+    accept = f"Sec-WebSocket-Accept: {accept_of(key)}\r\n" if key else ""
+    return (
+        f"HTTP/1.1 101 Switching Protocols\r\n{accept}"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
 
 
 def tunnel(weir, upstream):
@@ -28,14 +46,13 @@ def tunnel(weir, upstream):
     c = weir.client()
     c.send(ASK)
     u = upstream.accept()
-    u.expect(ASKED)
-    u.send(YES)
+    u.send(asked(u))
     response = c.response()
     assert response.status == 101 and response.phrase == "Switching Protocols"
     assert (
         response.get("Upgrade") == "websocket" and response.get("Connection").lower() == "upgrade"
     )
-    assert response.get("Sec-WebSocket-Accept") == "y"
+    assert response.get("Sec-WebSocket-Accept") == accept_of(KEY)
     return c, u
 
 
@@ -55,10 +72,10 @@ def test_bytes_behind_an_upgrade_request_are_not_forwarded_before_the_101(weir, 
     with weir.client() as c:
         c.send(ASK + "early bytes")
         u = upstream.accept()
-        u.expect(ASKED)
+        yes = asked(u)
         weir.metrics()  # a round trip through the process
         assert u.poll() == b""
-        u.send(YES)
+        u.send(yes)
         assert c.response().status == 101
         u.expect("early bytes")
         c.send("more")
@@ -69,25 +86,24 @@ def test_bytes_right_behind_the_101_reach_the_client(weir, upstream):
     with weir.client() as c:
         c.send(ASK)
         u = upstream.accept()
-        u.expect(ASKED)
-        u.send(YES + "hello")
+        u.send(asked(u) + "hello")
         assert c.response().status == 101
         c.expect("hello")
 
 
+YES = "a 2xx is what HTTP/2 says for 101"
+FOR_HTTP_1 = [pytest.mark.h1_client(YES), pytest.mark.h1_upstream(YES)]
+
+
 @pytest.mark.parametrize(
     "status",
-    [
-        pytest.param("200 OK", marks=pytest.mark.h1_upstream("with which HTTP/2 grants it")),
-        "403 Forbidden",
-        "426 Upgrade Required",
-    ],
+    [pytest.param("200 OK", marks=FOR_HTTP_1), "403 Forbidden", "426 Upgrade Required"],
 )
 def test_a_refused_upgrade_is_a_normal_response_and_the_connection_goes_on(weir, upstream, status):
     with weir.client() as c:
         c.send(ASK)
         u = upstream.accept()
-        u.expect(ASKED)
+        asked(u)
         u.answer("no", status)
         response = c.response()
         assert response.start.decode() == f"HTTP/1.1 {status}" and response.body == b"no"
@@ -102,7 +118,7 @@ def test_what_follows_a_refused_upgrade_is_the_next_request(weir, upstream):
     with weir.client() as c:
         c.send(ASK + "GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
         u = upstream.accept()
-        u.expect(ASKED)
+        asked(u)
         u.answer("no", "400 Bad Request")
         assert c.response().status == 400
         u = upstream.accept()
@@ -120,6 +136,7 @@ def test_upgrade_without_connection_upgrade_is_no_upgrade(weir, upstream):
         assert c.response().status == 200
 
 
+@pytest.mark.h1_client("HTTP/1.0")
 def test_http_1_0_can_not_upgrade(weir, upstream):
     with weir.client() as c:
         c.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
