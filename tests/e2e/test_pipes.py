@@ -6,9 +6,12 @@ import socket
 
 import pytest
 
+from matrix import Matrix
 from peers import wait_for
 from transfer import BLOCK, Receiver, Sender, pump, run, send_until_stuck
 
+# Whatever does not go through a pipe has to be as whole.
+MATRIX = Matrix(clients=("h1",), secure=(False,), workers=(1,))
 CONFIG = """
 workers: 1
 timeouts: { write_stall: 300s, response_idle: 300s, request_body: 300s }
