@@ -63,9 +63,10 @@ def test_an_upgrade_is_asked_of_the_upstream_and_bytes_go_both_ways(weir, upstre
         u.expect(data)
         u.send(data[::-1])
         c.expect(data[::-1])
-    c.close()
+    c.half_close()
     u.expect_closed()
     u.close()
+    c.expect_closed()
 
 
 def test_bytes_behind_an_upgrade_request_are_not_forwarded_before_the_101(weir, upstream):
@@ -167,9 +168,10 @@ def test_an_upstream_that_half_closes_still_hears_the_client(weir, upstream):
     c.expect_closed()
     c.send("an answer after that")
     u.expect("an answer after that")
-    c.close()
+    c.half_close()
     u.expect_closed()
     u.close()
+    c.expect_closed()
 
 
 def test_a_reset_of_one_end_ends_the_other(weir, upstream):
@@ -187,9 +189,10 @@ def test_bytes_flow_both_ways_at_once_in_order_and_whole(weir, upstream):
     c, u = tunnel(weir, upstream)
     size = 4 << 20
     pump([(c, u, size), (u, c, size)])
-    c.close()
+    c.half_close()
     u.expect_closed()
     u.close()
+    c.expect_closed()
 
 
 def test_a_stuck_end_holds_the_other_back_within_bounded_memory(weir, upstream):
@@ -199,9 +202,10 @@ def test_a_stuck_end_holds_the_other_back_within_bounded_memory(weir, upstream):
     assert sent < 64 << 20, "an end that does not read must hold the other one back"
     assert harness.sanitizer() or weir.rss() - before < 1024
     u.recv_exact(sent)  # every byte that was taken arrives
-    c.close()
+    c.half_close()
     u.expect_closed()
     u.close()
+    c.expect_closed()
 
 
 def test_a_tunnel_is_counted_and_logged_when_it_ends(weir, upstream):
@@ -211,9 +215,10 @@ def test_a_tunnel_is_counted_and_logged_when_it_ends(weir, upstream):
         u.expect("12345")
         u.send("123")
         c.expect("123")
-        c.close()
+        c.half_close()
         u.expect_closed()
         u.close()
+        c.expect_closed()
     assert (log[0]["status"], log[0]["path"], log[0]["bytes_in"], log[0]["bytes_out"]) == (
         101,
         "/ws",
