@@ -365,7 +365,9 @@ class StreamSocket:
     def pending(self):
         return self.more
 
-    def writable(self):
+    def sendable(self):
+        """Whether there is credit, or nobody left to give any."""
+        self.look()
         s = self.stream
         return not s.writer.blocked() or not s.live() or bool(self.link.over)
 
@@ -374,7 +376,7 @@ class StreamSocket:
         until = time.monotonic() + seconds
         while True:
             readable = self.more
-            if events & select.POLLIN and readable or events & select.POLLOUT and self.writable():
+            if events & select.POLLIN and readable or events & select.POLLOUT and self.sendable():
                 return True
             left = until - time.monotonic()
             if left <= 0 or self.closed:
@@ -421,7 +423,7 @@ class StreamSocket:
         self.link.pump()
         if cut is Link.close and s.writer.open:
             s.end()
-            s.leave(Code.NO_ERROR)
+            s.left = True
         elif self.link.alone(s):
             cut(self.link)
         else:
@@ -566,7 +568,7 @@ class H2AutoUpstream(peers.AutoUpstream):
     def _more(self):
         """Reading from one stream takes in what has come for all the others of its conn."""
         return self.upstream.fresh() or any(
-            conn.sock.stream.inbox or left and conn.sock.writable()
+            conn.sock.stream.inbox or left and conn.sock.sendable()
             for conn, left in self.serving.items()
         )
 

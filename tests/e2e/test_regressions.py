@@ -140,7 +140,7 @@ def test_a_101_inside_the_trailers_of_a_request_is_a_bad_response(weir, upstream
         u.expect_ended()
 
 
-@pytest.mark.h1_upstream("that it is gone only a write tells")
+@pytest.mark.h1_upstream("whose resets the kernel sends: test_websocket_h2.py")
 def test_a_tunnel_ends_when_its_upstream_is_gone_and_the_client_goes_on(weir, upstream):
     c, u = tunnel(weir, upstream)
     u.close()
