@@ -219,6 +219,8 @@ static void server_check_drain(struct h1_server *srv)
         h1_server_next(srv, true, false);
     else if (parser_error(srv) != REASON_NONE || srv->discarded > srv->options->buffer)
         h1_server_linger(srv, REASON_DONE);
+    else /* as in server_discard() */
+        conn_resume(&srv->conn, PAUSE_FULL);
 }
 
 /* Bytes that nobody may parse yet pile up to a bound. */
@@ -265,8 +267,8 @@ static void server_discard(struct h1_server *srv)
     struct conn *c = &srv->conn;
     srv->discarded += (uint32_t)conn_discard(c);
     if (!(c->flags & CONN_EOF) && srv->discarded <= CLIENT_LINGER_BYTES)
-        return;
-    if (conn_unsent(c) == 0)
+        conn_resume(c, PAUSE_FULL); /* TLS may have filled the block before this turn */
+    else if (conn_unsent(c) == 0)
         conn_close(c, (enum reason)srv->reason, false);
     else
         conn_pause(c, PAUSE_FULL); /* the answer first */

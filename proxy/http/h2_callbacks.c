@@ -118,7 +118,8 @@ static void on_rst(struct h2_session *h, const nghttp2_frame *frame)
 {
     struct h2_stream *s = find(h, frame->hd.stream_id);
     uint32_t code = frame->rst_stream.error_code;
-    bool whole = s != NULL && s->rx_end && code == NGHTTP2_NO_ERROR; /* RFC 9113 section 8.1 */
+    /* RFC 9113 section 8.1; but a tunnel's other half would end in nothing. */
+    bool whole = s != NULL && s->rx_end && code == NGHTTP2_NO_ERROR && !s->tunnel;
     if (s != NULL && !s->released && !whole)
         h2_stream_fail(s, h->ops->reset(s, code), true);
 }

@@ -176,8 +176,8 @@ static void server_discard(struct h2_server *srv)
     struct conn *c = &srv->conn;
     srv->discarded += (uint32_t)conn_discard(c);
     if (!(c->flags & (CONN_EOF | CONN_READ_LATE)) && srv->discarded <= CLIENT_LINGER_BYTES)
-        return;
-    if (conn_unsent(c) == 0 || c->flags & CONN_READ_LATE)
+        conn_resume(c, PAUSE_FULL); /* TLS may have filled the block before this turn */
+    else if (conn_unsent(c) == 0 || c->flags & CONN_READ_LATE)
         conn_close(c, (enum reason)srv->reason, false);
     else
         conn_pause(c, PAUSE_FULL); /* the last frames first */

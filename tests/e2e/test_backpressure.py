@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies of any size cost bounded memory, whoever is slow."""
 import select
+import time
 
 import pytest
 
 import harness
+from matrix import Matrix
+from peers import ready
 from transfer import Receiver, Sender, pump, run, send_until_stuck
 
+MATRIX = Matrix(clients=("h1",))
 BIG = 64 << 20
 GIB = 1 << 30
 lean = pytest.mark.skipif(bool(harness.sanitizer()), reason="a sanitizer's memory is not weir's")
@@ -46,6 +50,7 @@ class Peak:
 
     def __init__(self, weir):
         self.weir, self.start = weir, weir.rss()
+        self.library = 256 if weir.secure else 0  # what OpenSSL takes at its first use
         self.most = self.start
 
     def look(self):
@@ -54,6 +59,7 @@ class Peak:
     def check(self, growth_kib):
         self.look()
         if not harness.sanitizer():
+            growth_kib += self.library
             assert self.most - self.start <= growth_kib, f"{self.start} -> {self.most} KiB"
             assert self.most <= 32 << 10, f"{self.most} KiB in all"
 
@@ -103,15 +109,16 @@ def test_an_upstream_that_does_not_read_holds_the_client_back(weir, upstream):
 
 def fill(senders, limit=16 << 20):
     """Sends on each until none takes any more for a while."""
-    poll, left = select.poll(), {p.sock.fileno(): [p, limit] for p in senders}
-    for fd in left:
-        poll.register(fd, select.POLLOUT)
-    while events := poll.poll(300):
-        for fd, _ in events:
-            peer, room = left[fd]
-            left[fd][1] -= peer.send_some(bytes(min(room, 1 << 20)))
-            if left[fd][1] == 0:
-                poll.unregister(fd)
+    left = {peer: limit for peer in senders}
+    while taking := [p for p in left if left[p] and ready(p.sock, select.POLLOUT, 0)] or again(left):
+        for peer in taking:
+            left[peer] -= peer.send_some(bytes(min(left[peer], 1 << 20)))
+
+
+def again(left):
+    """Who takes more after a while."""
+    time.sleep(0.3)
+    return [p for p in left if left[p] and ready(p.sock, select.POLLOUT, 0)]
 
 
 @lean
@@ -123,7 +130,8 @@ def test_fifty_slow_readers_cost_at_most_their_buffers(weir, upstream):
     fill([u for _, u in pairs])
     peak.look()
     per_conn = (peak.most - peak.start) / 50
-    assert per_conn <= 2 * 64 + 16, f"{per_conn} KiB for each"
+    most = 2 * 64 + 16 + (160 if weir.secure else 0)  # TLS has buffers of its own
+    assert per_conn <= most, f"{per_conn} KiB for each"
     for c, u in pairs:
         c.reset()
         u.expect_ended()
@@ -158,6 +166,7 @@ def test_a_large_body_of_unknown_length_arrives_whole(weir, upstream):
 
 
 @lean
+@pytest.mark.h1_upstream("a gibibyte takes its peer too long there")
 @pytest.mark.parametrize("start", [start_download, start_upload], ids=["download", "upload"])
 def test_a_gibibyte_with_a_slow_reader_keeps_weir_under_32_mib(weir, upstream, start):
     peak = Peak(weir)

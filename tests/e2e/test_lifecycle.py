@@ -11,7 +11,10 @@ from contextlib import contextmanager
 import pytest
 
 from harness import assert_authored
+from matrix import Matrix
 from peers import connect, ready, wait_for
+
+MATRIX = Matrix(clients=("h1",), secure=(False,))
 
 
 def routes(address, extra=""):

@@ -316,6 +316,23 @@ def test_an_upgrade_waits_for_the_handshake_and_for_the_settings(start_weir, new
         assert c.response().status == 101
 
 
+def test_a_reset_behind_the_end_of_a_tunnels_half_ends_the_other_half(h2up):
+    """NO_ERROR is no good end there: nobody takes what the client still says."""
+    own, up = h2up
+    with own.client() as c, own.logged() as log, own.counts("upstream_stream_reset"):
+        c.send(ASK)
+        u = accepted(up)
+        n, _ = u.accept(end=False)
+        u.headers(n, [(":status", "200")])
+        assert c.response().status == 101
+        u.data(n, b"bye", end=True)
+        c.expect("bye")
+        u.reset(n, Code.NO_ERROR)
+        own.wait_metric("weir_requests_in_flight", 0)
+        c.expect_ended()
+    assert (log[0]["status"], log[0]["reason"]) == (101, "upstream_stream_reset")
+
+
 # ---- the websockets library ---------------------------------------------------------------------
 
 
