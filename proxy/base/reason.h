@@ -165,6 +165,8 @@ enum retry_class {
       "the upstream closed an idle connection")                                                 \
     X(UPSTREAM_IDLE_TIMEOUT, "upstream_idle_timeout", NONE, 0, NEVER, "",                       \
       "an idle upstream connection was closed")                                                 \
+    X(UPSTREAM_TLS_CHANGED, "upstream_tls_changed", NONE, 0, NEVER, "",                         \
+      "an idle connection was made with certificates that have changed")                        \
     X(UPSTREAM_UNSOLICITED, "upstream_unsolicited", NONE, 0, NEVER, "",                         \
       "the upstream sent data that nobody asked for")                                           \
     X(TUNNEL_IDLE, "tunnel_idle", WEIR, 504, NEVER, "connection_read_timeout",                  \

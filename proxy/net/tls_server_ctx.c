@@ -60,7 +60,7 @@ static struct tls_server_ctx *server_of_ssl(const SSL *ssl)
 
 struct tls_ctx *tls_server_ctx_base(struct tls_server_ctx *ctx)
 {
-    return &ctx->base;
+    return ctx != NULL ? &ctx->base : NULL;
 }
 
 /* ---- which certificate ---- */
@@ -405,8 +405,13 @@ static void server_free(struct tls_ctx *base)
 
 void tls_server_ctx_free(struct tls_server_ctx *ctx)
 {
-    if (ctx != NULL)
-        tls_ctx_unref(&ctx->base);
+    tls_ctx_unref(tls_server_ctx_base(ctx));
+}
+
+struct tls_server_ctx *tls_server_ctx_of(struct tls_ctx *ctx)
+{
+    CHECK(ctx->free == server_free);
+    return server_of(ctx);
 }
 
 struct tls_server_ctx *tls_server_ctx_new(const struct tls_server_options *options,
