@@ -29,7 +29,7 @@
 
 struct folder {
     uv_fs_event_t event; /* first: its handle is what is closed */
-    struct cert_watch *watch;
+    char *path;
 };
 
 /* One listener or pool with TLS. */
@@ -188,16 +188,26 @@ static void on_event(uv_fs_event_t *event, const char *file, int events, int sta
 
 static void on_folder_closed(uv_handle_t *handle)
 {
-    free(CONTAINER_OF((uv_fs_event_t *)handle, folder, event));
+    struct folder *f = CONTAINER_OF((uv_fs_event_t *)handle, folder, event);
+    free(f->path);
+    free(f);
+}
+
+static bool is_watched(const struct cert_watch *w, const char *path)
+{
+    for (size_t i = 0; i < w->n_folders; i++)
+        if (strcmp(w->folders[i]->path, path) == 0)
+            return true;
+    return false;
 }
 
 /* Without a watch it is found by looking every now and then. */
 static void watch_folder(struct cert_watch *w, const char *path)
 {
-    if (w->n_folders == MAX_FOLDER)
+    if (w->n_folders == MAX_FOLDER || is_watched(w, path))
         return;
     struct folder *f = mem_need(calloc(1, sizeof(*f)));
-    f->watch = w;
+    f->path = mem_need(strdup(path));
     uv_fs_event_init(w->loop, &f->event);
     f->event.data = w;
     if (uv_fs_event_start(&f->event, on_event, path, 0) != 0) {
