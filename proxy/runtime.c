@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "balancer/hash.h"
 #include "config/config.h"
 #include "proxy/base/check.h"
 #include "proxy/base/json.h"
@@ -170,8 +171,8 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
 {
     bool ok = true;
     to->name = copy(from->name);
-    to->policy = lb_policy_find(from->balance);
-    CHECK(to->policy != NULL); /* config checked the name against the same list */
+    const struct lb_policy *policy = lb_policy_find(from->balance);
+    CHECK(policy != NULL); /* config checked the name against the same list */
     to->n_endpoints = (uint32_t)from->endpoint_count;
     to->endpoints =
         mem_need(aligned_alloc(LB_CACHE_LINE, to->n_endpoints * sizeof(to->endpoints[0])));
@@ -181,8 +182,10 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
         ok &= resolve(rt, &from->endpoints[i].address, &ep->addr);
         if (ok)
             net_addr_print(&ep->addr, ep->text);
-        lb_endpoint_init(&ep->lb, i, i, from->endpoints[i].weight);
+        const char *text = from->endpoints[i].address.text;
+        lb_endpoint_init(&ep->lb, lb_hash(text, strlen(text)), i, from->endpoints[i].weight);
     }
+    to->balance = pool_balance(policy, NULL, to->endpoints, to->n_endpoints);
     pool_options(rt->cfg, from, to);
     ok &= runtime_pool_tls(from, to, rt->errs);
     return ok;
@@ -432,7 +435,7 @@ static void log_summary(const struct runtime *rt)
     for (size_t i = 0; i < rt->snap->n_pools; i++)
         log_info("pool %s: %u endpoint%s, %s", rt->snap->pools[i].name,
                  rt->snap->pools[i].n_endpoints, rt->snap->pools[i].n_endpoints == 1 ? "" : "s",
-                 rt->snap->pools[i].policy->name);
+                 rt->snap->pools[i].balance->policy->name);
     if (rt->admin_socket >= 0) {
         struct net_addr addr;
         listen_bound(rt->admin_socket, &addr);

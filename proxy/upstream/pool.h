@@ -32,7 +32,7 @@ enum pool_protocol {
 
 struct pool_spec {
     const char *name;
-    const struct lb_policy *policy;
+    struct lb_group *balance; /* of the endpoints: pool_balance */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */
@@ -53,6 +53,10 @@ struct pool_stats {
     struct tls_stats tls;
     struct counter *reasons; /* REASON_COUNT of them, or NULL: why idle conns ended */
 };
+
+/* The group of endpoints[0..n), to be freed with lb_group_free, before them. */
+struct lb_group *pool_balance(const struct lb_policy *policy, const struct lb_options *options,
+                              struct endpoint_spec *endpoints, uint32_t n);
 
 struct pool_view;
 
