@@ -5,7 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#define TICK_BITS 10 /* a tick is 1024 us: 32 bits of them are 50 days, and differences half */
+#define TICK_BITS 10         /* a tick is 1024 us: 32 bits of them are 50 days */
+#define AHEAD_MAX (1u << 16) /* ticks: a minute */
 
 /*
  * The lower half is a float, whose 24 bits tell a change of one in ten million: with integers,
@@ -27,11 +28,17 @@ static float value_of(uint64_t state)
     return us;
 }
 
-/* How much of what was known at the state's time still counts. Another worker's clock may have
- * been read a little later than ours. */
-static float weight_left(uint64_t state, uint32_t tick)
+/* Ticks since the state's time; 0 if that is a little ahead: another worker's clock may have been
+ * read later than ours. */
+static uint32_t ticks_since(uint64_t state, uint32_t tick)
 {
-    int32_t ticks = (int32_t)(tick - (uint32_t)(state >> 32));
+    uint32_t ago = tick - (uint32_t)(state >> 32);
+    return ago < UINT32_MAX - AHEAD_MAX ? ago : 0;
+}
+
+/* How much of what was known then still counts. */
+static float weight_left(uint32_t ticks)
+{
     return ticks > 0 ? expf((float)ticks * (-(float)(1 << TICK_BITS) / LB_LATENCY_DECAY_US)) : 1;
 }
 
@@ -50,7 +57,7 @@ float lb_latency(struct lb_endpoint *ep, uint64_t now_us)
     uint64_t state = atomic_load_explicit(&ep->latency, memory_order_relaxed);
     if (state == 0)
         state = begin(ep, tick);
-    return value_of(state) * weight_left(state, tick);
+    return value_of(state) * weight_left(ticks_since(state, tick));
 }
 
 static void record(struct lb_endpoint *ep, uint64_t us, uint64_t now_us, bool only_worse)
@@ -60,14 +67,13 @@ static void record(struct lb_endpoint *ep, uint64_t us, uint64_t now_us, bool on
     uint64_t state = atomic_load_explicit(&ep->latency, memory_order_relaxed), next;
     do {
         uint64_t known = state != 0 ? state : pack(LB_LATENCY_INITIAL_US, tick);
-        float old = value_of(known), left = weight_left(known, tick);
+        uint32_t ago = ticks_since(known, tick);
+        float old = value_of(known), left = weight_left(ago);
         /* A peak is one against what is expected now, not against what was when it was seen. */
         bool peak = sample >= old * left;
         if (only_worse && !peak)
             return;
-        bool late = (int32_t)(tick - (uint32_t)(known >> 32)) < 0;
-        next = pack(peak ? sample : sample + (old - sample) * left,
-                    late ? (uint32_t)(known >> 32) : tick);
+        next = pack(peak ? sample : sample + (old - sample) * left, (uint32_t)(known >> 32) + ago);
     } while (!atomic_compare_exchange_weak_explicit(&ep->latency, &state, next,
                                                     memory_order_relaxed, memory_order_relaxed));
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pool of endpoints to test balancers with, and their picks. Owns the endpoints and
- * the group. Included by one
- * test program each; one thread.
+ * A pool of endpoints to test balancers with, and their picks. Owns the endpoints and the group.
+ * Included by one test program each; one thread.
  */
 #ifndef WEIR_TESTS_TEST_BALANCER_POOL_H
 #define WEIR_TESTS_TEST_BALANCER_POOL_H
