@@ -209,7 +209,8 @@ static bool serves_on(enum reason reason)
 static void attempt_next(struct exchange *x, enum reason last)
 {
     enum reason reason;
-    int32_t endpoint = lb_pick(pool_lb(x->pool), 0, &x->tried, reactor_us(&x->worker->reactor));
+    int32_t endpoint =
+        lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
     if (endpoint == LB_NONE && serves_on(last))
         endpoint = (int32_t)x->endpoint;
     if (endpoint == LB_NONE) {
@@ -420,6 +421,7 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
     if (!exchange_route(x))
         return;
     exchange_bound(x);
+    x->key = balance_key_hash(&pool_spec_of(x->pool)->key, request, peer);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     attempt_next(x, REASON_NO_ENDPOINT);
 }

@@ -32,6 +32,7 @@ struct exchange {
     struct stream *upstream;  /* NULL while the attempt is pending, too */
     struct pool_request wish; /* for that stream; it may have to wait */
     struct lb_lease lease;
+    uint64_t key; /* what the pool balances by; 0: none */
     uint32_t endpoint;
     uint32_t attempts, retries;
     uint64_t attempt_us;

@@ -14,7 +14,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "balancer/hash.h"
 #include "config/config.h"
 #include "proxy/base/check.h"
 #include "proxy/base/json.h"
@@ -24,6 +23,7 @@
 #include "proxy/cpus.h"
 #include "proxy/net/listen.h"
 #include "proxy/net/pipe.h"
+#include "proxy/runtime_balance.h"
 #include "proxy/runtime_tls.h"
 
 #define H2_STREAMS      100   /* on one conn to an endpoint */
@@ -171,8 +171,6 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
 {
     bool ok = true;
     to->name = copy(from->name);
-    const struct lb_policy *policy = lb_policy_find(from->balance);
-    CHECK(policy != NULL); /* config checked the name against the same list */
     to->n_endpoints = (uint32_t)from->endpoint_count;
     to->endpoints =
         mem_need(aligned_alloc(LB_CACHE_LINE, to->n_endpoints * sizeof(to->endpoints[0])));
@@ -182,10 +180,8 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
         ok &= resolve(rt, &from->endpoints[i].address, &ep->addr);
         if (ok)
             net_addr_print(&ep->addr, ep->text);
-        const char *text = from->endpoints[i].address.text;
-        lb_endpoint_init(&ep->lb, lb_hash(text, strlen(text)), i, from->endpoints[i].weight);
     }
-    to->balance = pool_balance(policy, NULL, to->endpoints, to->n_endpoints);
+    runtime_balance(rt->cfg, from, to);
     pool_options(rt->cfg, from, to);
     ok &= runtime_pool_tls(from, to, rt->errs);
     return ok;

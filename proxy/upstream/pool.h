@@ -17,6 +17,7 @@
 #include "proxy/http/h2_client.h"
 #include "proxy/net/proxy_header.h"
 #include "proxy/net/tls_stats.h"
+#include "proxy/upstream/balance_key.h"
 
 struct endpoint_spec {
     struct lb_endpoint lb;
@@ -33,6 +34,7 @@ enum pool_protocol {
 struct pool_spec {
     const char *name;
     struct lb_group *balance; /* of the endpoints: pool_balance */
+    struct balance_key key;   /* if its policy uses one */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */
