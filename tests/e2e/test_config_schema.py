@@ -117,6 +117,7 @@ def test_full_example_has_every_key(schema):
     known -= {
         "routes.*.match.path.prefix",
         "pools.*.upstream.tls.enabled",
+        "pools.*.balance.key.part",
     }
     assert known - shown == set()
 
