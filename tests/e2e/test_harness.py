@@ -164,10 +164,15 @@ class Frames:
 
 
 @pytest.mark.parametrize(
-    "body", ["Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-T: 1\r\n\r\n", "Content-Length: 3\r\n\r\nabc"]
+    "body",
+    [
+        "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-T: 1\r\n\r\n",
+        "Content-Length: 3\r\n\r\nabc",
+    ],
 )
 def test_a_response_becomes_the_same_frames_at_every_split(body):
-    text = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nConnection: x\r\nX: 1\r\nA: 2\r\n" + body.encode()
+    text = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    text += b"HTTP/1.1 200 OK\r\nConnection: x\r\nX: 1\r\nA: 2\r\n" + body.encode()
     known = [(b"content-length", b"3")] if "Length" in body else []
     end = [] if known else [([(b"x-t", b"1")], True)]
     for at in range(len(text) + 1):
@@ -194,7 +199,10 @@ def test_no_more_of_a_response_is_taken_than_there_is_credit_for():
     assert frames.fields()[-1] == (body, True)
 
 
-@pytest.mark.parametrize("text", ["HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "HTTP/1.1 101 X\r\n\r\n", "hello\r\n\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "HTTP/1.1 101 X\r\n\r\n", "hello\r\n\r\n"],
+)
 def test_what_http_2_has_no_word_for_is_an_error_of_the_story(text):
     with pytest.raises(h2upstream.NotHttp2):
         h2upstream.Writer(Frames()).take(text.encode())
