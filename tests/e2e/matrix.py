@@ -26,8 +26,8 @@ import harness
 import peers
 
 BOTH = ("h1", "h2")
-# Under tsan's slowness and under faults each test is run over some of its cells.
-SAMPLED = os.environ.get("WEIR_MODE") == "tsan" or bool(harness.FAULTS)
+# All of it in a release build; where weir is slow, and under faults, each test has some cells.
+SAMPLED = bool(harness.sanitizer() or harness.FAULTS)
 SAMPLE = 3
 
 # What rules a side out: its marker, and what is left.
