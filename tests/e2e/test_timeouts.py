@@ -302,7 +302,7 @@ def test_a_tunnel_with_traffic_in_one_direction_is_not_idle(with_timeouts):
         c.expect("x")
     c.assert_open()
     c.close()
-    u.expect_closed()
+    u.expect_ended()
 
 
 def test_a_client_that_does_not_read_is_given_up(with_timeouts):
