@@ -50,7 +50,8 @@ class Peak:
 
     def __init__(self, weir):
         self.weir, self.start = weir, weir.rss()
-        self.library = 256 if weir.secure else 0  # what OpenSSL takes at its first use
+        # what OpenSSL and nghttp2 take at their first use
+        self.library = 256 * (bool(weir.secure) + (weir.client_protocol == "h2"))
         self.most = self.start
 
     def look(self):
