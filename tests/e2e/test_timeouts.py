@@ -312,7 +312,7 @@ def test_a_client_that_does_not_read_is_given_up(with_timeouts):
         u = up.accept()
         u.request()
         u.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-        with suppress(ConnectionResetError, BrokenPipeError):  # it may be given up while this still sends
+        with suppress(ConnectionResetError, BrokenPipeError):  # given up while this still sends
             assert u.send_until_blocked(bytes(1 << 20), 100_000_000) < 100_000_000
         u.expect_ended()
     weir.wait_metric("weir_client_connections", 0)

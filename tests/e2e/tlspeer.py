@@ -3,6 +3,7 @@
 import select
 import ssl
 import time
+from contextlib import suppress
 
 import peers
 from peers import DEADLINE, Client, UpstreamConn, deadline, ready
@@ -94,7 +95,8 @@ class TlsSocket:
                 out += data
             except ssl.SSLWantReadError:
                 self.more = False
-                self._push()
+                with suppress(BrokenPipeError):  # how it ended is what reading says
+                    self._push()
                 try:
                     self._take()
                 except (BlockingIOError, ConnectionResetError):
