@@ -16,8 +16,8 @@
  *
  * Bytes count as taken by write once the transport below has taken all of the record that carries
  * them, and not sooner, for the peer can't read them sooner; until then they stay at the front of
- * the chain, which nobody may touch meanwhile. At most 64 KiB and a record of ciphertext wait. A
- * record is never made of less than what write is given, up to 16 KiB: small slices are gathered.
+ * the chain, as a number of bytes that nobody may look at. At most some 68 KiB of ciphertext wait.
+ * A record is never made of less than what write is given, up to 16 KiB: small slices are gathered.
  *
  * Reactor's thread.
  */
