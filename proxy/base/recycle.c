@@ -7,14 +7,6 @@
 
 #include "proxy/base/check.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define RECYCLE_PASS_THROUGH 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define RECYCLE_PASS_THROUGH 1
-#endif
-#endif
-
 /* Before every piece; keeps malloc's alignment. */
 union piece {
     struct {
@@ -82,7 +74,7 @@ static union piece *piece_new(struct recycle *r, uint32_t class, size_t size)
 void *recycle_get(struct recycle *r, size_t size)
 {
     uint32_t class = class_of(size);
-#ifndef RECYCLE_PASS_THROUGH
+#if MEM_KEEPS
     if (class != CLASS_LARGE)
         size = class_room(class);
 #endif
@@ -107,7 +99,7 @@ void recycle_put(struct recycle *r, void *piece)
     CHECK(r->in_use > 0);
     r->in_use--;
     p->head.magic = 0;
-#ifndef RECYCLE_PASS_THROUGH
+#if MEM_KEEPS
     if (class != CLASS_LARGE && r->n_free[class] * class_room(class) < RECYCLE_KEEP) {
         p->next = r->free[class];
         r->free[class] = p;

@@ -63,7 +63,7 @@ static void *mem_realloc(void *p, size_t n, const char *file, int line)
     return realloc(p, n);
 }
 
-#ifndef __SANITIZE_ADDRESS__ /* whoever uses what was freed is to be found */
+#if MEM_KEEPS
 /* However it came to be: is it as large as these? Not much larger, or else it would be wasted. */
 static bool is_of(const struct kind *kind, size_t n)
 {
