@@ -23,8 +23,9 @@
 /* Ciphertext that may wait below: with so much of it nothing more is encrypted. Reading goes on, or
  * else two peers could wait for one another, up to OUT_STOP: that much comes together only of
  * answers to a peer that changes its keys all the time and does not read. */
-#define OUT_MAX (51 * 1024) /* so that what is above it by a record's beginning fits a big block \
-                             */
+#define OUT_MAX                                                                      \
+    (51 * 1024) /* so that what is above it by a record's beginning fits a big block \
+                 */
 #define OUT_STOP (128 * 1024)
 /* Records of the conn's bytes that may wait below: OUT_MAX is spent sooner, but for a chain in
  * which large and small slices take turns. */
