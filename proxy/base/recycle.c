@@ -27,7 +27,7 @@ struct piece {
  * before it in its first page is carved up for small ones. A region is many slots. */
 #define PAGE         4096
 #define SLOT_BYTES   (5 * PAGE)
-#define SLOT_SMALL   (2 * (sizeof(struct piece) + 1024))
+#define SLOT_SMALL   3072
 #define REGION_SLOTS 64
 
 struct region {
