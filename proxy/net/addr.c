@@ -52,13 +52,23 @@ void net_addr_from(struct net_addr *addr, const struct sockaddr *sa, socklen_t l
 
 /* ---- text: of every client's address, so without the weight of printf ---- */
 
-/* At most a whole sun_path, which needs no NUL. */
-static char *put_text(char *at, const char *text)
+static char *put_bytes(char *at, const char *bytes, size_t n)
 {
-    size_t n = strnlen(text, sizeof(((struct sockaddr_un *)NULL)->sun_path));
-    memcpy(at, text, n);
+    memcpy(at, bytes, n);
     at[n] = '\0';
     return at + n;
+}
+
+static char *put_text(char *at, const char *text)
+{
+    return put_bytes(at, text, strlen(text));
+}
+
+static char *put_path(char *at, const struct net_addr *addr)
+{
+    bool named = addr->len > offsetof(struct sockaddr_un, sun_path);
+    const char *path = addr->u.un.sun_path; /* one that fills its place has no NUL */
+    return put_bytes(at, path, named ? strnlen(path, sizeof(addr->u.un.sun_path)) : 0);
 }
 
 static char *put_number(char *at, unsigned n)
@@ -107,8 +117,7 @@ struct span net_addr_print(const struct net_addr *addr, char out[NET_ADDR_TEXT])
 {
     char *at = out;
     if (net_addr_is_unix(addr)) {
-        bool named = addr->len > offsetof(struct sockaddr_un, sun_path);
-        at = put_text(put_text(at, "unix:"), named ? addr->u.un.sun_path : "");
+        at = put_path(put_text(at, "unix:"), addr);
     } else if (has_ip(addr)) {
         at = put_text(at, is_ip6(addr) ? "[" : "");
         at = put_text(put_ip(at, addr), is_ip6(addr) ? "]:" : ":");
