@@ -60,6 +60,7 @@ WEIR_SRC    := $(wildcard proxy/base/*.c proxy/net/*.c proxy/http/*.c proxy/upst
 BACKEND_SRC := $(wildcard backends/*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
 LOAD_SRC    := $(wildcard bench/load_*.c)
+MICRO_SRC   := $(wildcard bench/micro/*.c)
 TEST_SRC    := $(wildcard tests/unit/*.c)
 UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
 FUZZ_SRC    := $(wildcard tests/fuzz/*.c)
@@ -79,12 +80,13 @@ HAS_URING   := $(shell pkg-config --exists 'liburing >= 2.3' 2>/dev/null && echo
 BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC) $(FLOOR_SRC) \
                               $(URING_SRC),$(BENCH_SRC)))
 URING_BIN   := $(if $(URING_SRC),$(OUT)/floor-uring)
+MICRO_BIN   := $(MICRO_SRC:bench/micro/%.c=$(OUT)/micro-%)
 FUZZ_LIB    := $(call objects,$(filter-out $(FUZZ_MAIN) %/replay.c %/property.c,$(FUZZ_SRC)) \
                               tests/unit/h1_feed.c)
 FUZZERS     := $(FUZZ_MAIN:tests/fuzz/%.c=$(OUT)/%)
 REPLAYS     := $(FUZZ_MAIN:tests/fuzz/fuzz_%.c=$(OUT)/tests/replay_%)
 PROPERTY    := $(OUT)/tests/property
-ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(TEST_SRC) $(FUZZ_SRC) \
+ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(TEST_SRC) $(FUZZ_SRC) $(MICRO_SRC) \
                $(filter-out $(if $(HAS_URING),,$(URING_SRC)),$(BENCH_SRC))
 PROGRAMS    := $(OUT)/weir $(OUT)/hello $(OUT)/world
 
@@ -145,6 +147,10 @@ $(OUT)/tests/test_load: $(call objects,$(addprefix bench/load_,answer.c hist.c s
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
+# Counts what is allocated while it measures.
+WRAP_MALLOC := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(MICRO_BIN): $(OUT)/micro-%: $(OUT)/obj/bench/micro/%.o $(OUT)/libweir.a $(OUT)/members
+	$(LINK) $(WRAP_MALLOC) -o $@ $(filter %.o %.a,$^) $(LIBS)
 # Needs liburing, which nothing else does: without it there is no such program.
 ifeq ($(HAS_URING),yes)
 $(URING_BIN): $(call objects,$(URING_SRC) $(FLOOR_SRC))
@@ -223,6 +229,11 @@ bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=w
 	@$(MAKE) --no-print-directory all bench-tools >&2
 	@BUILD=$(OUT) exec $(PYTHON) bench/run.py $(BENCH_ARGS)
 
+.PHONY: micro
+micro: ## what a pick of each policy costs; T=p2c
+	@scripts/deps.sh build && $(MAKE) --no-print-directory $(MICRO_BIN) >&2
+	@for bin in $(MICRO_BIN); do $$bin $(T) || exit; done
+
 .PHONY: test
 test: ## install what is missing, build every variant, run every test
 	@scripts/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }
@@ -291,7 +302,8 @@ torture-sweep: ## every single allocation fails in turn
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY   ?= clang-tidy
 STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/net proxy/http proxy/upstream \
-                           balancer config backends bench tests/unit tests/fuzz tests/faults))
+                           balancer config backends bench bench/micro tests/unit \
+                           tests/fuzz tests/faults))
 
 .PHONY: lint lint-tree format format-check
 lint: lint-tree compile_commands.json ## the tree's own rules, clang-tidy, shellcheck

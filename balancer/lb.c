@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker's balancer over one pool. Owns the view, the policy's memory and the count of leases
- * that are out; borrows the endpoints. Must never allocate after lb_new. One thread.
+ * A worker's balancer over a group. Owns the view, the policy's memory and the count of leases
+ * that are out; borrows the group. Must never allocate after lb_new. One thread.
  */
 #include "balancer/lb.h"
 
-#include "proxy/base/mem.h"
 #include <stdlib.h>
-#include <string.h>
+
+#include "balancer/shares.h"
+#include "proxy/base/mem.h"
 
 #define LB_MAGIC MAGIC('l', 'b', '_', '_')
 
 struct lb {
     uint32_t magic;
-    bool dirty; /* the view changed and the policy has not been told */
+    uint32_t epoch;  /* of the group, as of which the view is */
+    uint64_t due_us; /* when the view is out of date anyway */
+    struct lb_group *group;
     const struct lb_policy *policy;
     struct lb_view view;
-    uint32_t leases; /* out */
+    uint32_t reserve;      /* usable ones that have no weight now */
+    uint32_t reserve_next; /* where to look for one */
+    uint32_t leases;       /* out */
     void *local;
 };
 
@@ -25,29 +30,35 @@ static void *alloc_zeroed(size_t n, size_t size)
     return mem_need(calloc(n ? n : 1, size));
 }
 
-struct lb *lb_new(const struct lb_policy *policy, struct lb_endpoint *const *endpoints,
-                  uint32_t count, uint64_t seed)
+/* Looks at the endpoints again. Whether anybody's weight has changed. */
+static bool look(struct lb *lb, uint64_t now_us)
 {
-    CHECK(count >= 1 && count <= LB_ENDPOINTS_MAX);
-    struct lb *lb = alloc_zeroed(1, sizeof(*lb));
-    struct lb_endpoint **copy = alloc_zeroed(count, sizeof(struct lb_endpoint *));
     struct lb_view *v = &lb->view;
+    struct lb_shares shares;
+    lb->epoch = atomic_load_explicit(&lb->group->epoch, memory_order_acquire);
+    lb_shares_of(lb->group, now_us, v->weights, &shares);
+    v->eligible = shares.eligible;
+    v->total_weight = shares.total;
+    lb->reserve = shares.reserve;
+    lb->due_us = shares.due_us;
+    return shares.changed;
+}
 
+struct lb *lb_new(struct lb_group *group, uint64_t seed)
+{
+    struct lb *lb = alloc_zeroed(1, sizeof(*lb));
     lb->magic = LB_MAGIC;
-    lb->policy = policy;
-    memcpy(copy, endpoints, count * sizeof(struct lb_endpoint *));
-    v->endpoints = copy;
-    v->count = count;
-    v->weights = alloc_zeroed(count, sizeof(*v->weights));
-    v->usable = alloc_zeroed((count + 63) / 64, sizeof(*v->usable));
-    for (uint32_t i = 0; i < count; i++) {
-        v->weights[i] = endpoints[i]->weight;
-        v->usable[i / 64] |= UINT64_C(1) << (i % 64);
-        v->eligible += v->weights[i] > 0;
-        v->total_weight += v->weights[i];
-    }
-    lb->local = alloc_zeroed(policy->local_size(count), 1);
-    policy->init(lb->local, v, seed);
+    lb->group = group;
+    lb->policy = group->policy;
+    lb->view = (struct lb_view){
+        .group = group,
+        .endpoints = group->endpoints,
+        .count = group->count,
+        .weights = alloc_zeroed(group->count, sizeof(uint32_t)),
+    };
+    look(lb, 0);
+    lb->local = alloc_zeroed(lb->policy->local_size(group->count), 1);
+    lb->policy->init(lb->local, &lb->view, seed);
     return lb;
 }
 
@@ -58,55 +69,36 @@ void lb_free(struct lb *lb)
     CHECK(lb->magic == LB_MAGIC && lb->leases == 0);
     lb->magic = 0;
     free(lb->local);
-    free(lb->view.usable);
     free(lb->view.weights);
-    free((void *)lb->view.endpoints);
     free(lb);
 }
 
-/* The one place where a share changes, so that the sums in the view always hold. */
-static void set_share(struct lb *lb, uint32_t i, bool usable, uint32_t weight)
+/* For another attempt, when all that have a weight were tried: a usable one that has none. */
+static int32_t pick_reserve(struct lb *lb, const struct lb_tried *tried)
 {
-    struct lb_view *v = &lb->view;
-    CHECK(weight <= LB_WEIGHT_MAX);
-    uint32_t before = lb_view_share(v, i);
-    uint64_t bit = UINT64_C(1) << (i % 64);
-
-    v->weights[i] = weight;
-    v->usable[i / 64] = usable ? v->usable[i / 64] | bit : v->usable[i / 64] & ~bit;
-    uint32_t after = lb_view_share(v, i);
-    if (after == before)
-        return;
-    v->total_weight += (uint64_t)after - before;
-    v->eligible = v->eligible + (after > 0) - (before > 0);
-    lb->dirty = true;
-}
-
-void lb_set_usable(struct lb *lb, uint32_t index, bool usable)
-{
-    CHECK(index < lb->view.count);
-    set_share(lb, index, usable, lb->view.weights[index]);
-}
-
-void lb_set_weight(struct lb *lb, uint32_t index, uint32_t weight)
-{
-    CHECK(index < lb->view.count);
-    set_share(lb, index, lb_view_usable(&lb->view, index), weight);
+    for (uint32_t k = 0; k < lb->view.count; k++) {
+        uint32_t i = lb->reserve_next;
+        lb->reserve_next = i + 1 < lb->view.count ? i + 1 : 0;
+        if (lb_group_weight(lb->group, i) > 0 && lb_group_marks(lb->group, i) == 0 &&
+            !lb_tried_has(tried, i))
+            return (int32_t)i;
+    }
+    return LB_NONE;
 }
 
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
 {
+    uint32_t epoch = atomic_load_explicit(&lb->group->epoch, memory_order_relaxed);
+    if ((epoch != lb->epoch || now_us >= lb->due_us) && look(lb, now_us))
+        lb->policy->changed(lb->local, &lb->view);
     if (lb->view.eligible == 0)
         return LB_NONE;
-    if (lb->dirty) {
-        lb->policy->changed(lb->local, &lb->view);
-        lb->dirty = false;
-    }
-    int32_t i =
-        lb->policy->pick(lb->local, &lb->view, key, lb_tried_empty(tried) ? NULL : tried, now_us);
+    if (lb_tried_empty(tried))
+        tried = NULL;
+    int32_t i = lb->policy->pick(lb->local, &lb->view, key, tried, now_us);
     DCHECK(i == LB_NONE ||
            (lb_view_share(&lb->view, (uint32_t)i) > 0 && !lb_tried_has(tried, (uint32_t)i)));
-    return i;
+    return i == LB_NONE && lb->reserve > 0 ? pick_reserve(lb, tried) : i;
 }
 
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us)
@@ -118,6 +110,8 @@ void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t 
     lease->lb = lb;
     lease->index = index;
     lb->leases++;
+    if (lb->group->options.bound > 0)
+        atomic_fetch_add_explicit(&lb->group->in_flight, 1, memory_order_relaxed);
     if (lb->policy->started)
         lb->policy->started(lb->local, &lb->view, index, now, now_us);
 }
@@ -133,6 +127,8 @@ void lb_finished(struct lb_lease *lease, enum lb_outcome outcome, uint64_t laten
 
     CHECK(before > 0);
     lb->leases--;
+    if (lb->group->options.bound > 0)
+        atomic_fetch_sub_explicit(&lb->group->in_flight, 1, memory_order_relaxed);
     if (lb->policy->finished)
         lb->policy->finished(lb->local, &lb->view, i, before - 1, outcome, latency_us, now_us);
 }

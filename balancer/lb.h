@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker's balancer over one pool: the view, the policy and the policy's memory in one object,
- * and the lease that keeps each endpoint's in-flight count paired. Owns all but the endpoints.
- * Never blocks, does I/O or reads a clock; picking and leasing never allocate. Belongs to one
- * thread; only the endpoints it points at are shared.
+ * A worker's balancer over a group: the view, the policy's memory, and the lease that keeps each
+ * endpoint's in-flight count paired. Owns all but the group. Never blocks, does I/O or reads a
+ * clock; picking and leasing never allocate. Belongs to one thread; only the group is shared.
  */
 #ifndef WEIR_BALANCER_LB_H
 #define WEIR_BALANCER_LB_H
@@ -33,28 +32,20 @@ static inline bool lb_lease_started(const struct lb_lease *lease)
 }
 
 /*
- * A balancer over endpoints[0..count), 1 <= count <= LB_ENDPOINTS_MAX. The pointers are copied;
- * the endpoints are borrowed and must outlive it. Every endpoint starts usable, with its configured
- * weight. seed: give each worker another one. Never NULL.
+ * A worker's balancer over a group, which is borrowed and must outlive it. seed: give each worker
+ * another one. Never NULL.
  */
-struct lb *lb_new(const struct lb_policy *policy, struct lb_endpoint *const *endpoints,
-                  uint32_t count, uint64_t seed);
+struct lb *lb_new(struct lb_group *group, uint64_t seed);
 
 /* NULL is fine. No lease may be out. */
 void lb_free(struct lb *lb);
 
 /*
- * What health checks, draining, slow start, priority levels and the like say of endpoint index.
- * They cost next to nothing until the next pick, which then lets the policy rearrange itself once.
- * weight: 0..LB_WEIGHT_MAX, 0 = no new picks. Leases that are out are not touched.
- */
-void lb_set_usable(struct lb *lb, uint32_t index, bool usable);
-void lb_set_weight(struct lb *lb, uint32_t index, uint32_t weight);
-
-/*
- * Chooses an endpoint for a new attempt: an index of one that is usable, has a weight above 0 and
- * is not in tried; LB_NONE if there is none, and then it is the caller who decides whether to
- * clear tried or to give up. key and tried as in lb_policy.pick. Counts nothing: call lb_started.
+ * Chooses an endpoint for a new attempt: an index of one that has an effective weight (shares.h)
+ * and is not in tried, or, when all of those were tried, of another that is usable (in another
+ * zone or level, a backup). LB_NONE if there is none, and then it is the caller who decides whether
+ * to clear tried or to give up. key and tried as in lb_policy.pick. Counts nothing: call
+ * lb_started. What was told to the group is known to the next pick.
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
 

@@ -12,8 +12,8 @@
  * request ended may go unnoticed for the time of count / SWEEP picks.
  *
  * The turn among equals is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): a pick
- * moves an endpoint's pass on by 1 / weight, the lowest pass is next, and no pass lags behind the
- * last one served, so that an idle time cannot be saved up for a burst.
+ * moves an endpoint's pass on by mean weight / weight, the lowest pass is next, and no pass lags
+ * behind the last one served, so that an idle time cannot be saved up for a burst.
  *
  * Memory is the caller's; never allocates. One worker's thread.
  */
@@ -22,7 +22,7 @@
 
 #define SWEEP     128
 #define LOOKS     8                   /* at winners that had changed, before one is believed */
-#define PASS_UNIT (UINT64_C(1) << 32) /* what a pick costs at weight 1 */
+#define PASS_UNIT (UINT64_C(1) << 32) /* what a pick costs at the mean weight */
 
 #ifndef LC_CLOCK_MAX                     /* a test has a smaller one */
 #define LC_CLOCK_MAX (UINT64_C(1) << 62) /* of a pass, before all are counted from 0 again */
@@ -38,6 +38,7 @@ struct lc {
     uint32_t count;
     uint32_t sweep;  /* the next counter to look at */
     uint64_t served; /* the pass at which the last pick was made */
+    uint64_t cost;   /* of a pick at weight 1: passes mean the same, however weights are scaled */
     struct lc_seat *seats;
     uint32_t *winner; /* [count]: of node 1.., whose children are 2n and 2n+1; leaves: count.. */
 };
@@ -103,6 +104,7 @@ static void sweep(struct lc *lc, const struct lb_view *v)
 static void lc_changed(void *local, const struct lb_view *v)
 {
     struct lc *lc = local;
+    lc->cost = PASS_UNIT * (v->eligible > 0 ? v->total_weight / v->eligible : 1);
     for (uint32_t i = 0; i < v->count; i++) {
         struct lc_seat *s = &lc->seats[i];
         s->share = lb_view_share(v, i);
@@ -122,10 +124,11 @@ static void lc_init(void *local, const struct lb_view *v, uint64_t seed)
     lc->seats = (struct lc_seat *)(void *)(lc + 1);
     lc->winner = (uint32_t *)(void *)(lc->seats + v->count);
     lb_rng_seed(&rng, seed);
+    lc_changed(lc, v);
     /* As if those before a random one had had their turn. */
     uint32_t first = (uint32_t)lb_rng_below(&rng, v->count);
     for (uint32_t i = 0; i < first; i++)
-        lc->seats[i].pass = v->weights[i] ? PASS_UNIT / v->weights[i] : 0;
+        lc->seats[i].pass = v->weights[i] ? lc->cost / v->weights[i] : 0;
     lc_changed(lc, v);
 }
 
@@ -147,7 +150,7 @@ static void pay(struct lc *lc, uint32_t i)
 {
     struct lc_seat *s = &lc->seats[i];
     uint64_t start = s->pass > lc->served ? s->pass : lc->served;
-    s->pass = start + PASS_UNIT / s->share;
+    s->pass = start + lc->cost / s->share;
     lc->served = start;
     replay(lc, i);
 }

@@ -6,10 +6,7 @@
 
 /* The default first. */
 static const struct lb_policy *const policies[] = {
-    &lb_p2c,
-    &lb_round_robin,
-    &lb_least_conn,
-    &lb_random,
+    &lb_p2c, &lb_round_robin, &lb_least_conn, &lb_random, &lb_peak_ewma, &lb_ring_hash, &lb_maglev,
 };
 
 const struct lb_policy *lb_policy_at(size_t i)

@@ -12,11 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "balancer/endpoint.h"
+#include "balancer/group.h"
 #include "balancer/tried.h"
 
-#define LB_NONE          (-1)       /* what a pick returns when there is nobody to pick */
-#define LB_ENDPOINTS_MAX (1u << 20) /* in one view */
+#define LB_NONE (-1) /* what a pick returns when there is nobody to pick */
 
 /* How an attempt ended, as far as a policy may care. */
 enum lb_outcome {
@@ -32,29 +31,23 @@ enum lb_outcome {
 const char *lb_outcome_name(enum lb_outcome outcome);
 
 /*
- * What a worker sees of a pool. Read-only to policies; written by lb.h's setters only. Health,
- * slow start, zones, priority levels and backups all come down to these two facts about each
- * endpoint: may it be picked, and with what weight. Only the ratio of weights matters, so whoever
- * needs fractions (slow start) scales all of them.
+ * What a worker sees of a pool. Read-only to policies; written by lb.c only. Health, slow start,
+ * zones, priority levels and backups all come down to one number for each endpoint (shares.h):
+ * the weight with which it takes part. Only their ratios matter.
  */
 struct lb_view {
-    struct lb_endpoint *const *endpoints; /* borrowed; index in here = index everywhere */
+    const struct lb_group *group;
+    struct lb_endpoint *const *endpoints; /* the group's; index in here = index everywhere */
     uint32_t count;
-    uint32_t eligible;     /* how many are usable and of weight > 0 */
+    uint32_t eligible;     /* how many have a weight above 0 */
     uint64_t total_weight; /* of those */
-    uint32_t *weights;     /* effective ones, 0..LB_WEIGHT_MAX, usable or not */
-    uint64_t *usable;      /* bitmap */
+    uint32_t *weights;     /* effective ones, 0..LB_WEIGHT_MAX; 0: not to be picked */
 };
-
-static inline bool lb_view_usable(const struct lb_view *v, uint32_t i)
-{
-    return v->usable[i / 64] >> (i % 64) & 1;
-}
 
 /* The weight that i takes part with: 0 if it may not be picked, for whatever cause. */
 static inline uint32_t lb_view_share(const struct lb_view *v, uint32_t i)
 {
-    return lb_view_usable(v, i) ? v->weights[i] : 0;
+    return v->weights[i];
 }
 
 static inline uint32_t lb_view_in_flight(const struct lb_view *v, uint32_t i)
@@ -63,22 +56,26 @@ static inline uint32_t lb_view_in_flight(const struct lb_view *v, uint32_t i)
 }
 
 /*
- * A policy. Every slot but started and finished must be there. `local` is its per-worker memory,
- * zeroed, aligned for any type, freed by lb.h without asking. Times are microseconds of a
+ * A policy. Every slot but table_new, started and finished must be there. `local` is its per-worker
+ * memory, zeroed, aligned for any type, freed by lb.h without asking. Times are microseconds of a
  * monotonic clock of the caller's choice.
  */
 struct lb_policy {
     const char *name; /* as in the configuration's balance: */
     bool uses_key;    /* whether pick looks at key; the caller need not make one otherwise */
 
+    /* Once for a group, before any worker: what all of them read, in one piece of malloc's, which
+       the group frees. */
+    void *(*table_new)(const struct lb_group *group);
+
     /* Bytes of local for a view of count endpoints, whatever their weights become. */
     size_t (*local_size)(uint32_t count);
 
-    /* Once, on zeroed memory, when weights and usable bits are set. Seeds differ by worker, so
+    /* Once, on zeroed memory, when weights are set. Seeds differ by worker, so
        that workers don't march in step; equal seeds give equal picks. */
     void (*init)(void *local, const struct lb_view *view, uint64_t seed);
 
-    /* Before the next pick after any weight or usable bit changed (many changes, one call). Keeps
+    /* Before the next pick after any weight changed (many changes, one call). Keeps
        what it learnt; O(count log count) at most. */
     void (*changed)(void *local, const struct lb_view *view);
 
@@ -100,6 +97,9 @@ extern const struct lb_policy lb_round_robin; /* smooth weighted; nginx's order 
 extern const struct lb_policy lb_least_conn;  /* least in flight over weight, ties in turn */
 extern const struct lb_policy lb_random;      /* by weight */
 extern const struct lb_policy lb_p2c;         /* of two by weight, the less busy one */
+extern const struct lb_policy lb_peak_ewma;   /* of two by weight, the one that answers sooner */
+extern const struct lb_policy lb_ring_hash;   /* by key: the next one clockwise */
+extern const struct lb_policy lb_maglev;      /* by key: a table of equal slots */
 
 /* The policy of that name (NUL-terminated, exact), or NULL. */
 const struct lb_policy *lb_policy_find(const char *name);

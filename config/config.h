@@ -176,6 +176,27 @@ struct config_endpoint {
     struct config_pos pos;
     struct config_addr address; /* host: an IP address or a name to be resolved; port never 0 */
     uint32_t weight;            /* 0..1000; 0: no new requests */
+    const char *zone;           /* or NULL */
+    uint32_t priority;          /* 0..7; lower goes first */
+    bool backup;                /* only when no other is usable */
+    bool drain;                 /* no new requests, but counts when weights are compared */
+};
+
+/* What requests have in common that go to the same endpoint: one of four. */
+struct config_key {
+    struct config_pos pos;
+    bool enabled;       /* false: there is none */
+    const char *part;   /* client_ip or path; or NULL */
+    const char *header; /* in lower case; or NULL */
+    const char *cookie; /* or NULL */
+    const char *query;  /* the name of a parameter; or NULL */
+};
+
+struct config_balance {
+    struct config_pos pos;
+    const char *policy;    /* a name that lb_policy_find knows */
+    struct config_key key; /* enabled if the policy uses it, and only then */
+    uint32_t bound;        /* percent of the mean load, 101..10000; 0: none */
 };
 
 enum config_protocol {
@@ -195,7 +216,8 @@ struct config_pool {
     const char *name;
     struct config_endpoint *endpoints; /* at least one */
     size_t endpoint_count;
-    const char *balance; /* p2c, round_robin, least_conn or random */
+    struct config_balance balance;
+    uint64_t slow_start_ms; /* 0: none */
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
     uint32_t max_idle; /* idle conns per worker and endpoint, 0..65536 */
@@ -263,6 +285,7 @@ struct config {
     uint32_t version;
     uint32_t workers; /* 1..256, or 0: as many as there are CPUs to use */
     uint64_t shutdown_ms;
+    const char *zone; /* that weir is in; or NULL */
     struct config_admin admin;
     enum config_log_level log_level;
     struct config_access_log access_log;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How rows of the schema are written, and what schema.c takes from schema_listener.c and
- * schema_pool.c. Only those include it. Constant data; any thread.
+ * How rows of the schema are written, and what they take from one another: the tables of
+ * schema_*.c. Only those include it. Constant data; any thread.
  */
 #ifndef WEIR_CONFIG_ROWS_H
 #define WEIR_CONFIG_ROWS_H
@@ -38,6 +38,7 @@
 
 #define ROWS(list) .rows = (list), .row_count = ARRAY_LEN(list)
 
+extern const struct schema_table schema_balance;   /* struct config_balance */
 extern const struct schema_items schema_listeners; /* struct config_listener */
 extern const struct schema_items schema_pools;     /* struct config_pool */
 

@@ -375,6 +375,10 @@ static const struct schema_row config_rows[] = {
      .doc = "Threads that serve requests; auto: as many as there are CPUs to use."},
     {DURATION("shutdown", config, shutdown_ms), .dflt = "30s", .min = 0, .max = MAX_TIME,
      .doc = "After SIGTERM, how long running requests may take."},
+    {STRING("zone", config, zone), .accept = grammar_name, .pattern = NAME_PATTERN,
+     .expected = "a name",
+     .doc = "Where weir runs, in the words of the endpoints' zones; no zone is preferred if not "
+            "given."},
     {.key = "admin",
      .shape = SHAPE_TABLE,
      .flags = ROW_SWITCH | ROW_RESTART,

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "balancer/endpoint.h"
 #include "config/bind.h"
 #include "config/rows.h"
 
@@ -13,15 +14,22 @@ static const struct schema_row endpoint_rows[] = {
      .doc = "Host and port, or unix:/path; a host name is resolved once, when loading."},
     {INT("weight", config_endpoint, weight), .dflt = "1", .min = 0, .max = 1000,
      .doc = "Its share compared to the others; 0: no new requests."},
+    {STRING("zone", config_endpoint, zone), .accept = grammar_name, .pattern = NAME_PATTERN,
+     .expected = "a name",
+     .doc = "Where it is; weir prefers those in its own zone while they can carry their share."},
+    {INT("priority", config_endpoint, priority), .dflt = "0", .min = 0, .max = LB_LEVELS - 1,
+     .doc = "Its level; a level gets what those before it cannot carry, with 1.4 times as much as "
+            "is needed."},
+    {BOOL("backup", config_endpoint, backup), .dflt = "false",
+     .doc = "Whether it gets requests only when no other is usable."},
+    {BOOL("drain", config_endpoint, drain), .dflt = "false",
+     .doc = "Whether it gets no new requests."},
 };
-
-static const char *const endpoint_later[] = {"backup", "zone", NULL};
 
 static const struct schema_table endpoint_table = {
     .expected = "an address, or a mapping such as { address: 10.0.0.1:80, weight: 2 }",
     ROWS(endpoint_rows),
     .short_key = "address",
-    .later = endpoint_later,
     .own = true,
 };
 
@@ -34,17 +42,6 @@ static const struct schema_items endpoint_items = {
     .unique = "is listed twice; for a larger share, give it a weight",
     .unique_offset = FIELD(config_endpoint, address.text, const char *),
     .alike_is_warning = true,
-};
-
-static const struct schema_choice balance_policies[] = {
-    {.name = "p2c"},
-    {.name = "round_robin"},
-    {.name = "least_conn"},
-    {.name = "random"},
-    {.name = "peak_ewma", .later = true},
-    {.name = "ring_hash", .later = true},
-    {.name = "maglev", .later = true},
-    {0},
 };
 
 /* upstream */
@@ -143,9 +140,14 @@ static const struct schema_row pool_rows[] = {
      .count_offset = FIELD(config_pool, endpoint_count, size_t),
      .min = 1,
      .doc = "The addresses that requests are spread over."},
-    {CHOICE("balance", config_pool, balance), .choices = balance_policies, .dflt = "p2c",
-     .doc = "How an endpoint is picked, by weight: p2c (the less busy of two drawn at random), "
-            "round_robin (in turn), least_conn (the least busy) or random."},
+    {.key = "balance",
+     .shape = SHAPE_TABLE,
+     .table = &schema_balance,
+     .offset = FIELD(config_pool, balance, struct config_balance),
+     .doc = "How requests are spread over the endpoints."},
+    {DURATION("slow_start", config_pool, slow_start_ms), .dflt = "none", .min = MS, .max = HOUR,
+     .word = "none", .word_value = 0,
+     .doc = "Over which an endpoint that comes, or comes back, gets its share."},
     {.key = "upstream",
      .shape = SHAPE_TABLE,
      .table = &upstream_table,
@@ -185,10 +187,32 @@ static void check_server_name(struct bind *b, const struct config_pool *pool)
     }
 }
 
+/* Weir keeps so many apart, and one more for those without. */
+static void check_zones(struct bind *b, const struct config_pool *pool)
+{
+    const char *zones[LB_ZONES - 1];
+    size_t n = 0;
+    for (size_t i = 0; i < pool->endpoint_count; i++) {
+        const struct config_endpoint *e = &pool->endpoints[i];
+        size_t z = 0;
+        while (e->zone != NULL && z < n && strcmp(zones[z], e->zone) != 0)
+            z++;
+        if (e->zone == NULL || z < n)
+            continue;
+        if (n == ARRAY_LEN(zones)) {
+            bind_error(b, e->pos, "the endpoints of a pool are in %zu zones at most",
+                       ARRAY_LEN(zones));
+            return;
+        }
+        zones[n++] = e->zone;
+    }
+}
+
 static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
 {
     const struct config_pool *pool = obj;
     (void)node;
+    check_zones(b, pool);
     if (pool->tls.enabled && pool->tls.verify && pool->tls.sni == NULL)
         check_server_name(b, pool);
     if (pool->proxy_protocol != CONFIG_PROXY_NONE && pool->protocol == CONFIG_PROTOCOL_H2)
@@ -197,9 +221,9 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"health",          "outlier", "slow_start", "retry_budget",
-                                         "max_connections", "queue",   "sticky",     "dns",
-                                         "kubernetes",      NULL};
+static const char *const pool_later[] = {"health", "outlier", "retry_budget", "max_connections",
+                                         "queue",  "sticky",  "dns",          "kubernetes",
+                                         NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

@@ -26,6 +26,8 @@ static const struct schema_unit size_units[] = {
     {"MB", 1000000},  {"KB", 1000},     {"B", 1},         {0},
 };
 
+static const struct schema_unit percent_units[] = {{"%", 1}, {0}};
+
 const char *type_expected(const struct schema_row *row)
 {
     if (row->shape == SHAPE_LIST)
@@ -202,6 +204,17 @@ const struct schema_type type_int = {
     .name = "integer",
     .expected = "a whole number",
     .json_type = "integer",
+    .parse = parse_int,
+    .print = print_int,
+    .show = show_number,
+};
+
+const struct schema_type type_percent = {
+    .name = "percentage",
+    .expected = "a percentage such as 125%",
+    .json_type = "string",
+    .pattern = "^[0-9]+%$",
+    .units = percent_units,
     .parse = parse_int,
     .print = print_int,
     .show = show_number,

@@ -8,6 +8,7 @@
 #include "config/schema.h"
 
 extern const struct schema_type type_int;      /* uint32_t */
+extern const struct schema_type type_percent;  /* uint32_t */
 extern const struct schema_type type_duration; /* uint64_t, milliseconds */
 extern const struct schema_type type_size;     /* uint64_t, bytes */
 extern const struct schema_type type_bool;     /* bool */

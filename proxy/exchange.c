@@ -150,6 +150,7 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
     if (!exchange_route(x))
         return;
     exchange_bound(x);
+    x->key = balance_key_hash(&pool_spec_of(x->pool)->key, request, peer);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     attempt_first(x);
 }

@@ -106,7 +106,8 @@ static bool serves_on(enum reason reason)
 static void attempt_next(struct exchange *x, enum reason last)
 {
     enum reason reason;
-    int32_t endpoint = lb_pick(pool_lb(x->pool), 0, &x->tried, reactor_us(&x->worker->reactor));
+    int32_t endpoint =
+        lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
     if (endpoint == LB_NONE && serves_on(last))
         endpoint = (int32_t)x->endpoint;
     if (endpoint == LB_NONE) {

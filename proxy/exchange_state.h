@@ -33,10 +33,11 @@ struct exchange {
     struct pool_view *pool;
     int32_t pool_index; /* -1: none chosen */
     /* the attempt */
+    uint32_t endpoint;
     struct stream *upstream;  /* NULL while the attempt is pending, too */
     struct pool_request wish; /* for that stream; it may have to wait */
     struct lb_lease lease;
-    uint32_t endpoint;
+    uint64_t key; /* what the pool balances by; 0: none */
     uint32_t attempts, retries;
     uint64_t attempt_us;
     uint64_t attempt_drained; /* body bytes that left in this attempt */

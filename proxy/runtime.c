@@ -23,6 +23,7 @@
 #include "proxy/cpus.h"
 #include "proxy/net/listen.h"
 #include "proxy/net/pipe.h"
+#include "proxy/runtime_balance.h"
 #include "proxy/runtime_tls.h"
 
 #define H2_STREAMS      100   /* on one conn to an endpoint */
@@ -171,8 +172,6 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
 {
     bool ok = true;
     to->name = copy(from->name);
-    to->policy = lb_policy_find(from->balance);
-    CHECK(to->policy != NULL); /* config checked the name against the same list */
     to->n_endpoints = (uint32_t)from->endpoint_count;
     to->endpoints =
         mem_need(aligned_alloc(LB_CACHE_LINE, to->n_endpoints * sizeof(to->endpoints[0])));
@@ -182,8 +181,8 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
         ok &= resolve(rt, &from->endpoints[i].address, &ep->addr);
         if (ok)
             net_addr_print(&ep->addr, ep->text);
-        lb_endpoint_init(&ep->lb, i, i, from->endpoints[i].weight);
     }
+    runtime_balance(rt->cfg, from, to);
     pool_options(rt->cfg, from, to);
     ok &= runtime_pool_tls(from, to, rt->errs);
     return ok;
@@ -433,7 +432,7 @@ static void log_summary(const struct runtime *rt)
     for (size_t i = 0; i < rt->snap->n_pools; i++)
         log_info("pool %s: %u endpoint%s, %s", rt->snap->pools[i].name,
                  rt->snap->pools[i].n_endpoints, rt->snap->pools[i].n_endpoints == 1 ? "" : "s",
-                 rt->snap->pools[i].policy->name);
+                 rt->snap->pools[i].balance->policy->name);
     if (rt->admin_socket >= 0) {
         struct net_addr addr;
         listen_bound(rt->admin_socket, &addr);

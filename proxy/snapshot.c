@@ -26,6 +26,8 @@ void snapshot_unref(struct snapshot *snap)
     }
     for (size_t i = 0; i < snap->n_pools; i++) {
         free((char *)(uintptr_t)snap->pools[i].name);
+        free((char *)(uintptr_t)snap->pools[i].key.name.ptr);
+        lb_group_free(snap->pools[i].balance);
         free(snap->pools[i].endpoints);
         pool_tls_free(snap->pools[i].tls);
     }

@@ -18,7 +18,7 @@ dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 missing=
 
-# try LIBRARY WHAT: does the program on stdin build with this one library? One that does not is
+# try LIBRARY WHAT: does the program on stdin build with this one library (or header)? One that does not is
 # not held against the others.
 try() {
     source=$dir/try$1.c
@@ -69,6 +69,17 @@ C
 int main(void)
 {
     return nghttp2_version(0) == NULL;
+}
+C
+    try xxhash.h 'xxHash (0.8 or newer)' <<'C'
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+#if XXH_VERSION_NUMBER < 800
+#error "xxHash is too old"
+#endif
+int main(void)
+{
+    return XXH3_64bits("", 0) == 0;
 }
 C
     try -lllhttp 'llhttp (9 or newer)' <<'C'

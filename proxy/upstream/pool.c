@@ -68,18 +68,27 @@ static void view_secure(struct pool_view *view, const struct pool_spec *spec)
     free(error);
 }
 
+struct lb_group *pool_balance(const struct lb_policy *policy, const struct lb_options *options,
+                              struct endpoint_spec *endpoints, uint32_t n)
+{
+    struct lb_endpoint **shared = mem_need(malloc(n * sizeof(struct lb_endpoint *)));
+    for (uint32_t i = 0; i < n; i++)
+        shared[i] = &endpoints[i].lb;
+    struct lb_group *group = lb_group_new(policy, options, shared, n);
+    free(shared);
+    return group;
+}
+
 struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
                                 struct pool_stats *stats, uint64_t seed)
 {
     size_t n = spec->n_endpoints;
     struct pool_view *view = mem_need(calloc(1, sizeof(*view) + n * sizeof(view->endpoints[0])));
-    struct lb_endpoint **shared = mem_need(calloc(n, sizeof(struct lb_endpoint *)));
     view->reactor = r;
     view->spec = spec;
     view->stats = stats;
     for (uint32_t i = 0; i < n; i++) {
         struct pool_endpoint *ep = &view->endpoints[i];
-        shared[i] = &spec->endpoints[i].lb;
         *ep = (struct pool_endpoint){
             .magic = POOL_MAGIC, .view = view, .index = i, .idle_ms = spec->idle_ms};
         list_init(&ep->idle);
@@ -93,8 +102,7 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
         view_secure(view, spec);
     else if (spec->protocol == POOL_AUTO)
         view->protocol = POOL_H1;
-    view->lb = lb_new(spec->policy, shared, spec->n_endpoints, seed);
-    free(shared);
+    view->lb = lb_new(spec->balance, seed);
     return view;
 }
 

@@ -17,6 +17,7 @@
 #include "proxy/http/h2_client.h"
 #include "proxy/net/proxy_header.h"
 #include "proxy/net/tls_stats.h"
+#include "proxy/upstream/balance_key.h"
 
 struct endpoint_spec {
     struct lb_endpoint lb;
@@ -32,7 +33,8 @@ enum pool_protocol {
 
 struct pool_spec {
     const char *name;
-    const struct lb_policy *policy;
+    struct lb_group *balance; /* of the endpoints: pool_balance */
+    struct balance_key key;   /* if its policy uses one */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */
@@ -54,6 +56,10 @@ struct pool_stats {
     struct tls_stats tls;
     struct counter *reasons; /* REASON_COUNT of them, or NULL: why idle conns ended */
 };
+
+/* The group of endpoints[0..n), to be freed with lb_group_free, before them. */
+struct lb_group *pool_balance(const struct lb_policy *policy, const struct lb_options *options,
+                              struct endpoint_spec *endpoints, uint32_t n);
 
 struct pool_view;
 

@@ -161,8 +161,8 @@ class Parser:
         end = re.match(rb"\r\n|(?s:.*?)\r\n\r\n", self.buf)
         if not end:
             return False
-        del self.buf[: end.end()]
         text = end.group().removesuffix(b"\r\n").removesuffix(b"\r\n")
+        del self.buf[: end.end()]
         self.state = self._head
         self.sink.end(wire.parse_fields(text.split(b"\r\n"), "trailers") if text else [])
         return True

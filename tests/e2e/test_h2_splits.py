@@ -134,8 +134,12 @@ def told(own, up, probe, protocol, cut):
         answer_of_h2(c, stream)
     else:
         answer_of_h1(c)
-    link.pump()
-    assert (link.pongs, link.acked) == (1, 1), link.frames
+
+    def obeyed():
+        link.pump()
+        return (link.pongs, link.acked) == (1, 1)
+
+    wait_for(obeyed, "both answers")
     c.close()
     link.close()
 
@@ -172,7 +176,7 @@ def question(scheme):
             settings({Setting.ENABLE_PUSH: 0, Setting.INITIAL_WINDOW_SIZE: 70000}),
             window_update(0, 1000),
             priority(5),
-            frame(Type.HEADERS, PADDED | PRIORITY, 1, b"\x03" + b"\0\0\0\0\x0f" + head[:20] + bytes(3)),
+            frame(Type.HEADERS, PADDED | PRIORITY, 1, b"\3\0\0\0\0\x0f" + head[:20] + bytes(3)),
             continuation(1, head[20:70], end=False),
             continuation(1, head[70:]),
             data(1, b"first "),
@@ -212,20 +216,20 @@ def heard(asked, probe, cut):
     with own.client() as c:
         for piece in cut(question(scheme)):
             c.send(piece)
-            probe.sock.barrier()
+            assert probe.get("/barrier").status == 404  # as above
         u = up.accept()
         u.expect_request(ASKED)
         u.answer()
         h2 = h2peer.H2Client(c, start=False)
         h2.streams[1] = h2._new_stream(1)
         assert (h2.response(1).status, h2.response(1).body) == (200, b"ok")
-        assert (h2.pongs, h2.acked) == (1, 1), h2.frames
+        h2.until(lambda: (h2.pongs, h2.acked) == (1, 1), "both answers")
         up.forget()
 
 
 @pytest.fixture
 def probe(asked):
-    """Another client, of HTTP/2: its PING's answer says that what was sent before was read."""
+    """Another client."""
     with h2client.over(asked[0].client()) as c:
         yield c
 

@@ -236,15 +236,15 @@ def test_an_answer_that_is_none_to_extended_connect_grants_nothing(h2up):
             assert c.head(s).status == seen
 
 
-@pytest.mark.parametrize("side", ["h1", "h2"])
-def test_an_extended_connect_that_is_refused(h2up, side):
+@pytest.mark.parametrize("client", ["h1", "h2"])
+def test_an_extended_connect_that_is_refused(h2up, client):
     own, up = h2up
-    with own.client() if side == "h1" else h2peer.client(own).hello() as c:
-        s = c.send(ASK) if side == "h1" else c.connect("/ws", more=[("sec-websocket-version", "13")])
+    with own.client() if client == "h1" else h2peer.client(own).hello() as c:
+        s = c.send(ASK) if client == "h1" else c.connect("/ws", more=[("sec-websocket-version", "13")])
         u = accepted(up)
         n, _ = u.accept(end=False)
         u.respond(n, 403, b"no")
-        if side == "h1":
+        if client == "h1":
             answer = c.response()
             assert answer.get("Upgrade") is None
         else:
@@ -267,33 +267,33 @@ def test_fields_of_websocket_pass_to_http_2_and_back(h2up):
         assert answer.status == 101 and answer.get("Sec-WebSocket-Protocol") == "b"
 
 
-@pytest.mark.parametrize("side", ["h1", "h2"])
-def test_a_reset_of_either_end_ends_the_other_and_nobody_else(h2up, side):
+@pytest.mark.parametrize("client", ["h1", "h2"])
+def test_a_reset_of_either_end_ends_the_other_and_nobody_else(h2up, client):
     own, up = h2up
     u = None
 
     def tunnelled():
         nonlocal u
-        c = own.client() if side == "h1" else h2peer.client(own).hello()
-        s = c.send(ASK) if side == "h1" else c.connect("/ws", more=[("sec-websocket-version", "13")])
+        c = own.client() if client == "h1" else h2peer.client(own).hello()
+        s = c.send(ASK) if client == "h1" else c.connect("/ws", more=[("sec-websocket-version", "13")])
         u = u or accepted(up)
         n, _ = u.accept(end=False)
         u.headers(n, [(":status", "200")])
-        assert (c.response() if side == "h1" else c.head(s)).status in (101, 200)
+        assert (c.response() if client == "h1" else c.head(s)).status in (101, 200)
         return c, s, n
 
     c, s, n = tunnelled()
     u.reset(n, Code.CANCEL)
-    if side == "h1":
+    if client == "h1":
         assert c.expect_ended() == b""
     else:
         c.until(lambda: c.streams[s].code is not None, "RST_STREAM")
     c, s, n = tunnelled()
-    c.reset() if side == "h1" else c.reset(s)
+    c.reset() if client == "h1" else c.reset(s)
     u.until(lambda: u.streams[n].code is not None, "RST_STREAM")
     c, s, n = tunnelled()
     u.data(n, b"x")
-    if side == "h1":
+    if client == "h1":
         c.expect("x")
     else:
         assert c.body(s, 1) == b"x"

@@ -156,7 +156,6 @@ static void build_pool(struct pool_spec *spec, const char *name, unsigned n, con
     static const char *const policies[] = {"round_robin", "least_conn", "random", "p2c"};
     *spec = (struct pool_spec){
         .name = copy(name),
-        .policy = lb_policy_find(policies[set[1] & 3]),
         .endpoints = aligned_alloc(LB_CACHE_LINE, n * sizeof(spec->endpoints[0])),
         .n_endpoints = n,
         .idle_ms = 20000,
@@ -181,7 +180,7 @@ static void build_pool(struct pool_spec *spec, const char *name, unsigned n, con
                .conn_buffer = set[0] & 4 ? 65535 : 1 << 20},
     };
     spec->h2.limits = spec->options.limits;
-    CHECK(spec->policy != NULL && spec->endpoints != NULL);
+    CHECK(spec->endpoints != NULL);
     memset(spec->endpoints, 0, n * sizeof(spec->endpoints[0]));
     for (unsigned i = 0; i < n; i++) {
         struct endpoint_spec *ep = &spec->endpoints[i];
@@ -189,6 +188,8 @@ static void build_pool(struct pool_spec *spec, const char *name, unsigned n, con
         net_addr_print(&ep->addr, ep->text);
         lb_endpoint_init(&ep->lb, i, i, 1);
     }
+    spec->balance = pool_balance(lb_policy_find(policies[set[1] & 3]), NULL, spec->endpoints,
+                                 spec->n_endpoints);
 }
 
 /* "/a" has three endpoints, "/b" one and a clock for the whole; "/n" has no pool; others no route.

@@ -32,6 +32,7 @@ LAYERS = {
 # Files with an arrow more than their layer has.
 EXTRA = {
     "proxy/runtime.c": ("config",),
+    "proxy/runtime_balance.c": ("config",),
     "proxy/runtime_tls.c": ("config",),
     "proxy/main.c": ("config",),
 }

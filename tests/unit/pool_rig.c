@@ -277,7 +277,7 @@ int pool_rig_setup(void **state)
     lb_endpoint_init(&f->endpoint.lb, 1, 0, 1);
     f->spec = (struct pool_spec){
         .name = "p",
-        .policy = lb_policy_find("round_robin"),
+        .balance = pool_balance(&lb_round_robin, NULL, &f->endpoint, 1),
         .endpoints = &f->endpoint,
         .n_endpoints = 1,
         .idle_ms = 55000,
@@ -349,6 +349,7 @@ int pool_rig_teardown(void **state)
             open += !f->conns[i].freed;
     }
     pool_view_free(f->view);
+    lb_group_free(f->spec.balance);
     tls_server_ctx_free(f->tls);
     close(f->listener);
     reactor_fini(&f->r);

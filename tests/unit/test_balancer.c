@@ -22,12 +22,15 @@ static void test_policies_are_found_by_name(void **state)
     assert_ptr_equal(lb_policy_find("round_robin"), &lb_round_robin);
     assert_ptr_equal(lb_policy_find("least_conn"), &lb_least_conn);
     assert_ptr_equal(lb_policy_find("random"), &lb_random);
+    assert_ptr_equal(lb_policy_find("peak_ewma"), &lb_peak_ewma);
+    assert_ptr_equal(lb_policy_find("ring_hash"), &lb_ring_hash);
+    assert_ptr_equal(lb_policy_find("maglev"), &lb_maglev);
     assert_null(lb_policy_find("roundrobin"));
     assert_null(lb_policy_find(""));
     assert_ptr_equal(lb_policy_at(0), &lb_p2c); /* the default */
     for (const struct lb_policy *policy = lb_policy_at(0); policy; policy = policy_after(policy))
         assert_ptr_equal(lb_policy_find(policy->name), policy);
-    assert_null(lb_policy_at(4));
+    assert_null(lb_policy_at(7));
     assert_null(lb_policy_at(SIZE_MAX));
 }
 
@@ -99,17 +102,22 @@ static void test_view_sums_follow_changes(void **state)
     assert_ptr_equal(lb_policy_of(lb), &lb_p2c);
     assert_int_equal(v->eligible, 2);
     assert_int_equal(v->total_weight, 12);
-    lb_set_usable(lb, 0, false);
-    lb_set_usable(lb, 0, false);
-    lb_set_usable(lb, 1, false);
+    set_usable(&p, 0, false);
+    set_usable(&p, 0, false);
+    set_usable(&p, 1, false);
+    assert_int_equal(v->eligible, 2); /* that is found out by the next pick */
+    pick(lb);
     assert_int_equal(v->eligible, 1);
     assert_int_equal(v->total_weight, 7);
-    lb_set_weight(lb, 0, 9); /* counts once it is usable again */
+    lb_group_set_weight(p.group, 0, 9); /* counts once it is usable again */
+    pick(lb);
     assert_int_equal(v->total_weight, 7);
-    lb_set_usable(lb, 0, true);
+    set_usable(&p, 0, true);
+    pick(lb);
     assert_int_equal(v->eligible, 2);
     assert_int_equal(v->total_weight, 16);
-    lb_set_weight(lb, 2, 0);
+    lb_group_set_weight(p.group, 2, 0);
+    pick(lb);
     assert_int_equal(v->eligible, 1);
     assert_int_equal(v->total_weight, 9);
     lb_free(lb);
@@ -128,9 +136,9 @@ static void test_a_single_endpoint_is_always_it(void **state)
             assert_int_equal(pick(lb), 0);
         lb_tried_add(&t, 0);
         assert_int_equal(lb_pick(lb, 0, &t, 0), LB_NONE);
-        lb_set_usable(lb, 0, false);
+        set_usable(&p, 0, false);
         assert_int_equal(pick(lb), LB_NONE);
-        lb_set_usable(lb, 0, true);
+        set_usable(&p, 0, true);
         assert_int_equal(pick(lb), 0);
         lb_free(lb);
         pool_free(&p);
@@ -145,7 +153,7 @@ static void test_nobody_to_pick_from_the_start(void **state)
         struct test_pool p = pool_new(2, weights);
         struct lb *lb = pool_lb(&p, policy, 1);
         assert_int_equal(pick(lb), LB_NONE);
-        lb_set_weight(lb, 1, 3);
+        lb_group_set_weight(p.group, 1, 3);
         for (int k = 0; k < 20; k++)
             assert_int_equal(pick(lb), 1);
         lb_free(lb);
@@ -182,23 +190,22 @@ static void test_no_pick_is_unusable_weightless_or_tried(void **state)
         enum { COUNT = 200 };
         struct test_pool p = pool_new(COUNT, NULL);
         struct lb *lb = pool_lb(&p, policy, 9);
-        const struct lb_view *v = lb_view_of(lb);
         struct lb_rng rng;
         lb_rng_seed(&rng, 9);
         for (int k = 0; k < 5000; k++) {
             struct lb_tried t = {0};
             uint32_t any = (uint32_t)lb_rng_below(&rng, COUNT);
-            lb_set_usable(lb, any, lb_rng_below(&rng, 3) == 0);
-            lb_set_weight(lb, (any + 7) % COUNT, (uint32_t)lb_rng_below(&rng, 3));
+            set_usable(&p, any, lb_rng_below(&rng, 3) == 0);
+            lb_group_set_weight(p.group, (any + 7) % COUNT, (uint32_t)lb_rng_below(&rng, 3));
             for (uint32_t n = 0; n < LB_TRIED_MAX; n++)
                 lb_tried_add(&t, (uint32_t)lb_rng_below(&rng, COUNT));
             int32_t i = lb_pick(lb, 0, &t, 0);
             uint32_t left = 0;
             for (uint32_t e = 0; e < COUNT; e++)
-                left += lb_view_share(v, e) > 0 && !lb_tried_has(&t, e);
+                left += share(&p, e) > 0 && !lb_tried_has(&t, e);
             assert_int_equal(i != LB_NONE, left > 0);
             if (left > 0)
-                assert_true(lb_view_share(v, (uint32_t)i) > 0 && !lb_tried_has(&t, (uint32_t)i));
+                assert_true(share(&p, (uint32_t)i) > 0 && !lb_tried_has(&t, (uint32_t)i));
         }
         lb_free(lb);
         pool_free(&p);
@@ -305,7 +312,7 @@ static void test_unpaired_leases_abort(void **state)
 }
 
 struct worker {
-    const struct test_pool *pool;
+    struct test_pool *pool;
     const struct lb_policy *policy;
     uint64_t seed;
     uint64_t picks;
@@ -323,7 +330,7 @@ static void *work(void *arg)
         if (i != LB_NONE)
             lb_started(lb, &leases[k % LEASES], (uint32_t)i, k);
         w->picks += i != LB_NONE;
-        lb_set_usable(lb, k % w->pool->count, k % 3 != 0);
+        set_usable(w->pool, k % w->pool->count, k % 3 != 0);
     }
     for (uint32_t k = 0; k < LEASES; k++)
         lb_lease_drop(&leases[k], PICKS);
@@ -338,6 +345,7 @@ static void test_workers_share_the_counts(void **state)
         struct test_pool p = pool_new(9, NULL);
         pthread_t threads[3];
         struct worker workers[3];
+        pool_group(&p, policy);
         for (size_t k = 0; k < 3; k++) {
             workers[k] = (struct worker){&p, policy, k, 0};
             assert_int_equal(pthread_create(&threads[k], NULL, work, &workers[k]), 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pool of endpoints to test balancers with, and their picks. Owns the endpoints. Included by one
- * test program each; one thread.
+ * A pool of endpoints to test balancers with, and their picks. Owns the endpoints and the group.
+ * Included by one test program each; one thread.
  */
 #ifndef WEIR_TESTS_TEST_BALANCER_POOL_H
 #define WEIR_TESTS_TEST_BALANCER_POOL_H
@@ -13,10 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
+#include "balancer/hash.h"
 #include "balancer/lb.h"
 #include "balancer/rng.h"
 
@@ -24,6 +24,8 @@ struct test_pool {
     uint32_t count;
     struct lb_endpoint *endpoints;
     struct lb_endpoint **list;
+    struct lb_options options;
+    struct lb_group *group; /* of the policy that was last asked for */
 };
 
 /* weights: NULL = all 1 */
@@ -35,7 +37,7 @@ static inline struct test_pool pool_new(uint32_t count, const uint32_t *weights)
     assert_non_null(p.endpoints);
     assert_non_null(p.list);
     for (uint32_t i = 0; i < count; i++) {
-        lb_endpoint_init(&p.endpoints[i], i, i, weights ? weights[i] : 1);
+        lb_endpoint_init(&p.endpoints[i], lb_hash_pair(i, 0), i, weights ? weights[i] : 1);
         p.list[i] = &p.endpoints[i];
     }
     return p;
@@ -43,14 +45,24 @@ static inline struct test_pool pool_new(uint32_t count, const uint32_t *weights)
 
 static inline void pool_free(struct test_pool *p)
 {
+    lb_group_free(p->group);
     free(p->list);
     free(p->endpoints);
 }
 
-static inline struct lb *pool_lb(const struct test_pool *p, const struct lb_policy *policy,
-                                 uint64_t seed)
+/* The balancers of the group before must be gone. */
+static inline struct lb_group *pool_group(struct test_pool *p, const struct lb_policy *policy)
 {
-    return lb_new(policy, p->list, p->count, seed);
+    if (p->group == NULL || p->group->policy != policy) {
+        lb_group_free(p->group);
+        p->group = lb_group_new(policy, &p->options, p->list, p->count);
+    }
+    return p->group;
+}
+
+static inline struct lb *pool_lb(struct test_pool *p, const struct lb_policy *policy, uint64_t seed)
+{
+    return lb_new(pool_group(p, policy), seed);
 }
 
 static inline int32_t pick(struct lb *lb)
@@ -58,49 +70,20 @@ static inline int32_t pick(struct lb *lb)
     return lb_pick(lb, 0, NULL, 0);
 }
 
-static inline double seconds(void)
+static inline void set_usable(struct test_pool *p, uint32_t i, bool usable)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    lb_group_mark(p->group, i, LB_DRAINED, !usable, 1);
 }
 
-/* Prints what a pick of this policy costs in a pool of 10,000; for people to read. */
-static inline void print_cost(const struct lb_policy *policy, const char *what,
-                              const uint32_t *weights)
+static inline bool usable(const struct test_pool *p, uint32_t i)
 {
-    enum { COUNT = 10000, PICKS = 200000 };
-    struct test_pool p = pool_new(COUNT, weights);
-    struct lb *lb = pool_lb(&p, policy, 7);
-    struct lb_lease out[64] = {0};
-    double before = seconds();
-    for (uint32_t k = 0; k < PICKS; k++) {
-        int32_t i = pick(lb);
-        assert_true(i >= 0);
-        struct lb_lease *lease = &out[k % ARRAY_LEN(out)];
-        lb_lease_drop(lease, 0);
-        lb_started(lb, lease, (uint32_t)i, 0);
-    }
-    print_message("%s, 10000 endpoints, %s: %.0f ns a pick, with its start and finish\n",
-                  policy->name, what, (seconds() - before) * 1e9 / PICKS);
-    for (size_t k = 0; k < ARRAY_LEN(out); k++)
-        lb_lease_drop(&out[k], 0);
-    lb_free(lb);
-    pool_free(&p);
+    return lb_group_marks(p->group, i) == 0;
 }
 
-static inline void print_costs(const struct lb_policy *policy)
+/* The weight that i has from the next pick on, if nothing but its own marks counts. */
+static inline uint32_t share(const struct test_pool *p, uint32_t i)
 {
-    static uint32_t few[10000], many[10000], distinct[10000];
-    for (uint32_t i = 0; i < ARRAY_LEN(few); i++) {
-        few[i] = 1 + i % 4;
-        many[i] = 1 + i * 7 % 1000;
-        distinct[i] = 1 + i;
-    }
-    print_cost(policy, "equal weights", NULL);
-    print_cost(policy, "weights 1 to 4", few);
-    print_cost(policy, "weights 1 to 1000", many);
-    print_cost(policy, "all weights different", distinct);
+    return usable(p, i) ? lb_group_weight(p->group, i) : 0;
 }
 
 #endif

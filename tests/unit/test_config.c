@@ -65,7 +65,9 @@ static void test_smallest_listener_route_and_pool(void **state)
     assert_int_equal(c->pool_count, 1);
     const struct config_pool *p = &c->pools[0];
     assert_string_equal(p->name, "app");
-    assert_string_equal(p->balance, "p2c");
+    assert_string_equal(p->balance.policy, "p2c");
+    assert_false(p->balance.key.enabled);
+    assert_int_equal(p->slow_start_ms, 0);
     assert_int_equal(p->connect_ms, 1000);
     assert_int_equal(p->idle_ms, 55000);
     assert_int_equal(p->max_idle, 256);
@@ -308,7 +310,7 @@ static void test_every_key_of_pools(void **state)
     assert_string_equal(a->endpoints[2].address.path, "/run/a b.sock");
     assert_string_equal(b->endpoints[0].address.host, "a_b.example");
     assert_int_equal(b->endpoints[0].weight, 0);
-    assert_string_equal(b->balance, "least_conn");
+    assert_string_equal(b->balance.policy, "least_conn");
     assert_int_equal(b->connect_ms, 10);
     assert_int_equal(b->idle_ms, 3600000);
     assert_int_equal(b->max_idle, 0);
@@ -518,7 +520,9 @@ static void test_reference_tells_type_range_and_default(void **state)
         "| `listeners.NAME.mode` | mode |  | 0660 | yes | ",
         "| `routes[].match.host[]` | list of string |  |  | yes | ",
         "| `routes[].timeout.try` | duration | 1ms to 8760h | timeouts.response_head | yes | ",
-        "| `pools.NAME.balance` | word | p2c, round_robin, least_conn, random | p2c | yes | ",
+        "| `pools.NAME.balance.policy` | word | p2c, round_robin, least_conn, random, peak_ewma, "
+        "ring_hash, maglev | p2c | yes | ",
+        "| `pools.NAME.balance.bound` | percentage | 101% to 10000%, or none | none | yes | ",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         assert_non_null(strstr(text, lines[i]));

@@ -88,7 +88,7 @@ static int setup(void **state)
     lb_endpoint_init(&f->endpoint.lb, 1, 0, 1);
     f->spec = (struct pool_spec){
         .name = "p",
-        .policy = lb_policy_find("round_robin"),
+        .balance = pool_balance(&lb_round_robin, NULL, &f->endpoint, 1),
         .endpoints = &f->endpoint,
         .n_endpoints = 1,
         .idle_ms = 55000,
@@ -115,6 +115,7 @@ static int teardown(void **state)
     while (counter_get(&f->stats.conns) > 0)
         reactor_turn(&f->r);
     pool_view_free(f->view);
+    lb_group_free(f->spec.balance);
     if (f->listener >= 0)
         close(f->listener);
     reactor_fini(&f->r);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What all workers share of a pool: its endpoints, how it is balanced, and the table of a policy
+ * that hashes keys. Whoever learns something of an endpoint (health checks, outlier detection, an
+ * operator) tells it here, from any thread; each worker's balancer finds out at its next pick.
+ * Allocates only when it is made; no I/O, no clock.
+ */
+#ifndef WEIR_BALANCER_GROUP_H
+#define WEIR_BALANCER_GROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "balancer/endpoint.h"
+
+#define LB_ENDPOINTS_MAX (1u << 20) /* in one group */
+
+struct lb_policy;
+
+/* All zero is the plainest of groups. */
+struct lb_options {
+    uint32_t bound;         /* percent of the mean load that an endpoint may have, more than 100;
+                               0 = any. Only policies that hash keys look at it */
+    uint64_t slow_start_us; /* over which an endpoint that came (back) gets its part; 0 = at once */
+    uint8_t zone;           /* that this process is in; 0 = not known */
+};
+
+struct lb_group {
+    const struct lb_policy *policy;
+    struct lb_options options;
+    struct lb_endpoint **endpoints;
+    uint32_t count;
+    void *table;            /* the policy's, read-only, or NULL */
+    _Atomic uint32_t epoch; /* moves on with each change of who may be picked */
+    alignas(LB_CACHE_LINE) _Atomic uint64_t in_flight; /* of all endpoints; only with a bound */
+};
+
+/*
+ * A group of endpoints[0..count), 1 <= count <= LB_ENDPOINTS_MAX. The pointers are copied; the
+ * endpoints are borrowed and must outlive it, and their zones, priorities and so on are set. Equal
+ * ids are made different. options: NULL is all zero. A policy with a table builds it here, which
+ * may take tens of milliseconds: not for a worker's thread. Never NULL.
+ */
+struct lb_group *lb_group_new(const struct lb_policy *policy, const struct lb_options *options,
+                              struct lb_endpoint *const *endpoints, uint32_t count);
+
+/* Every balancer on it must be gone. NULL is fine. */
+void lb_group_free(struct lb_group *group);
+
+/*
+ * Sets a mark of endpoint index, or takes it away. Whoever loses the last one comes back by slow
+ * start as of now_us (of the clock that is given to lb_pick; at least 1).
+ */
+void lb_group_mark(struct lb_group *group, uint32_t index, enum lb_mark mark, bool on,
+                   uint64_t now_us);
+
+/* 0..LB_WEIGHT_MAX. */
+void lb_group_set_weight(struct lb_group *group, uint32_t index, uint32_t weight);
+
+/* Slow start begins now, though nothing was wrong: for one that was added to a pool in use. */
+void lb_group_warm(struct lb_group *group, uint32_t index, uint64_t now_us);
+
+/* All indices in the order of the ids, which is the same in every process. malloc's; never NULL. */
+uint32_t *lb_group_order(const struct lb_group *group);
+
+static inline uint32_t lb_group_marks(const struct lb_group *group, uint32_t index)
+{
+    return atomic_load_explicit(&group->endpoints[index]->marks, memory_order_relaxed);
+}
+
+static inline uint32_t lb_group_weight(const struct lb_group *group, uint32_t index)
+{
+    return atomic_load_explicit(&group->endpoints[index]->weight, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How long an endpoint takes to answer: a moving average that forgets with time, and that a slower
+ * answer replaces at once ("peak EWMA", as Finagle and Linkerd have it). Without answers it falls
+ * towards 0, so that whoever was slow is asked again some day.
+ *
+ * It is one for all workers: an endpoint of ten thousand gets too few requests of each worker to
+ * learn from, and the readers and reloads want one number. Value and time are one 64-bit atomic,
+ * on the line that in_flight has brought into the cache anyway, changed by compare and swap. Any
+ * thread.
+ */
+#ifndef WEIR_BALANCER_LATENCY_H
+#define WEIR_BALANCER_LATENCY_H
+
+#include "balancer/endpoint.h"
+
+#define LB_LATENCY_DECAY_US   10000000 /* in which what was known loses 63% of its weight */
+#define LB_LATENCY_INITIAL_US 30000    /* of an endpoint that nobody has asked yet */
+#define LB_LATENCY_PENALTY_US 5000000  /* what a failure counts as, at least */
+
+/* What is to be expected of it now, in microseconds. The first call for an endpoint is when the
+ * initial value begins to fall. */
+float lb_latency(struct lb_endpoint *ep, uint64_t now_us);
+
+/* An answer took so long. */
+void lb_latency_seen(struct lb_endpoint *ep, uint64_t us, uint64_t now_us);
+
+/* It has taken so long and there is no answer: that can only make the average worse. */
+void lb_latency_at_least(struct lb_endpoint *ep, uint64_t us, uint64_t now_us);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * peak_ewma: of two different endpoints drawn by weight, the one that is expected to answer sooner:
+ * its latency (latency.h) times the requests in flight with the new one, where in flight counts
+ * over the endpoint's weight by the mean weight. At a tie the first draw. O(1) a pick. One
+ * worker's thread.
+ *
+ * A failure counts as 5 s: that an endpoint refuses fast must not make it the best of all.
+ */
+#include "balancer/draw.h"
+#include "balancer/latency.h"
+
+static void ewma_init(void *local, const struct lb_view *v, uint64_t seed)
+{
+    lb_draw_init(local, v, seed);
+}
+
+static void ewma_changed(void *local, const struct lb_view *v)
+{
+    lb_draw_changed(local, v);
+}
+
+/* Latency * (in flight / (weight / mean weight) + 1), without the division by the weight. */
+static double cost(const struct lb_view *v, uint32_t i, uint64_t now_us)
+{
+    double busy = (double)lb_view_in_flight(v, i) * (double)v->total_weight;
+    double one = (double)v->weights[i] * v->eligible;
+    return (double)lb_latency(v->endpoints[i], now_us) * (busy + one);
+}
+
+static bool sooner(const struct lb_view *v, uint32_t a, uint32_t b, uint64_t now_us)
+{
+    return cost(v, a, now_us) * v->weights[b] < cost(v, b, now_us) * v->weights[a];
+}
+
+static int32_t ewma_pick(void *local, const struct lb_view *v, uint64_t key,
+                         const struct lb_tried *tried, uint64_t now_us)
+{
+    (void)key;
+    int32_t a = tried == NULL ? lb_draw_any(local) : lb_draw_other(local, v, tried, LB_NONE);
+    int32_t b = a == LB_NONE ? LB_NONE : lb_draw_other(local, v, tried, a);
+    return b != LB_NONE && sooner(v, (uint32_t)b, (uint32_t)a, now_us) ? b : a;
+}
+
+static void ewma_finished(void *local, const struct lb_view *v, uint32_t i, uint32_t in_flight,
+                          enum lb_outcome outcome, uint64_t latency_us, uint64_t now_us)
+{
+    struct lb_endpoint *ep = v->endpoints[i];
+    (void)local, (void)in_flight;
+    switch (outcome) {
+    case LB_OK:
+        lb_latency_seen(ep, latency_us, now_us);
+        break;
+    case LB_CANCELLED:
+        lb_latency_at_least(ep, latency_us, now_us);
+        break;
+    case LB_OVERLOADED:
+    case LB_CONNECT_FAILED:
+    case LB_FAILED:
+    case LB_TIMED_OUT:
+        lb_latency_seen(ep, latency_us > LB_LATENCY_PENALTY_US ? latency_us : LB_LATENCY_PENALTY_US,
+                        now_us);
+        break;
+    }
+}
+
+const struct lb_policy lb_peak_ewma = {
+    .name = "peak_ewma",
+    .local_size = lb_draw_size,
+    .init = ewma_init,
+    .changed = ewma_changed,
+    .pick = ewma_pick,
+    .finished = ewma_finished,
+};

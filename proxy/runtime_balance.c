@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a pool's configuration to its group of endpoints. Owns nothing. Control thread. */
+#include "proxy/runtime_balance.h"
+
+#include <string.h>
+
+#include "balancer/hash.h"
+#include "config/config.h"
+#include "proxy/base/mem.h"
+#include "proxy/upstream/pool.h"
+
+static struct span copy(const char *text)
+{
+    return span_str(mem_need(strdup(text)));
+}
+
+static struct balance_key key_of(const struct config_key *key)
+{
+    if (!key->enabled)
+        return (struct balance_key){0};
+    if (key->header != NULL)
+        return (struct balance_key){BALANCE_KEY_HEADER, copy(key->header)};
+    if (key->cookie != NULL)
+        return (struct balance_key){BALANCE_KEY_COOKIE, copy(key->cookie)};
+    if (key->query != NULL)
+        return (struct balance_key){BALANCE_KEY_QUERY, copy(key->query)};
+    bool path = strcmp(key->part, "path") == 0;
+    return (struct balance_key){.kind = path ? BALANCE_KEY_PATH : BALANCE_KEY_CLIENT_IP};
+}
+
+/* The names of a pool's zones, which are numbers from 1 to the balancer. */
+struct zones {
+    const char *names[LB_ZONES];
+    uint8_t n;
+};
+
+static uint8_t zone_find(const struct zones *zones, const char *name)
+{
+    for (uint8_t z = 0; name != NULL && z < zones->n; z++)
+        if (strcmp(zones->names[z], name) == 0)
+            return (uint8_t)(z + 1);
+    return 0;
+}
+
+static uint8_t zone_number(struct zones *zones, const char *name)
+{
+    uint8_t number = zone_find(zones, name);
+    if (name == NULL || number > 0)
+        return number;
+    CHECK(zones->n < LB_ZONES - 1); /* config has refused more */
+    zones->names[zones->n++] = name;
+    return zones->n;
+}
+
+static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *from, uint32_t index,
+                         struct zones *zones)
+{
+    const char *text = from->address.text;
+    lb_endpoint_init(ep, lb_hash(text, strlen(text)), index, from->weight);
+    ep->zone = zone_number(zones, from->zone);
+    ep->priority = (uint8_t)from->priority;
+    ep->backup = from->backup;
+    if (from->drain)
+        atomic_init(&ep->marks, LB_DRAINED);
+}
+
+void runtime_balance(const struct config *cfg, const struct config_pool *from, struct pool_spec *to)
+{
+    const struct lb_policy *policy = lb_policy_find(from->balance.policy);
+    struct zones zones = {.n = 0};
+    CHECK(policy != NULL); /* config has checked the name against the same list */
+    for (uint32_t i = 0; i < to->n_endpoints; i++)
+        endpoint_set(&to->endpoints[i].lb, &from->endpoints[i], i, &zones);
+    struct lb_options options = {
+        .bound = from->balance.bound,
+        .slow_start_us = from->slow_start_ms * 1000,
+        .zone = zone_find(&zones, cfg->zone),
+    };
+    to->balance = pool_balance(policy, &options, to->endpoints, to->n_endpoints);
+    to->key = key_of(&from->balance.key);
+}
