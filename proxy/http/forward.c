@@ -140,7 +140,7 @@ static bool keep_te(struct http_field *f)
             continue;
         f->value = "trailers";
         f->value_len = 8;
-        f->flags = FIELD_H2_ONLY; /* Connection names it rightly */
+        f->flags |= FIELD_H2_ONLY; /* Connection names it rightly */
         return true;
     }
     return false;
