@@ -231,9 +231,9 @@ static void tls_deliver(struct tls *t)
     if (t->held == 0)
         tls_flush(t, false); /* an alert, or the answer to a change of keys */
     tls_arm(t);
-    if (t->end != 0 || (n > 0 && tls_has_more(t)))
-        tls_wake(t);
     t->base.events->read(t->base.owner, (ssize_t)n);
+    if (t->end != 0 || (n > 0 && tls_has_more(t)))
+        tls_wake(t); /* behind the conn, which takes these bytes first, or they would be moved */
 }
 
 static void tls_step(struct tls *t)
