@@ -139,7 +139,7 @@ $(OUT)/hello $(OUT)/world: $(OUT)/%: $(OUT)/obj/backends/%.o $(BACKEND_LIB) $(OU
 # A unit test is one program. It links the whole of weir but main, and the helpers beside it.
 $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libweir.a $(OUT)/members
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS) -lcmocka
+	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka
 
 # bench/load.c and bench/load_*.c are one program; the two floors share how they begin.
 $(OUT)/load: $(LOAD_LIB)

@@ -10,7 +10,7 @@
 
 #include "proxy/base/check.h"
 
-enum kind { WHOLE, REAL, CHOICE, TEXT };
+enum kind { WHOLE, SOME, REAL, CHOICE, TEXT }; /* some: of the endpoints, or a part of them */
 
 static const char *const shapes[] = {"constant", "exponential", "lognormal", "pareto", NULL};
 static const char *const deaths[] = {"refuse", "hang", "error", NULL};
@@ -62,19 +62,19 @@ static const struct row rows[] = {
      "an access log (JSON): its times, latencies and keys are taken instead"},
     PICK(trace_key, trace_keys, "client", "what of a log's line is the key"),
 
-    ROW(WHOLE, slow, 0, 100000, "0", "endpoints that become slow"),
+    ROW(SOME, slow, 0, 100000, "0", "endpoints that become slow; below 1: such a part of them"),
     ROW(REAL, slow_by, 1, 1e6, "10", "... so many times"),
     ROW(REAL, slow_from, 0, 1, "0", "... from this part of the run"),
     ROW(REAL, slow_until, 0, 1, "1", "... to this"),
     ROW(REAL, gc_every_s, 0, 1e6, "0", "each endpoint stops so often, at random; 0: never"),
     ROW(REAL, gc_ms, 0, 1e6, "100", "... for so long"),
-    ROW(WHOLE, dead, 0, 100000, "0", "endpoints that fail"),
+    ROW(SOME, dead, 0, 100000, "0", "endpoints that fail, likewise"),
     PICK(dead_how, deaths, "refuse", "... in this way"),
     ROW(REAL, dead_from, 0, 1, "0.3", "... from this part of the run"),
     ROW(REAL, dead_until, 0, 1, "0.6", "... to this"),
     ROW(REAL, notice_s, 0, 1e6, "0", "health checks notice after so long; 0: there are none"),
     ROW(REAL, fail_ms, 0.001, 1e6, "1", "how long a refusal or a 503 takes"),
-    ROW(WHOLE, added, 0, 100000, "0", "endpoints of the pool that come later"),
+    ROW(SOME, added, 0, 100000, "0", "endpoints of the pool that come later, likewise"),
     ROW(REAL, added_at, 0, 1, "0.5", "... at this part of the run"),
     ROW(REAL, cold_by, 1, 1000, "1", "... so many times slower at first"),
     ROW(REAL, cold_s, 0, 1e6, "10", "... for so long"),
@@ -108,7 +108,7 @@ static bool set_number(double *to, const struct row *row, const char *text, char
 {
     char *end;
     double value = strtod(text, &end);
-    bool whole = row->kind == WHOLE;
+    bool whole = row->kind == WHOLE || (row->kind == SOME && value >= 1);
     if (end == text || *end != '\0' || !(value >= row->least && value <= row->most) ||
         (whole && value != floor(value)))
         return fail(err, len, "%s is a %s from %.10g to %.10g, not '%s'", row->name,
@@ -145,6 +145,7 @@ static bool set_row(struct sim_scenario *sc, const struct row *row, const char *
 {
     switch (row->kind) {
     case WHOLE:
+    case SOME:
     case REAL:
         return set_number(field(sc, row), row, text, err, len);
     case CHOICE:
@@ -178,13 +179,18 @@ bool sim_scenario_check(const struct sim_scenario *sc, char *err, size_t err_len
         return fail(err, err_len, "service: pareto needs a tail above 1, or it has no mean");
     if (sc->slow > sc->endpoints || sc->dead > sc->endpoints)
         return fail(err, err_len, "slow and dead are at most as many as endpoints");
-    if (sc->added > sc->endpoints - 1)
+    if (sim_scenario_some(sc, sc->added) >= (uint32_t)sc->endpoints)
         return fail(err, err_len, "added is less than endpoints: some have to be there before");
     if (sc->dead > 0 && sc->dead_how == SIM_HANG && sc->timeout_ms <= 0)
         return fail(err, err_len, "dead_how: hang needs a timeout_ms, or requests never end");
     if (sc->slow_from > sc->slow_until || sc->dead_from > sc->dead_until)
         return fail(err, err_len, "what begins (_from) ends later (_until)");
     return true;
+}
+
+uint32_t sim_scenario_some(const struct sim_scenario *sc, double some)
+{
+    return (uint32_t)(some < 1 ? ceil(some * sc->endpoints) : some);
 }
 
 void sim_scenario_help(FILE *out)

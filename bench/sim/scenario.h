@@ -56,6 +56,9 @@ bool sim_scenario_load(struct sim_scenario *sc, const char *path, char *err, siz
 /* Whether settings fit together. False with a message in err. */
 bool sim_scenario_check(const struct sim_scenario *sc, char *err, size_t err_len);
 
+/* How many endpoints a setting such as slow or dead is. */
+uint32_t sim_scenario_some(const struct sim_scenario *sc, double some);
+
 /* Every setting with its default and what it is. */
 void sim_scenario_help(FILE *out);
 

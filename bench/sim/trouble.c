@@ -21,7 +21,7 @@ static void mark(struct sim *sim, uint32_t i, enum lb_mark mark, bool on)
 
 static void slow_all(struct sim *sim, double by)
 {
-    for (uint32_t i = 0; i < (uint32_t)sim->sc->slow; i++) {
+    for (uint32_t i = 0; i < sim_scenario_some(sim->sc, sim->sc->slow); i++) {
         sim->boxes[i].slowed = by;
         set_speed(sim, &sim->boxes[i]);
     }
@@ -42,7 +42,7 @@ static void slow_ends(struct sim *sim, struct sim_timer *timer)
 static void dead_begins(struct sim *sim, struct sim_timer *timer)
 {
     (void)timer;
-    for (uint32_t i = 0; i < (uint32_t)sim->sc->dead; i++) {
+    for (uint32_t i = 0; i < sim_scenario_some(sim->sc, sim->sc->dead); i++) {
         sim->boxes[i].dead = true;
         sim_box_died(sim, &sim->boxes[i]);
         sim_box_reschedule(sim, &sim->boxes[i]);
@@ -54,7 +54,7 @@ static void dead_begins(struct sim *sim, struct sim_timer *timer)
 static void dead_ends(struct sim *sim, struct sim_timer *timer)
 {
     (void)timer;
-    for (uint32_t i = 0; i < (uint32_t)sim->sc->dead; i++)
+    for (uint32_t i = 0; i < sim_scenario_some(sim->sc, sim->sc->dead); i++)
         sim->boxes[i].dead = false;
     if (sim->sc->notice_s > 0)
         sim_after(sim, &sim->trouble[RECOVERED], sim->sc->notice_s * 1000);
@@ -63,14 +63,14 @@ static void dead_ends(struct sim *sim, struct sim_timer *timer)
 static void dead_noticed(struct sim *sim, struct sim_timer *timer)
 {
     bool down = timer == &sim->trouble[NOTICED];
-    for (uint32_t i = 0; i < (uint32_t)sim->sc->dead; i++)
+    for (uint32_t i = 0; i < sim_scenario_some(sim->sc, sim->sc->dead); i++)
         mark(sim, i, LB_DOWN, down);
 }
 
 /* The last ones of the pool come later. */
 static void added_each(struct sim *sim, bool there, double cold)
 {
-    uint32_t added = (uint32_t)sim->sc->added;
+    uint32_t added = sim_scenario_some(sim->sc, sim->sc->added);
     for (uint32_t i = sim->count - added; i < sim->count; i++) {
         mark(sim, i, LB_UNPROVEN, !there);
         sim->boxes[i].cold = cold;
