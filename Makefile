@@ -237,6 +237,11 @@ micro: ## what a pick of each policy costs; T=p2c
 	@scripts/deps.sh build && $(MAKE) --no-print-directory $(MICRO_BIN) >&2
 	@for bin in $(MICRO_BIN); do $$bin $(T) || exit; done
 
+.PHONY: sim
+sim: ## which policy to choose, simulated for 10 to 10,000 endpoints; T='slow keys --sizes 10,100'
+	@scripts/deps.sh build && $(MAKE) --no-print-directory $(OUT)/weir-sim >&2
+	@SIM=$(OUT)/weir-sim exec $(PYTHON) bench/sim.py $(if $(REFERENCE),--reference) $(T)
+
 .PHONY: test
 test: ## install what is missing, build every variant, run every test
 	@scripts/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }

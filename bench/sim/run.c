@@ -29,7 +29,7 @@ struct request {
     uint32_t endpoint; /* of the last try */
     uint32_t slice;
     bool counted;
-    uint64_t number_of_key; /* in the scenario's keys */
+    uint32_t number_of_key; /* of all that there are */
     uint64_t key;
     uint64_t work;
     uint64_t came, sent; /* ns */
@@ -256,8 +256,10 @@ static void draw(struct sim *sim, struct request *r)
 {
     const struct sim_scenario *sc = sim->sc;
     if (sim->trace != NULL) {
-        r->key = sim->trace->requests[sim->coming].key;
-        r->work = sim->trace->requests[sim->coming].work;
+        const struct sim_trace_request *from = &sim->trace->requests[sim->coming];
+        r->key = from->key;
+        r->number_of_key = from->number_of_key;
+        r->work = from->work;
         return;
     }
     r->work = (uint64_t)(sc->service_ms * 1e6 * sim_dice_shape(&sim->works, sc->service, sc->tail));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads an access log in memory's time: it is held whole. Owns the requests. One thread. */
+/* Reads an access log, and holds what it needs of it. Owns the requests. One thread. */
 #include "bench/sim/trace.h"
 
 #include <stdio.h>
@@ -69,6 +69,29 @@ static int by_time(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void number_keys(struct sim_trace *trace)
+{
+    uint64_t *keys = mem_need(malloc(trace->count * sizeof(*keys)));
+    for (size_t i = 0; i < trace->count; i++)
+        keys[i] = trace->requests[i].key;
+    qsort(keys, trace->count, sizeof(*keys), by_value);
+    for (size_t i = 0; i < trace->count; i++)
+        if (trace->keys == 0 || keys[i] != keys[trace->keys - 1])
+            keys[trace->keys++] = keys[i];
+    for (size_t i = 0; i < trace->count; i++) {
+        struct sim_trace_request *r = &trace->requests[i];
+        const uint64_t *at = bsearch(&r->key, keys, trace->keys, sizeof(*keys), by_value);
+        r->number_of_key = (uint32_t)(at - keys);
+    }
+    free(keys);
+}
+
 static bool read_all(struct sim_trace *trace, FILE *file, const char *key, size_t *number)
 {
     char *line = NULL;
@@ -115,6 +138,7 @@ bool sim_trace_load(struct sim_trace *trace, const char *path, const char *key, 
     qsort(trace->requests, trace->count, sizeof(*trace->requests), by_time);
     for (size_t i = trace->count; i-- > 0;)
         trace->requests[i].at -= trace->requests[0].at;
+    number_keys(trace);
     return true;
 }
 

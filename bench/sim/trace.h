@@ -11,11 +11,13 @@ struct sim_trace_request {
     uint64_t at;   /* ns since the first */
     uint64_t work; /* ns: how long it took then */
     uint64_t key;
+    uint32_t number_of_key; /* below trace.keys; the same for the same key */
 };
 
 struct sim_trace {
     struct sim_trace_request *requests; /* by time */
     size_t count;
+    uint32_t keys;
 };
 
 /* key: the field that is the key, "client" (without its port), "path" or "host". False with a

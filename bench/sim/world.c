@@ -77,16 +77,19 @@ static void load_init(struct sim *sim)
     double speed = 0;
     for (uint32_t i = 0; i < sim->count; i++)
         speed += sim->boxes[i].base;
-    if (sim->trace != NULL) {
-        sim->length = sim->trace->requests[sim->trace->count - 1].at + 1;
-        return;
-    }
     sim->mean_gap = sc->service_ms * 1e6 / (sc->load * speed * sc->cores);
-    sim->length = (uint64_t)(sim->mean_gap * sc->requests) + 1;
-    if (sc->keys > 0) {
-        sim_zipf_init(&sim->zipf, (uint32_t)sc->keys, sc->zipf);
-        sim->homes = mem_need(calloc((size_t)sc->keys, sizeof(*sim->homes)));
-    }
+    sim->length = sim->trace != NULL ? sim->trace->requests[sim->trace->count - 1].at + 1
+                                     : (uint64_t)(sim->mean_gap * sc->requests) + 1;
+}
+
+static void keys_init(struct sim *sim)
+{
+    size_t keys = sim->trace != NULL ? sim->trace->keys : (size_t)sim->sc->keys;
+    if (keys == 0)
+        return;
+    sim->homes = mem_need(calloc(keys, sizeof(*sim->homes)));
+    if (sim->trace == NULL)
+        sim_zipf_init(&sim->zipf, (uint32_t)keys, sim->sc->zipf);
 }
 
 void sim_world_init(struct sim *sim, const struct sim_scenario *sc, const struct sim_trace *trace,
@@ -100,6 +103,7 @@ void sim_world_init(struct sim *sim, const struct sim_scenario *sc, const struct
     for (uint32_t i = 0; i < sim->count; i++)
         box_init(sim, &sim->boxes[i]);
     load_init(sim);
+    keys_init(sim);
     sim->instances = mem_need(calloc(instances, sizeof(*sim->instances)));
     for (uint32_t i = 0; i < instances; i++)
         instance_init(sim, &sim->instances[i], i, policy, bound);
