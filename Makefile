@@ -49,7 +49,8 @@ W_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS_$(MODE)) -fno-common
 W_LIBS     := $(PKG_LIBS) -lpthread -lm
 
 COMPILE = $(CC) $(W_CPPFLAGS) $(CPPFLAGS) $(W_CFLAGS) $(CFLAGS)
-LINK    = $(CC) $(W_CFLAGS) $(CFLAGS) $(LD_$(MODE)) $(LDFLAGS)
+# Every program is offered every library, and is linked with those that it uses.
+LINK    = $(CC) $(W_CFLAGS) $(CFLAGS) -Wl,--as-needed $(LD_$(MODE)) $(LDFLAGS)
 LIBS    = $(W_LIBS) $(LDLIBS)
 
 # ---- sources: a new .c file in these folders is picked up by itself ----------------------------
@@ -64,6 +65,7 @@ SIM_SRC     := $(wildcard bench/sim/*.c) bench/load_hist.c
 TEST_SRC    := $(wildcard tests/unit/*.c)
 UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
 FUZZ_SRC    := $(wildcard tests/fuzz/*.c)
+FAULTS_SRC  := $(wildcard tests/faults/*.c)
 FUZZ_MAIN   := $(filter tests/fuzz/fuzz_%,$(FUZZ_SRC))
 
 objects      = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
@@ -183,7 +185,7 @@ $(PROPERTY): $(OUT)/obj/tests/fuzz/property.o $(FUZZ_LIB) $(OUT)/libweir.a $(OUT
 
 # Makes the network and the memory of a program fail: built in one way for every MODE.
 FAULTS_SO := $(BUILD)/tests/faults.so
-$(FAULTS_SO): $(wildcard tests/faults/*.[ch]) Makefile
+$(FAULTS_SO): $(FAULTS_SRC) $(wildcard tests/faults/*.h) Makefile
 	@mkdir -p $(@D)
 	$(CC) -I. -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ \
 	    $(filter %.c,$^) -ldl -lgcc_s
@@ -222,12 +224,13 @@ run: ## install what is missing, build, and serve on port 8000 until Ctrl-C
 	@$(MAKE) --no-print-directory all
 	@BIN=$(OUT) exec scripts/run.sh
 
-BENCH_ARGS = $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
+BENCH_ARGS = $(if $(QUICK),--quick) $(if $(REFERENCE),--reference) $(if $(ONLY),--only '$(ONLY)') \
              $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
-             $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(SCENARIO) $(T)
+             $(if $(CONNECTIONS),--connections $(CONNECTIONS)) \
+             $(foreach s,$(SCENARIO),'$(s)') $(T)
 
 .PHONY: bench
-bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=weir,nginx, ROUNDS=9
+bench: ## what weir costs beside its rivals; QUICK=1, SCENARIO=keepalive, ONLY=weir,nginx, ROUNDS=9, REFERENCE=1
 	@scripts/deps.sh build bench
 	@$(MAKE) --no-print-directory all bench-tools >&2
 	@BUILD=$(OUT) exec $(PYTHON) bench/run.py $(BENCH_ARGS)
@@ -271,14 +274,14 @@ chaos: ## load while backends fail, every request accounted for; SECONDS=60 SEED
 	$(READY) all
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello exec $(PYTHON) tests/chaos/chaos.py \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
-slowloris: ## what 10,000 slow clients do to the latency of the others; ROUNDS=5
+slowloris: ## what 10,000 slow clients do to the latency of the others; ROUNDS=7
 	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) \
 	    tests/chaos/slowloris.py $(if $(ROUNDS),--rounds $(ROUNDS))
-soak: ## load of all kinds, flat memory and open files; MINUTES=10 MODE=asan SEED=1
+soak: ## load of all kinds, flat memory and open files; MINUTES=10 HTTP2=1 MODE=asan SEED=1
 	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) tests/chaos/soak.py \
-	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(HTTP2),--http2)
 
 .PHONY: fuzz property
 fuzz: SECONDS ?= 60
@@ -315,7 +318,7 @@ STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/net proxy/
 
 .PHONY: lint lint-tree format format-check
 lint: lint-tree compile_commands.json ## the tree's own rules, clang-tidy, shellcheck
-	@scripts/tidy.sh $(CLANG_TIDY) $(ALL_SRC)
+	@scripts/tidy.sh $(CLANG_TIDY) $(ALL_SRC) $(FAULTS_SRC)
 
 lint-tree: # what needs no other program: include arrows, file heads, foreign paths
 	@$(PYTHON) tests/lint/tree.py .
@@ -328,7 +331,7 @@ format-check: ## fail if `make format` would change anything
 
 # For clang-tidy and for editors.
 compile_commands.json: FORCE
-	@scripts/compile-commands.sh '$(CURDIR)' '$(subst ','\'',$(COMPILE))' $(ALL_SRC) >$@
+	@scripts/compile-commands.sh '$(CURDIR)' '$(subst ','\'',$(COMPILE))' $(ALL_SRC) $(FAULTS_SRC) >$@
 
 # ---- install -----------------------------------------------------------------------------------
 

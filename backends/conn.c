@@ -11,8 +11,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "backends/h2.h"
 #include "backends/request.h"
 #include "backends/respond.h"
+#include "backends/tls.h"
 #include "backends/tunnel.h"
 
 #define LINGER_MS   1000 /* how long a closed conn is read so that the peer gets our last bytes */
@@ -30,6 +32,8 @@ static void on_closed(uv_handle_t *handle)
         return;
     respond_reset(c);
     request_reset(c);
+    h2_free(c->h2);
+    tls_free(c->tls);
     free(c->in.block);
     c->magic = 0;
     free(c);
@@ -57,7 +61,10 @@ void conn_close(struct conn *c)
 static void note_abort(struct conn *c)
 {
     bool serving = c->phase == CONN_HTTP || c->end == END_STALL;
-    if (!serving || c->aborted || (!c->req.started && c->resp.state == RESP_NONE))
+    bool within = c->req.started || c->resp.state != RESP_NONE;
+    if (c->phase == CONN_H2)
+        serving = within = h2_busy(c->h2);
+    if (!serving || c->aborted || !within)
         return;
     c->aborted = true;
     stats_add(&c->worker->stats->aborted, 1);
@@ -113,7 +120,7 @@ static void on_timer(uv_timer_t *timer)
         conn_run(c);
     else if (wait == WAIT_DRAINED)
         conn_reset(c);
-    else
+    else if (wait != WAIT_NONE)
         conn_close(c);
 }
 
@@ -123,7 +130,7 @@ static bool more_to_come(const struct conn *c)
     if (c->eof)
         return false;
     return c->bad || c->in.pos < c->in.len || (c->req.started && !c->req.ended) ||
-           c->phase == CONN_WEBSOCKET;
+           c->phase == CONN_WEBSOCKET || c->phase == CONN_H2;
 }
 
 static void swallow(struct conn *c)
@@ -197,26 +204,46 @@ static void write_rest(struct conn *c, const char *ptr, size_t len)
     }
 }
 
+/* The output as it goes on the wire; false if that can't be. */
+static bool seal(struct conn *c, struct span *wire)
+{
+    struct output *out = conn_out(c);
+    *wire = span_of(out->data, out->len);
+    out->len = 0;
+    if (!c->tls)
+        return true;
+    bool ok = tls_write(c->tls, wire->ptr, wire->len);
+    if (c->end == END_CLOSE || c->end == END_HALF_CLOSE)
+        tls_end(c->tls);
+    *wire = tls_output(c->tls);
+    return ok;
+}
+
 /* Writes the output. True if all of it is on the wire and the conn lives. */
 static bool conn_flush(struct conn *c)
 {
-    struct output *out = conn_out(c);
-    size_t len = out->len;
-    out->len = 0;
-    if (c->phase == CONN_CLOSED)
+    struct span wire;
+    CHECK(!c->writing || conn_out(c)->len == 0);
+    if (c->phase == CONN_CLOSED || c->writing) {
+        conn_out(c)->len = 0;
         return false;
-    if (len == 0)
-        return !c->writing;
-    CHECK(!c->writing);
-    uv_buf_t buf = uv_buf_init(out->data, (unsigned)len);
-    int n = uv_try_write(&c->io.stream, &buf, 1);
-    if (n == (int)len)
+    }
+    if (!seal(c, &wire)) {
+        conn_broken(c);
+        return false;
+    }
+    if (wire.len == 0)
         return true;
+    uv_buf_t buf = uv_buf_init((char *)wire.ptr, (unsigned)wire.len);
+    int n = uv_try_write(&c->io.stream, &buf, 1);
+    size_t sent = n > 0 ? (size_t)n : 0;
     if (n < 0 && n != UV_EAGAIN)
         conn_broken(c);
-    else
-        write_rest(c, out->data + (n > 0 ? n : 0), len - (n > 0 ? (size_t)n : 0));
-    return false;
+    else if (sent < wire.len)
+        write_rest(c, wire.ptr + sent, wire.len - sent);
+    if (c->tls)
+        tls_output_done(c->tls);
+    return sent == wire.len;
 }
 
 /* True if input would be thrown away: a body whose request was answered early. */
@@ -224,16 +251,21 @@ static bool discards(const struct conn *c)
 {
     enum response_state state = c->resp.state;
     return (state == RESP_HEAD || state == RESP_BODY || state == RESP_DONE) && !c->req.ended &&
-           c->req.handler != HANDLER_ECHO;
+           c->req.asked.handler != HANDLER_ECHO;
+}
+
+static struct span unread(const struct conn *c)
+{
+    return span_of(c->in.data + c->in.pos, c->in.len - c->in.pos);
 }
 
 static bool takes_input(const struct conn *c)
 {
     if (c->in.pos == c->in.len || c->bad)
         return false;
-    if (c->phase == CONN_RAW_ECHO || c->phase == CONN_WEBSOCKET)
+    if (c->phase == CONN_RAW_ECHO || c->phase == CONN_WEBSOCKET || c->phase == CONN_H2)
         return !c->writing;
-    if (c->phase != CONN_HTTP)
+    if (c->phase != CONN_HTTP || (c->fresh && h2_preface(unread(c)) == PREFACE_MAYBE))
         return false;
     if (discards(c))
         return true;
@@ -243,7 +275,9 @@ static bool takes_input(const struct conn *c)
 
 static bool responds(const struct conn *c)
 {
-    return c->phase == CONN_HTTP && !c->writing && respond_ready(c);
+    if (c->writing)
+        return false;
+    return c->phase == CONN_H2 ? h2_ready(c->h2) : c->phase == CONN_HTTP && respond_ready(c);
 }
 
 static void take_bad(struct conn *c)
@@ -254,8 +288,24 @@ static void take_bad(struct conn *c)
         respond_error(c, 400, llhttp_errno_name(llhttp_get_errno(&c->parser)));
 }
 
+/* The first bytes tell HTTP/2, which begins with the same ones under TLS as without. */
+static void step_first(struct conn *c)
+{
+    c->fresh = false;
+    if (h2_preface(unread(c)) != PREFACE_YES)
+        return;
+    c->h2 = h2_new(c);
+    c->phase = CONN_H2;
+    if (!c->h2)
+        c->end = END_CLOSE;
+}
+
 static void step_input(struct conn *c)
 {
+    if (c->phase == CONN_H2) {
+        h2_input(c->h2);
+        return;
+    }
     if (c->phase != CONN_HTTP) {
         tunnel_step(c);
         return;
@@ -263,6 +313,10 @@ static void step_input(struct conn *c)
     if (c->wait == WAIT_IDLE) {
         c->wait = WAIT_NONE;
         uv_timer_stop(&c->timer);
+    }
+    if (c->fresh) {
+        step_first(c);
+        return;
     }
     request_parse(c);
     if (c->bad) {
@@ -284,7 +338,9 @@ static bool conn_step(struct conn *c)
 {
     if (c->end != END_NONE)
         return false;
-    if (responds(c))
+    if (responds(c) && c->phase == CONN_H2)
+        h2_output(c->h2);
+    else if (responds(c))
         respond_step(c);
     else if (takes_input(c))
         step_input(c);
@@ -293,11 +349,58 @@ static bool conn_step(struct conn *c)
     return true;
 }
 
+/* Where the input that is still needed begins. */
+static size_t needed_from(const struct conn *c)
+{
+    return c->req.in_head ? c->in.head : c->in.pos;
+}
+
+/* Room behind what is still needed of the input. */
+static size_t make_room(struct conn *c)
+{
+    struct input *in = &c->in;
+    size_t from = needed_from(c);
+    if (!in->data)
+        in->data = c->worker->in;
+    if (from == in->len || in->len == IN_CAP) {
+        memmove(in->data, in->data + from, in->len - from);
+        in->head = 0;
+        in->pos -= from;
+        in->len -= from;
+    }
+    return IN_CAP - in->len;
+}
+
+/* Decrypts some of what has arrived. True if there is more input than before, or an end of it. */
+static bool decrypt(struct conn *c)
+{
+    size_t room, n;
+    if (!c->tls || c->eof || c->end != END_NONE || (room = make_room(c)) == 0)
+        return false;
+    switch (tls_read(c->tls, c->in.data + c->in.len, room, &n)) {
+    case TLS_SOME:
+        c->in.len += n;
+        return true;
+    case TLS_NONE:
+        return false;
+    case TLS_ENDED:
+        note_abort(c);
+        c->eof = true;
+        return true;
+    case TLS_BROKEN:
+        note_abort(c);
+        c->bad = true; /* the alert that says so must reach the peer */
+        c->end = END_CLOSE;
+        return true;
+    }
+    return false;
+}
+
 /* Keeps the input that is still needed in a block of the conn's own, and none if there is none. */
 static bool keep_input(struct conn *c)
 {
     struct input *in = &c->in;
-    size_t from = c->req.in_head ? in->head : in->pos;
+    size_t from = needed_from(c);
     size_t n = in->len - from;
     if (n == 0) {
         free(in->block);
@@ -318,7 +421,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct conn *c = handle_conn(handle);
     (void)suggested;
-    if (c->phase != CONN_SWALLOW && c->in.block)
+    if (c->phase != CONN_SWALLOW && c->in.block && !c->tls)
         *buf = uv_buf_init(c->in.block + c->in.len, (unsigned)(IN_CAP - c->in.len));
     else
         *buf = uv_buf_init(c->worker->in, IN_CAP);
@@ -358,8 +461,11 @@ static void conn_rest(struct conn *c)
         conn_run(c);
         return;
     }
+    uint64_t ms;
     if (idle && c->idle_ms && !c->writing && c->wait == WAIT_NONE)
         conn_wait(c, WAIT_IDLE, c->idle_ms);
+    else if (c->phase == CONN_H2 && !list_linked(&c->yielding) && h2_waits(c->h2, &ms))
+        conn_wait(c, WAIT_RESPONSE, ms);
     set_reading(c);
 }
 
@@ -390,14 +496,15 @@ void conn_run(struct conn *c)
 {
     struct output *out = conn_out(c);
     for (unsigned writes = 0;; writes++) {
-        while (out->len < OUT_HIGH && conn_step(c))
+        while (out->len < OUT_HIGH && (conn_step(c) || decrypt(c)))
             ;
+        bool full = out->len >= OUT_HIGH; /* there may be more input in what is not decrypted */
         bool flushed = conn_flush(c);
         if (c->phase == CONN_CLOSED)
             return;
         if (flushed && c->end != END_NONE && c->phase != CONN_SWALLOW)
             conn_finish(c);
-        if (!flushed || c->end != END_NONE || (!responds(c) && !takes_input(c)))
+        if (!flushed || c->end != END_NONE || (!responds(c) && !takes_input(c) && !full))
             break;
         if (writes >= TURN_WRITES && responds(c)) {
             conn_yield(c);
@@ -439,7 +546,13 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     }
     if (nread == 0 || c->phase == CONN_SWALLOW)
         return;
-    if (c->in.block)
+    if (c->tls && !tls_feed(c->tls, buf->base, (size_t)nread)) {
+        conn_close(c);
+        return;
+    }
+    if (c->tls)
+        ; /* conn_run() takes from there what it has room for */
+    else if (c->in.block)
         c->in.len += (size_t)nread;
     else
         c->in = (struct input){.data = buf->base, .len = (size_t)nread};
@@ -486,6 +599,11 @@ void conn_accept(struct worker *w)
         conn_close(c);
         return;
     }
+    if (w->service->tls && !(c->tls = tls_new(w->service->tls))) {
+        conn_close(c);
+        return;
+    }
+    c->fresh = !opt->no_h2;
     if (!w->is_unix)
         uv_tcp_nodelay(&c->io.tcp, 1);
     if (knobs_has(&opt->faults, KNOB_IDLE))

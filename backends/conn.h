@@ -14,13 +14,14 @@
 
 #include <llhttp.h>
 
-#include "backends/knobs.h"
+#include "backends/asked.h"
 #include "backends/worker.h"
 #include "backends/ws.h"
 
 /* What the bytes that arrive are. */
 enum conn_phase {
-    CONN_HTTP,
+    CONN_HTTP, /* 1.x */
+    CONN_H2,
     CONN_RAW_ECHO,  /* after 101 to Upgrade: echo */
     CONN_WEBSOCKET, /* after 101 to Upgrade: websocket */
     CONN_SWALLOW,   /* thrown away until the peer ends: stalled, half-closed or lingering */
@@ -42,17 +43,6 @@ struct input {
     size_t len;
 };
 
-enum handler {
-    HANDLER_TEXT,
-    HANDLER_HEALTH,
-    HANDLER_ECHO, /* the body streams back, perhaps behind a dump of the head */
-    HANDLER_SINK,
-    HANDLER_BYTES,
-    HANDLER_STATS,
-    HANDLER_UPGRADE,
-    HANDLER_ERROR
-};
-
 /* A part of the head, by offset from its begin, since the input may move. */
 struct part {
     uint32_t at, len;
@@ -65,14 +55,12 @@ struct request {
     bool ended;
     bool has_body, has_length, keep_alive, expects_continue;
     uint8_t method, major, minor;
-    enum handler handler;
     enum conn_phase upgrade; /* CONN_HTTP: none that we know */
     uint64_t content_length;
     uint64_t body_bytes;
     size_t head_len;
     struct part target, name, value, content_type, ws_key, id;
-    struct knobs *own_knobs;   /* given by this request; owned */
-    const struct knobs *knobs; /* those that hold, NULL: none */
+    struct asked asked;
 };
 
 enum response_state {
@@ -112,6 +100,7 @@ struct conn {
     struct worker *worker;
     struct list_node link;     /* in worker->conns */
     struct list_node yielding; /* in worker->yielding, or in none */
+    bool fresh;                /* nothing was read yet: it may be HTTP/2 */
     bool eof;                  /* the peer sends no more */
     bool writing;              /* a write is under way: nothing may be added */
     bool reading;
@@ -125,7 +114,8 @@ struct conn {
     struct request req;
     struct response resp;
     struct ws_echo ws;
-    char complaint[128]; /* about a knob; "": none */
+    struct h2 *h2;   /* NULL, or the session of CONN_H2; owned */
+    struct tls *tls; /* NULL: plain; owned */
     llhttp_t parser;
     uv_write_t write;
     uv_timer_t timer;

@@ -129,7 +129,7 @@ void head_append(struct conn *c)
 {
     struct output *out = conn_out(c);
     const struct response *r = &c->resp;
-    const struct knobs *k = c->req.knobs;
+    const struct knobs *k = c->req.asked.knobs;
     const char *name = c->worker->service->opt->name;
     bool http10 = knobs_has(k, KNOB_HTTP10) && k->http10;
 

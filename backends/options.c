@@ -22,6 +22,9 @@ enum {
     OPT_WORKERS,
     OPT_READY_FILE,
     OPT_LEDGER,
+    OPT_TLS_CERT,
+    OPT_TLS_KEY,
+    OPT_NO_H2,
     OPT_PRINT_PORT,
     OPT_EVERY,
     OPT_ACCEPT,
@@ -38,6 +41,9 @@ static const struct option fixed[] = {
     {"workers", required_argument, NULL, OPT_WORKERS},
     {"ready-file", required_argument, NULL, OPT_READY_FILE},
     {"ledger", required_argument, NULL, OPT_LEDGER},
+    {"tls-cert", required_argument, NULL, OPT_TLS_CERT},
+    {"tls-key", required_argument, NULL, OPT_TLS_KEY},
+    {"no-h2", no_argument, NULL, OPT_NO_H2},
     {"print-port", no_argument, NULL, OPT_PRINT_PORT},
     {FAULT_PREFIX "every", required_argument, NULL, OPT_EVERY},
     {FAULT_PREFIX "accept", required_argument, NULL, OPT_ACCEPT},
@@ -48,7 +54,8 @@ static const struct option fixed[] = {
 static void help(const struct options *o)
 {
     printf("Usage: %s [OPTION]...\n"
-           "A small HTTP/1.1 service for demos, tests and benchmarks of weir.\n\n"
+           "A small HTTP service for demos, tests and benchmarks of weir. It speaks HTTP/1.1, and\n"
+           "HTTP/2 with whoever begins with its preface.\n\n"
            "  --listen ADDR       where to listen (default %s): \":8080\" is every address,\n"
            "                      \"127.0.0.1:0\" a port of the kernel's choice, \"[::1]:8080\",\n"
            "                      \"unix:/path\"\n"
@@ -56,6 +63,10 @@ static void help(const struct options *o)
            "  --body TEXT         the answer (default \"Hello, World!\", at most 64 KiB)\n"
            "  --name TEXT         add X-Backend: TEXT to every response\n"
            "  --workers N         threads, 1..256 (default 1), each with its own listening socket\n"
+           "  --tls-cert PATH     speak TLS with this certificate (PEM, its chain below it); with\n"
+           "                      ALPN for h2 and http/1.1\n"
+           "  --tls-key PATH      its key, if that isn't in the same file\n"
+           "  --no-h2             HTTP/1 only\n"
            "  --ready-file PATH   when listening, write {\"pid\":1,\"listen\":\"127.0.0.1:4321\"}\n"
            "                      there, atomically\n"
            "  --ledger PATH       append METHOD TARGET ID for every request head, before anything\n"
@@ -75,13 +86,17 @@ static void help(const struct options *o)
         "  /stats     counters as JSON (the request for it is not counted)\n"
         "  Upgrade: echo      101, then every byte comes back; an end in one direction leaves\n"
         "                     the other open\n"
-        "  Upgrade: websocket 101, then every message comes back; pings and closes are answered\n");
+        "  Upgrade: websocket 101, then every message comes back; pings and closes are answered\n"
+        "  gRPC       (HTTP/2 with Content-Type: application/grpc) on any path: the messages come\n"
+        "             back, with grpc-status 0\n");
     puts("Fault knobs. Each is a request field (X-Fault-Delay: 50), a query parameter\n"
          "(/?fault-delay=50) and a flag (--fault-delay 50) that sets the default for every\n"
          "request; a field wins over a parameter, and that over a flag. A wrong knob is a 400.\n"
          "If several of reset, close and stall are given, the first of them in this list wins.\n"
          "A knob without an argument is on, or off with the value 0 (--fault-early=0).\n"
-         "Size, chunk and slow knobs don't change a body that /echo streams.");
+         "Size, chunk and slow knobs don't change a body that /echo streams.\n"
+         "Over HTTP/2 a stream is reset or stalled, close ends the whole conn, and knobs about\n"
+         "HTTP/1's framing and conns are a 400.");
     for (size_t i = 0; i < KNOB_COUNT; i++)
         printf("  --fault-%-16s %-6s %s\n", knob_rows[i].name, knob_rows[i].arg, knob_rows[i].doc);
     puts("Flags only:\n"
@@ -175,6 +190,15 @@ static enum options_result take(struct options *o, int opt)
     case OPT_LEDGER:
         o->ledger = optarg;
         return OPTIONS_RUN;
+    case OPT_TLS_CERT:
+        o->tls_cert = optarg;
+        return OPTIONS_RUN;
+    case OPT_TLS_KEY:
+        o->tls_key = optarg;
+        return OPTIONS_RUN;
+    case OPT_NO_H2:
+        o->no_h2 = true;
+        return OPTIONS_RUN;
     case OPT_PRINT_PORT:
         o->print_port = true;
         return OPTIONS_RUN;
@@ -217,6 +241,8 @@ enum options_result options_parse(struct options *o, int argc, char **argv, cons
     int opt;
     while (result == OPTIONS_RUN && (opt = getopt_long(argc, argv, "", longopts, NULL)) != -1)
         result = take(o, opt);
+    if (result == OPTIONS_RUN && o->tls_key && !o->tls_cert)
+        return bad(o, "--tls-key", o->tls_key, "there is no --tls-cert");
     if (result == OPTIONS_RUN && optind < argc)
         return bad(o, "argument", argv[optind], "not expected, see --help");
     return result;

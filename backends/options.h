@@ -21,6 +21,9 @@ struct options {
     const char *name;       /* NULL, or the value of X-Backend */
     const char *ready_file; /* NULL, or where to write the JSON object */
     const char *ledger;     /* NULL, or the file that every request is written to */
+    const char *tls_cert;   /* NULL: no TLS */
+    const char *tls_key;    /* NULL: in tls_cert */
+    bool no_h2;             /* HTTP/1 only */
     bool print_port;
     uint32_t workers;     /* 1..256 */
     uint32_t fault_every; /* the flags' knobs hold for every so-manieth request, from 1 */

@@ -21,7 +21,4 @@ void request_settle(struct conn *c);
 /* Frees what the request owns and makes ready for the next. */
 void request_reset(struct conn *c);
 
-/* Of the target: without scheme and authority, and without the query. */
-struct span request_path(const struct conn *c);
-
 #endif

@@ -9,35 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "backends/content.h"
 #include "backends/head.h"
 #include "backends/request.h"
 
 #define PIECE_MAX    (64u << 10)
 #define TRAILERS_MAX (8u << 10)
-
-/* A prime period, so that a block that is lost, doubled or swapped shows. */
-#define PATTERN "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678"
-#define PERIOD  (sizeof(PATTERN) - 1)
-
-static void pattern_append(struct output *out, uint64_t off, size_t len)
-{
-    char *at = output_extend(out, len);
-    size_t phase = (size_t)(off % PERIOD), made = 0;
-    while (made < len && made < PERIOD) {
-        at[made] = PATTERN[(phase + made) % PERIOD];
-        made++;
-    }
-    while (made < len) { /* double what is there: always whole periods */
-        size_t n = made < len - made ? made : len - made;
-        memcpy(at + made, at, n);
-        made += n;
-    }
-}
-
-static bool flag(const struct knobs *k, enum knob_id id)
-{
-    return knobs_has(k, id) && *(const bool *)((const char *)k + knob_rows[id].offset);
-}
 
 static void set_text(struct response *r, const char *text, size_t len)
 {
@@ -56,14 +33,6 @@ static void set_owned(struct response *r, const char *text, size_t len)
     memcpy(r->owned, text, len);
     r->owned[len] = '\0';
     set_text(r, r->owned, len);
-}
-
-static void set_stats(struct conn *c)
-{
-    const struct service *s = c->worker->service;
-    char json[STATS_JSON_MAX];
-    set_owned(&c->resp, json, stats_json(s->shards, s->workers, json));
-    c->resp.content_type = "application/json";
 }
 
 static bool echoes_body_only(const struct request *req)
@@ -91,68 +60,46 @@ static void set_echo(struct conn *c)
     r->len += req->content_length;
 }
 
-static void set_sink(struct conn *c)
-{
-    char text[24];
-    int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)c->req.body_bytes);
-    set_owned(&c->resp, text, (size_t)n);
-}
-
 static void set_content(struct conn *c)
 {
     struct response *r = &c->resp;
-    const char *body = c->worker->service->opt->body;
-    switch (c->req.handler) {
-    case HANDLER_ECHO:
+    if (c->req.asked.handler == HANDLER_ECHO) {
         set_echo(c);
         return;
-    case HANDLER_STATS:
-        set_stats(c);
-        return;
-    case HANDLER_ERROR:
-        set_text(r, c->complaint, strlen(c->complaint));
-        r->status = 400;
-        return;
-    case HANDLER_SINK:
-        set_sink(c);
-        break;
-    case HANDLER_HEALTH:
-        set_text(r, "ok", 2);
-        break;
-    case HANDLER_BYTES: /* its length was set with the handler */
-        break;
-    case HANDLER_TEXT:
-    case HANDLER_UPGRADE:
-        set_text(r, body, strlen(body));
-        break;
     }
-    if (knobs_has(c->req.knobs, KNOB_BODY_SIZE))
-        set_text(r, NULL, c->req.knobs->body_size);
+    struct content made = content_make(&c->req.asked, c->worker->service, c->req.body_bytes);
+    if (made.status != 200)
+        r->status = (uint16_t)made.status;
+    r->text = made.text;
+    r->len = made.len;
+    r->owned = made.owned;
+    r->content_type = made.type;
 }
 
 static void set_framing(struct conn *c)
 {
     struct response *r = &c->resp;
-    const struct knobs *k = c->req.knobs;
+    const struct knobs *k = c->req.asked.knobs;
     bool chunked = knobs_has(k, KNOB_TRAILERS);
-    if (c->req.handler == HANDLER_ECHO)
+    if (c->req.asked.handler == HANDLER_ECHO)
         chunked = chunked || !c->req.has_length;
     else
         chunked = chunked || knobs_has(k, KNOB_CHUNK_SIZE);
-    bool may_chunk = c->req.minor == 1 && !flag(k, KNOB_HTTP10);
-    if (flag(k, KNOB_NO_LENGTH) || (chunked && !may_chunk))
+    bool may_chunk = c->req.minor == 1 && !asked_flag(&c->req.asked, KNOB_HTTP10);
+    if (asked_flag(&c->req.asked, KNOB_NO_LENGTH) || (chunked && !may_chunk))
         r->framing = FRAMING_CLOSE;
     else
         r->framing = chunked ? FRAMING_CHUNKED : FRAMING_LENGTH;
     r->no_body = c->req.method == HTTP_HEAD || r->status == 204 || r->status == 304;
-    r->keep_alive = c->req.keep_alive && r->framing != FRAMING_CLOSE && !flag(k, KNOB_HTTP10) &&
-                    !flag(k, KNOB_CONNECTION_CLOSE);
+    r->keep_alive = c->req.keep_alive && r->framing != FRAMING_CLOSE &&
+                    !asked_flag(&c->req.asked, KNOB_HTTP10) &&
+                    !asked_flag(&c->req.asked, KNOB_CONNECTION_CLOSE);
 }
 
 static void set_cut(struct conn *c)
 {
     struct response *r = &c->resp;
-    const struct knobs *k = c->req.knobs;
+    const struct knobs *k = c->req.asked.knobs;
     if (knobs_has(k, KNOB_RESET))
         r->cut = k->reset, r->cut_end = END_RESET;
     else if (knobs_has(k, KNOB_CLOSE))
@@ -166,8 +113,8 @@ static bool set_upgrade(struct conn *c)
 {
     struct request *req = &c->req;
     struct response *r = &c->resp;
-    if (req->upgrade == CONN_HTTP || req->minor != 1 || req->handler == HANDLER_ERROR ||
-        knobs_has(req->knobs, KNOB_STATUS) || flag(req->knobs, KNOB_NO_UPGRADE))
+    if (req->upgrade == CONN_HTTP || req->minor != 1 || req->asked.handler == HANDLER_ERROR ||
+        knobs_has(req->asked.knobs, KNOB_STATUS) || asked_flag(&req->asked, KNOB_NO_UPGRADE))
         return false;
     if (req->upgrade == CONN_WEBSOCKET) {
         char accept[WS_ACCEPT_LEN];
@@ -178,7 +125,7 @@ static bool set_upgrade(struct conn *c)
         if (!r->owned)
             return false;
     }
-    req->handler = HANDLER_UPGRADE;
+    req->asked.handler = HANDLER_UPGRADE;
     r->status = 101;
     r->no_body = r->keep_alive = true;
     return true;
@@ -187,7 +134,7 @@ static bool set_upgrade(struct conn *c)
 static void respond_begin(struct conn *c)
 {
     struct response *r = &c->resp;
-    const struct knobs *k = c->req.knobs;
+    const struct knobs *k = c->req.asked.knobs;
     set_cut(c);
     if (!set_upgrade(c)) {
         r->status = knobs_has(k, KNOB_STATUS) ? (uint16_t)k->status : 200;
@@ -205,14 +152,14 @@ void respond_error(struct conn *c, unsigned status, const char *text)
     respond_reset(c);
     r->status = (uint16_t)status;
     set_text(r, text, strlen(text));
-    c->req.handler = HANDLER_ERROR;
+    c->req.asked.handler = HANDLER_ERROR;
     r->state = RESP_HEAD;
 }
 
 static void count_status(struct conn *c, unsigned status)
 {
     CHECK(status < STATS_STATUSES);
-    if (c->req.handler != HANDLER_STATS)
+    if (c->req.asked.handler != HANDLER_STATS)
         stats_add(&c->worker->stats->statuses[status], 1);
 }
 
@@ -225,7 +172,7 @@ static void next_request(struct conn *c)
 /* The response's last byte is in the output. */
 static void finish(struct conn *c)
 {
-    const struct knobs *k = c->req.knobs;
+    const struct knobs *k = c->req.asked.knobs;
     c->served++;
     if (!c->resp.keep_alive || (knobs_has(k, KNOB_CLOSE_AFTER) && c->served >= k->close_after))
         c->end = END_CLOSE;
@@ -263,15 +210,15 @@ void respond_on_head(struct conn *c)
         return;
     }
     request_settle(c);
-    if (req->handler != HANDLER_STATS) {
+    if (req->asked.handler != HANDLER_STATS) {
         stats_add(&c->worker->stats->requests, 1);
         if (c->served)
             stats_add(&c->worker->stats->reused, 1);
     }
-    bool early = flag(req->knobs, KNOB_EARLY);
+    bool early = asked_flag(&req->asked, KNOB_EARLY);
     if (req->expects_continue && req->has_body && req->minor == 1 && !early)
         output_append(conn_out(c), "HTTP/1.1 100 Continue\r\n\r\n", 25);
-    if (early || req->handler == HANDLER_ECHO)
+    if (early || req->asked.handler == HANDLER_ECHO)
         respond_begin(c);
 }
 
@@ -285,8 +232,8 @@ static void end_body(struct conn *c)
     }
     if (r->framing == FRAMING_CHUNKED && !r->no_body) {
         output_append(out, "0\r\n", 3);
-        if (knobs_has(c->req.knobs, KNOB_TRAILERS))
-            head_append_fields(out, c->req.knobs->trailers.text);
+        if (knobs_has(c->req.asked.knobs, KNOB_TRAILERS))
+            head_append_fields(out, c->req.asked.knobs->trailers.text);
         output_append(out, r->trailers, r->trailers_len);
         output_append(out, "\r\n", 2);
     }
@@ -301,7 +248,7 @@ void respond_on_end(struct conn *c)
         end_body(c);
     else if (r->state == RESP_DONE)
         next_request(c);
-    else if (r->state == RESP_NONE && c->req.handler == HANDLER_TEXT && !c->req.knobs &&
+    else if (r->state == RESP_NONE && c->req.asked.handler == HANDLER_TEXT && !c->req.asked.knobs &&
              c->req.upgrade == CONN_HTTP)
         respond_canned(c);
     else if (r->state == RESP_NONE)
@@ -367,7 +314,7 @@ bool respond_ready(const struct conn *c)
 static void step_content(struct conn *c)
 {
     struct response *r = &c->resp;
-    if (c->req.handler == HANDLER_ECHO) {
+    if (c->req.asked.handler == HANDLER_ECHO) {
         r->state = RESP_STREAM;
         if (r->text && !cut_reached(c, 0))
             respond_stream(c, r->text, (size_t)(r->len - c->req.content_length));
@@ -388,8 +335,8 @@ static void step_head(struct conn *c)
         c->end = r->cut_end;
         return;
     }
-    if (knobs_has(c->req.knobs, KNOB_INFO) && c->req.minor == 1)
-        head_append_interim(c, &c->req.knobs->info);
+    if (knobs_has(c->req.asked.knobs, KNOB_INFO) && c->req.minor == 1)
+        head_append_interim(c, &c->req.asked.knobs->info);
     size_t begin = out->len;
     head_append(c);
     if (r->cut.where == CUT_IN_HEAD) {
@@ -410,7 +357,7 @@ static void step_head(struct conn *c)
 static size_t piece_size(const struct conn *c)
 {
     const struct response *r = &c->resp;
-    const struct knobs *k = c->req.knobs;
+    const struct knobs *k = c->req.asked.knobs;
     uint64_t n = r->len - r->off;
     if (r->framing == FRAMING_CHUNKED && n > r->chunk_left)
         n = r->chunk_left;
@@ -429,7 +376,7 @@ static void step_body(struct conn *c)
 {
     struct response *r = &c->resp;
     struct output *out = conn_out(c);
-    const struct knobs *k = c->req.knobs;
+    const struct knobs *k = c->req.asked.knobs;
     bool chunked = r->framing == FRAMING_CHUNKED;
     if (r->off == r->len) {
         end_body(c);
@@ -446,7 +393,7 @@ static void step_body(struct conn *c)
     if (r->text)
         output_append(out, r->text + r->off, n);
     else
-        pattern_append(out, r->off, n);
+        pattern_fill(output_extend(out, n), r->off, n);
     r->off += n;
     if (chunked) {
         r->chunk_left -= n;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "backends/listen.h"
+#include "backends/tls.h"
 #include "backends/worker.h"
 
 struct server {
@@ -124,11 +126,21 @@ static bool open_ledger(struct server *s)
     return !path || s->service.ledger >= 0 || fail(s, path, strerror(errno));
 }
 
+static bool open_tls(struct server *s)
+{
+    const struct options *o = &s->opt;
+    const char *what, *why;
+    if (!o->tls_cert)
+        return true;
+    s->service.tls = tls_open(o->tls_cert, o->tls_key, !o->no_h2, &what, &why);
+    return s->service.tls || fail(s, what, why);
+}
+
 static bool serve(struct server *s, const sigset_t *signals)
 {
     int fds[256], sig;
     CHECK(s->opt.workers <= ARRAY_LEN(fds));
-    if (!open_ledger(s))
+    if (!open_tls(s) || !open_ledger(s))
         return false;
     if (!listen_open(s->opt.listen, fds, s->opt.workers, &s->listening)) {
         fprintf(stderr, "%s: %s\n", s->opt.program, s->listening.error);
@@ -157,6 +169,7 @@ static void server_fini(struct server *s)
     }
     if (s->service.ledger >= 0)
         close(s->service.ledger);
+    SSL_CTX_free(s->service.tls);
     free(s->workers);
     free(s->service.shards);
 }

@@ -9,6 +9,7 @@
 #ifndef WEIR_BACKENDS_WORKER_H
 #define WEIR_BACKENDS_WORKER_H
 
+#include <openssl/types.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,6 +27,7 @@
 /* What all workers share: read-only but for the atomics. */
 struct service {
     const struct options *opt;
+    SSL_CTX *tls; /* NULL: none */
     struct stats **shards;
     size_t workers;
     int ledger;                  /* -1: none */

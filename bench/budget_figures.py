@@ -1,38 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What bench/budget.yaml has rows for, measured: counts, never seconds.
 
-Both ends of every conversation are played here, one thing at a time, so weir meets the same events
-in the same order on a quiet machine and on a busy one. A measurement is one function; its names are
-the rows that it fills.
+A measurement is one function over a conversation of budget_scenes.py; its names are the rows that
+it fills.
 """
-import contextlib
-import ctypes
 import dataclasses
 import os
 import re
 import resource
 import shutil
-import socket
-import struct
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
 
 import instructions
+from budget_scenes import (LOGGED, TLS_TO_H2, TLS_TO_PLAIN, TLS_TO_TLS, H2BothScene, H2Scene, Scene,
+                           TlsScene, endpoints_config, libc, repeat, ROUTED, routes_config, scene)
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "e2e"))
-
-import harness  # noqa: E402
-import peers  # noqa: E402
-from counting import READS, WAITS, WRITES, Allocations, Strace, build_preload, threads  # noqa: E402
-from peers import Client, Upstream, wait_for  # noqa: E402
-
-AF_NETLINK, NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST = 16, 4, 20, 1
-libc = ctypes.CDLL(None, use_errno=True)
+import harness  # whose folder budget_scenes has put into the path
+import peers
+from counting import READS, WAITS, WRITES, Allocations, Strace, build_preload
 
 
 @dataclasses.dataclass
@@ -52,224 +40,6 @@ class Derived:
     name: str
     sources: tuple  # names of figures
     derive: Callable  # {name: Figure} -> Figure
-
-
-# ---- conversations ------------------------------------------------------------------------------
-
-GET = b"GET / HTTP/1.1\r\nHost: budget.example\r\nUser-Agent: budget\r\nAccept: */*\r\n\r\n"
-ROUTED = b"GET /path-%d/page HTTP/1.1\r\nHost: host-%d.example\r\nUser-Agent: budget\r\n\r\n"
-CLOSE = GET[:-2] + b"Connection: close\r\n\r\n"
-MARK = b"Hello, World!"
-HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\n" + MARK
-POST = (b"POST /form HTTP/1.1\r\nHost: budget.example\r\nUser-Agent: budget\r\n"
-        b"Content-Type: text/plain\r\nContent-Length: 1024\r\n\r\n" + MARK.rjust(1024, b"."))
-UPGRADE = (b"GET /ws HTTP/1.1\r\nHost: budget.example\r\n"
-           b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-           b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
-UPGRADED = (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n")
-MESSAGE = b"\x81\x7d" + MARK.rjust(125, b".")  # an unmasked text frame; weir looks at none
-END = b"\r\n\r\n"
-
-MIB = 1 << 20
-UPLOAD = b"POST / HTTP/1.1\r\nHost: budget.example\r\nContent-Length: %d\r\n\r\n" % MIB
-PIECE = 48 << 10  # of a body: fits into the window that a fresh conn has, and is one packet
-
-
-class EveryUpstream(Upstream):
-    """Is reached by every address of the loopback."""
-
-    def __init__(self):
-        super().__init__()
-        self.sock.close()
-        self.sock = socket.create_server(("", 0), backlog=4096)
-        self.sock.setblocking(False)
-        self.port = self.sock.getsockname()[1]
-
-
-class Scene:
-    """A weir, a client of it and its upstream."""
-
-    def __init__(self, stack, folder, config, **options):
-        self.folder = folder
-        self.upstream = stack.enter_context(contextlib.closing(EveryUpstream()))
-        config = config.replace("$PORT", str(self.upstream.port))
-        config = "workers: 1\n" + PATIENT + config
-        self.weir = stack.enter_context(harness.Weir(config, folder, **options))
-        self.stack = stack
-        self.conn = None  # of weir to the upstream, kept alive
-        self.client = self.connect()
-
-    def connect(self):
-        return self.stack.enter_context(Client(self.weir.listeners["web"]))
-
-    def at_upstream(self, end):
-        """The request, up to `end`, has arrived at the upstream."""
-        if self.conn is None:
-            self.conn = self.upstream.accept()
-        self.conn.recv_until(end)
-
-    def get(self, request=GET, end=END, client=None):
-        client = client or self.client
-        client.send(request)
-        self.at_upstream(end)
-        self.conn.send(HELLO)
-        client.recv_until(MARK)
-
-    def post(self):
-        self.get(POST, MARK)
-
-    def new_conn(self):
-        """A request on a client conn of its own; afterwards weir has nothing left of it."""
-        files = self.weir.fds()
-        with Client(self.weir.listeners["web"]) as client:
-            self.get(CLOSE, END, client)
-            client.expect_closed()
-        wait_for(lambda: self.weir.fds() == files, "weir to close the connection")
-
-    def new_upstream_conn(self):
-        """A request for which weir connects to an endpoint, and does not keep the connection."""
-        self.client.send(GET)
-        with self.upstream.accept() as conn:
-            conn.recv_until(END)
-            conn.send(HELLO)
-            self.client.recv_until(MARK)
-            conn.expect_closed()
-        self.upstream.conns.clear()
-
-    def upgrade(self):
-        self.client.send(UPGRADE)
-        self.at_upstream(END)
-        self.conn.send(UPGRADED)
-        self.client.recv_until(END)
-
-    def message(self):
-        """One from the client, and one back."""
-        self.client.send(MESSAGE)
-        self.conn.recv_until(MESSAGE)
-        self.conn.send(MESSAGE)
-        self.client.recv_until(MESSAGE)
-
-    def body_down(self):
-        self.client.send(GET)
-        self.at_upstream(END)
-        self.conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MIB)
-        self.client.recv_until(END)
-        self._stream(self.conn, self.client)
-
-    def body_up(self):
-        self.client.send(UPLOAD)
-        self.at_upstream(END)
-        self._stream(self.client, self.conn)
-        self.conn.send(HELLO)
-        self.client.recv_until(MARK)
-
-    def _stream(self, source, sink):
-        """How much weir reads at a time depends on how much is there. So it is stopped while a
-        piece is sent, and finds all of it: as when the sender is the faster one."""
-        piece = bytes(PIECE)
-        for at in range(0, MIB, PIECE):
-            part = piece[: MIB - at]
-            with self._stopped():
-                source.send(part)
-                wait_for(lambda: unread_by_peer(source) == len(part), "the piece to arrive")
-            sink.recv_exact(len(part))
-
-    @contextlib.contextmanager
-    def _stopped(self):
-        """The worker is told by itself: a signal to the process would first stop some thread, and
-        the others a little later."""
-        pid = self.weir.pid
-        worker = worker_thread(pid)
-        libc.tgkill(pid, worker, SIGSTOP)
-        try:
-            wait_for(lambda: is_stopped(pid, worker), "weir to stop")
-            yield
-        finally:
-            self.weir.signal(SIGCONT)
-
-
-@contextlib.contextmanager
-def scene(config=None, prepare=None, **options):
-    """One that has had a request already, and then prepare(it)."""
-    with tempfile.TemporaryDirectory(prefix="weir-budget-") as folder, \
-            contextlib.ExitStack() as stack:
-        s = Scene(stack, Path(folder), config or PLAIN, **options)
-        if config is None or "max_idle: 0" not in config:
-            s.get()
-        if prepare:
-            prepare(s)
-        yield s
-
-
-def repeat(act, s, times):
-    for _ in range(times):
-        act(s)
-
-
-def worker_thread(pid):
-    """The one that is neither the first nor has a name of its own."""
-    tasks = Path(f"/proc/{pid}/task")
-    name = (tasks / str(pid) / "comm").read_text()
-    others = [t for t in threads(pid) if t != pid and (tasks / str(t) / "comm").read_text() == name]
-    assert len(others) == 1, f"weir has {len(others)} threads that could be its worker"
-    return others[0]
-
-
-def is_stopped(pid, thread):
-    """Not merely by strace, before or after a system call: the signal is no longer pending."""
-    status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
-    pending = int(re.search(r"^SigPnd:\s*(\w+)", status, re.M)[1], 16)
-    return bool(re.search(r"^State:\s*[tT]", status, re.M)) and not pending >> (SIGSTOP - 1) & 1
-
-
-def unread_by_peer(peer):
-    """Bytes that wait in the kernel at the other end of a peer's TCP conn: sock_diag(7), about that
-    one socket (/proc/net/tcp lists all of the machine's)."""
-    (host, port), (far_host, far_port) = peer.sock.getpeername(), peer.sock.getsockname()
-    ends = struct.pack(">HH4s12x4s12x", port, far_port, socket.inet_aton(host),
-                       socket.inet_aton(far_host))
-    cookie = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, any socket
-    request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF)
-    request += ends + cookie
-    head = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
-    with socket.socket(AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as s:
-        s.settimeout(peers.SLOW)
-        s.sendall(head + request)
-        answer = s.recv(4096)
-    kind = struct.unpack_from("=H", answer, 4)[0]
-    assert kind == SOCK_DIAG_BY_FAMILY, f"sock_diag: {struct.unpack_from('=i', answer, 16)}"
-    return struct.unpack_from("=I", answer, 16 + 56)[0]
-
-
-# ---- configurations -----------------------------------------------------------------------------
-
-# Nothing is ever late: a stopped weir, or one under valgrind on a busy machine, takes its time.
-PATIENT = ("timeouts: { request_head: 10m, client_idle: 10m, request_body: 10m, "
-           "response_head: 10m, response_idle: 10m, write_stall: 10m }\n")
-UPSTREAM = "upstream: { connect: 5m, idle: 10m"
-NO_LOG = "# access_log: none\n"
-POOL = 'pools: { app: { endpoints: [ "127.0.0.1:$PORT" ], ' + UPSTREAM + " } } }\n"
-PLAIN = NO_LOG + 'routes: [ { to: app } ]\n' + POOL
-# The harness adds a log.
-LOGGED = 'routes: [ { to: app } ]\n' + POOL
-
-
-def routes_config(hosts, paths):
-    """Routes by host and path; a request for the last of them matches it alone."""
-    rows = [f"  - {{ match: {{ host: host-{h}.example, path: /path-{p} }}, to: app }}"
-            for h in range(10000, 10000 + hosts) for p in range(10000, 10000 + paths)]
-    rows.append("  - { to: app }")
-    return NO_LOG + POOL + "routes:\n" + "\n".join(rows) + "\n"
-
-
-def endpoints_config(count):
-    """Endpoints that all are the one upstream, by other addresses of the loopback. What comes next
-    differs from pick to pick, so the conn is new each time, with two of them as with many."""
-    rows = [f'"127.0.{1 + i // 200}.{1 + i % 200}:$PORT"' for i in range(count)]
-    return (NO_LOG + "routes: [ { to: app } ]\n"
-            "pools: { app: { " + UPSTREAM + ", max_idle: 0 }, "
-            "endpoints: [" + ", ".join(rows) + "] } }\n")
 
 
 # ---- system calls -------------------------------------------------------------------------------
@@ -311,13 +81,13 @@ def count_calls(name, kinds, act, times, **options):
 
 # ---- allocations --------------------------------------------------------------------------------
 
-def count_allocations(name, act, times):
+def count_allocations(name, act, times, **more):
     names = [f"allocations.{name}.{kind}" for kind in ("mallocs", "frees")]
 
     def run():
         with tempfile.TemporaryDirectory(prefix="weir-budget-") as folder:
             counts = Allocations(Path(folder) / "counts")
-            options = {"preload": build_preload(folder), "env": counts.env}
+            options = {"preload": build_preload(folder), "env": counts.env, **more}
             with scene(**options) as s:
                 repeat(act, s, WARM_UP)
                 before = counts.read()
@@ -380,13 +150,20 @@ def anonymous_bytes(pid):
     return int(re.search(r"^Anonymous: +(\d+) kB", text, re.M)[1]) * 1024
 
 
-def measure_idle():
+def measure_idle(name, **options):
+    def run():
+        return {name: Figure(idle_slope(**options), {})}
+
+    return Measurement([name], run)
+
+
+def idle_slope(**options):
     """The slope between a few hundred idle keep-alive conns and a few thousand, so that the first
     slabs are in neither; without huge pages, which come when they please."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * IDLE_MANY)), hard))
     libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
-    with scene() as s:
+    with scene(**options) as s:
         conns = []
         while len(conns) < IDLE_MANY:
             conns.append(s.connect())
@@ -395,8 +172,8 @@ def measure_idle():
                 before = anonymous_bytes(s.weir.pid)
         after = anonymous_bytes(s.weir.pid)
         for conn in conns:
-            conn.assert_open()
-    return {"memory.idle_conn": Figure((after - before) / (IDLE_MANY - IDLE_FEW), {})}
+            getattr(conn, "peer", conn).assert_open()
+    return (after - before) / (IDLE_MANY - IDLE_FEW)
 
 
 # ---- sizes of structures, from the debugging information --------------------------------------
@@ -481,6 +258,13 @@ def built_with():
 WARM_UP = 50
 CONN = "accept4 epoll_ctl close reads writes waits"
 DIAL = CONN.replace("accept4", "socket setsockopt connect getsockopt")
+# Who talks what: TLS at the client, and at the upstream too; HTTP/2 over TLS to HTTP/1, and to h2c.
+SECURE = {
+    "tls": {"of": TlsScene, "config": TLS_TO_PLAIN},
+    "tls_tls": {"of": TlsScene, "config": TLS_TO_TLS},
+    "h2_h1": {"of": H2Scene, "config": TLS_TO_PLAIN},
+    "h2_h2": {"of": H2BothScene, "config": TLS_TO_H2},
+}
 STRUCTS = ("conn tcp h1_server h1_client h1_stream h1_parser http_head stream exchange block slice "
            "buf_pool wheel_timer lb_endpoint pool_endpoint access_record worker")
 
@@ -516,7 +300,13 @@ def measurements():
         count_allocations("post_1k", Scene.post, 200),
         count_allocations("new_conn", Scene.new_conn, 200),
         count_allocations("body_down", Scene.body_down, 4),
-        Measurement(["memory.idle_conn"], measure_idle),
+        measure_idle("memory.idle_conn"),
+        measure_idle("memory.idle_tls_conn", **SECURE["tls"]),
+        measure_idle("memory.idle_h2_conn", **SECURE["h2_h1"]),
+        *[m for name, talk in SECURE.items() for m in (
+            ins(f"instructions.{name}", talk["of"].get, 300, **talk),
+            count_calls(name, "reads writes waits", talk["of"].get, 200, **talk),
+            count_allocations(name, talk["of"].get, 200, **talk))],
         measure_structs([f"bytes.{name}" for name in STRUCTS.split()]),
     ]
 

@@ -5,7 +5,8 @@
  * less CPU than wrk because it shares a core with the backend. `load --help` has the options.
  *
  * load_net.c has the conns and the loop, load_answer.c finds where answers end, and each mode
- * is a file: load_open.c, load_closed.c, load_hold.c (idle and slow), load_websocket.c. All of it
+ * is a file: load_open.c, load_closed.c, load_hold.c (idle), load_idle_tls.c,
+ * load_slow.c, load_websocket.c. All of it
  * is one thread.
  */
 #include "bench/load_modes.h"
@@ -23,7 +24,10 @@ int main(int argc, char **argv)
         mode_closed(&options);
         break;
     case LOAD_IDLE:
-        mode_idle(&options);
+        if (options.tls)
+            mode_idle_tls(&options);
+        else
+            mode_idle(&options);
         break;
     case LOAD_SLOW:
         mode_slow(&options);

@@ -8,6 +8,7 @@
 void mode_open(const struct load_options *o);
 void mode_closed(const struct load_options *o);
 void mode_idle(const struct load_options *o);
+void mode_idle_tls(const struct load_options *o);
 void mode_slow(const struct load_options *o);
 void mode_websocket(const struct load_options *o);
 

@@ -35,6 +35,7 @@ static const char usage[] =
     "  --body BYTES          of POST, PUT and PATCH (default 0)\n"
     "  --header 'NAME: V'    one more field; may be repeated\n"
     "  --close               a new connection for every request\n"
+    "  --tls                 idle: over TLS; no certificate is looked at\n"
     "  --kind head|body|read slow: what is slow\n"
     "  --interval MS         slow: between two bytes of a connection (default 1000)\n"
     "  --once                slow: don't open again what has ended\n"
@@ -170,6 +171,7 @@ enum option_code {
     OPT_BODY,
     OPT_HEADER,
     OPT_CLOSE,
+    OPT_TLS,
     OPT_KIND,
     OPT_INTERVAL,
     OPT_ONCE,
@@ -192,6 +194,7 @@ static const struct option long_options[] = {
     {"body", required_argument, NULL, OPT_BODY},
     {"header", required_argument, NULL, OPT_HEADER},
     {"close", no_argument, NULL, OPT_CLOSE},
+    {"tls", no_argument, NULL, OPT_TLS},
     {"kind", required_argument, NULL, OPT_KIND},
     {"interval", required_argument, NULL, OPT_INTERVAL},
     {"once", no_argument, NULL, OPT_ONCE},
@@ -247,6 +250,9 @@ static void set_option(struct load_options *o, int option, const char *value)
     case OPT_CLOSE:
         o->close = true;
         break;
+    case OPT_TLS:
+        o->tls = true;
+        break;
     case OPT_KIND:
         o->kind = parse_kind(value);
         break;
@@ -288,6 +294,8 @@ void options_parse(struct load_options *o, int argc, char **argv)
         wrong("--to is missing");
     if (o->mode == LOAD_OPEN && o->rate == 0)
         wrong("open needs --rate");
+    if (o->tls && o->mode != LOAD_IDLE)
+        wrong("--tls is for idle only");
     if (o->path[0] != '/' || strpbrk(o->path, " \r\n"))
         wrong("--path %s: expected such as /index.html", o->path);
     if (o->paths > 1 && !strstr(o->path, "{}"))

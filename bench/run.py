@@ -4,6 +4,7 @@
 
     run.py                          the default scenarios
     run.py keepalive my-own.yaml    these
+    run.py 'tls-*' 'h2-*'           those whose names match
     run.py --list                   what there is
 
 The figure that matters is CPU time per request of the proxy's own processes. See README.md for the
@@ -48,7 +49,7 @@ def names(text):
 def parse_args(argv=None):
     cpus = sorted(os.sched_getaffinity(0))
     p = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    p.add_argument("scenario", nargs="*", help="names, or files of your own (FILE.yaml)")
+    p.add_argument("scenario", nargs="*", help="names, patterns (tls-*), or files of your own (FILE.yaml)")
     p.add_argument("--list", action="store_true", help="the scenarios and the proxies there are")
     p.add_argument("--only", type=names, metavar="NAMES",
                    help="comma-separated: " + ", ".join(proxies.PROXIES) +
@@ -66,6 +67,8 @@ def parse_args(argv=None):
                    help="for the load and the backend; default: the others")
     p.add_argument("--results", type=Path, metavar="DIR",
                    help="default: bench/results/DATE-TIME")
+    p.add_argument("--reference", action="store_true",
+                   help="into bench/results/reference-DATE, which git does not ignore")
     p.add_argument("--no-plots", action="store_true")
     return p.parse_args(argv)
 
@@ -84,9 +87,13 @@ def list_everything():
 
 
 def results_folder(args):
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    """Where this run is written to. A reference run is looked at again: none is written over."""
+    now = datetime.datetime.now()
+    stamp = now.strftime("reference-%Y-%m-%d" if args.reference else "%Y-%m-%d-%H%M%S")
     folder = args.results or RESULTS / stamp
-    folder.mkdir(parents=True, exist_ok=True)
+    if args.reference and (folder / "results.json").exists():
+        raise BenchError(f"{folder} has a result already: remove it, or name another with "
+                         "--results DIR")
     return folder
 
 
@@ -130,6 +137,7 @@ def main():
         list_everything()
         return 0
     exit_on_signals()
+    results = results_folder(args)
     options = runner.Options(args.proxy_cpu, args.load_cpus, raise_file_limit(), args.rounds,
                              args.seconds, args.connections, args.quick, args.access_log,
                              args.backend)
@@ -155,9 +163,9 @@ def main():
         print("bench: nothing was measured", file=sys.stderr)
         return ended or 1
     result = result_of(run, plans, chosen, left_out, about, args, ended is not None)
-    folder = results_folder(args)
-    print(write(result, folder, not args.no_plots))
-    print(f"Written to {folder}")
+    results.mkdir(parents=True, exist_ok=True)
+    print(write(result, results, not args.no_plots))
+    print(f"Written to {results}")
     if ended is not None:
         return ended
     return 1 if run.failures or report.errors_of(result["summary"]) else 0

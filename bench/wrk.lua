@@ -1,6 +1,14 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Prints what wrk counted as one line of JSON. Only `done` is defined: a `request` or `response`
--- function would run Lua for every request and make the load generator the slowest part.
+-- Prints what wrk counted as one line of JSON. With a number as argument, requests are POST with so
+-- many bytes. The request is made once: a `request` or `response` function would run Lua for every
+-- one of them and make the load generator the slowest part.
+function init(arguments)
+    if arguments[1] then
+        wrk.method = "POST"
+        wrk.body = string.rep("x", tonumber(arguments[1]))
+    end
+end
+
 function done(summary, latency, requests)
     local e = summary.errors
     print(string.format(

@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "config/suggest.h"
 #include "config/tree.h"
+#include "proxy/base/span.h"
 
 struct schema_row;
 
@@ -28,6 +29,7 @@ struct bind {
     struct config_mem *mem;     /* of cfg */
     struct config_mem *scratch; /* gone after loading */
     struct config_errors *errs;
+    struct span folder; /* of the file, with its last slash; paths in it begin there */
     const struct bind_path *path;
     struct config_pos pos; /* of the mapping that is being bound: where its defaults belong */
     size_t index;          /* of the list item that is being bound */

@@ -116,7 +116,11 @@ struct config_listener {
     bool forwarded; /* also emit Forwarded (RFC 7239) */
     bool via;       /* emit Via (RFC 9110 section 7.6.3) */
     struct config_tls_server tls;
-    bool redirect_https; /* every request is answered 308 to https://; never with tls */
+    struct config_redirect_https {
+        struct config_pos pos;
+        bool enabled;  /* every request is answered 308 to https://; never with tls */
+        uint32_t port; /* 1..65535, of https:// */
+    } redirect_https;
     struct config_proxy_protocol {
         struct config_pos pos;
         bool enabled;
@@ -322,7 +326,8 @@ struct config_errors {
 /*
  * Loads and checks a file, or `len` bytes that are called `name` in messages. 0: *out is the
  * configuration, to be freed with config_free, and errs holds at most warnings. -1: *out is NULL
- * and errs has every error that was found. errs is added to, not reset. Bytes may be any.
+ * and errs has every error that was found. errs is added to, not reset. Bytes may be any. Relative
+ * paths begin in the folder of a regular file; those of a text and a pipe are left as they are.
  */
 int config_load_file(const char *path, struct config **out, struct config_errors *errs);
 int config_load_text(const char *name, const char *bytes, size_t len, struct config **out,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "config/bind.h"
 #include "config/config.h"
@@ -34,11 +35,11 @@ void config_free(struct config *cfg)
         config_mem_free(cfg->mem);
 }
 
-int config_load_text(const char *name, const char *bytes, size_t len, struct config **out,
-                     struct config_errors *errs)
+static int load(const char *name, struct span folder, const char *bytes, size_t len,
+                struct config **out, struct config_errors *errs)
 {
     struct config *cfg = config_new(name);
-    struct bind b = {.cfg = cfg, .mem = cfg->mem, .scratch = config_mem_new()};
+    struct bind b = {.cfg = cfg, .mem = cfg->mem, .scratch = config_mem_new(), .folder = folder};
     struct config_errors found = {0}; /* so that only these are sorted, and decide */
     b.errs = &found;
     const struct tree_node *root = tree_parse(b.scratch, cfg->pos.file, bytes, len, &found);
@@ -55,6 +56,21 @@ int config_load_text(const char *name, const char *bytes, size_t len, struct con
     return failed ? -1 : 0;
 }
 
+int config_load_text(const char *name, const char *bytes, size_t len, struct config **out,
+                     struct config_errors *errs)
+{
+    return load(name, span_of("", 0), bytes, len, out, errs);
+}
+
+/* Where the paths in it begin: a pipe is in no folder of the user's. */
+static struct span folder_of(const char *path, FILE *in)
+{
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    bool is_file = fstat(fileno(in), &st) == 0 && S_ISREG(st.st_mode);
+    return span_of(path, is_file && slash != NULL ? (size_t)(slash + 1 - path) : 0);
+}
+
 static int load_stream(const char *path, FILE *in, struct config **out, struct config_errors *errs)
 {
     size_t len = 0, size = CONFIG_MAX_BYTES + 1; /* one more shows that it is too large */
@@ -65,7 +81,7 @@ static int load_stream(const char *path, FILE *in, struct config **out, struct c
         config_errors_add(errs, CONFIG_ERROR, (struct config_pos){path, 0, 0}, NULL,
                           "cannot be read: %s", strerror(errno));
     else
-        result = config_load_text(path, bytes, len, out, errs);
+        result = load(path, folder_of(path, in), bytes, len, out, errs);
     free(bytes);
     return result;
 }

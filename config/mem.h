@@ -21,6 +21,7 @@ struct config_text {
     FILE *out;
 };
 
+/* Never NULL; the caller's, to config_mem_free. */
 struct config_mem *config_mem_new(void);
 
 /* Everything that was allocated from it becomes invalid. NULL is fine. */
@@ -32,6 +33,7 @@ void *config_mem_alloc(struct config_mem *mem, size_t count, size_t size);
 /* A copy of `len` bytes with a NUL behind them. */
 char *config_mem_dup(struct config_mem *mem, const char *bytes, size_t len);
 
+/* What printf makes of it; never NULL. */
 char *config_mem_printf(struct config_mem *mem, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 char *config_mem_vprintf(struct config_mem *mem, const char *fmt, va_list args)

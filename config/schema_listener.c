@@ -84,7 +84,8 @@ static const struct schema_row tls_server_rows[] = {
      .min = 1,
      .offset = FIELD(config_tls_server, alpn, struct config_str *),
      .count_offset = FIELD(config_tls_server, alpn_count, size_t),
-     .doc = "The protocols that are offered: h2 and http/1.1 if not given."},
+     .doc = "The protocols that are offered, h2 and http/1.1 if not given; what is left out is "
+            "not spoken."},
 };
 
 static void check_tls_server(struct bind *b, const struct tree_node *node, void *obj)
@@ -134,6 +135,20 @@ static const struct schema_table proxy_protocol_table = {
     .own = true,
 };
 
+static const struct schema_row redirect_https_rows[] = {
+    {BOOL("enabled", config_redirect_https, enabled), .dflt = "true",
+     .doc = "Whether requests are redirected."},
+    {INT("port", config_redirect_https, port), .dflt = "443", .min = 1, .max = 65535,
+     .doc = "The port that clients reach TLS at."},
+};
+
+static const struct schema_table redirect_https_table = {
+    .expected = "true, or a mapping such as { port: 8443 }",
+    ROWS(redirect_https_rows),
+    .short_key = "enabled",
+    .own = true,
+};
+
 static bool is_unix_listener(const void *obj)
 {
     return ((const struct config_listener *)obj)->bind.kind == CONFIG_ADDR_UNIX;
@@ -164,8 +179,13 @@ static const struct schema_row listener_rows[] = {
      .offset = FIELD(config_listener, tls, struct config_tls_server),
      .present_offset = FIELD(config_listener, tls.enabled, bool),
      .doc = "TLS; plain text if not given."},
-    {BOOL("redirect_https", config_listener, redirect_https), .dflt = "false",
-     .doc = "Whether every request is answered with a redirect to https."},
+    {.key = "redirect_https",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &redirect_https_table,
+     .offset = FIELD(config_listener, redirect_https, struct config_redirect_https),
+     .present_offset = FIELD(config_listener, redirect_https.enabled, bool),
+     .doc = "Every request is answered with a redirect to https; none is if not given."},
     {.key = "proxy_protocol",
      .shape = SHAPE_TABLE,
      .flags = ROW_SWITCH,
@@ -192,7 +212,7 @@ static void check_listener(struct bind *b, const struct tree_node *node, void *o
     const struct config_proxy_protocol *proxy = &l->proxy_protocol;
     warn_nobody(b, l, l->trusted, l->trusted_count, "trusts");
     warn_nobody(b, l, proxy->from, proxy->from_count, "expects a PROXY header from");
-    if (l->redirect_https && l->tls.enabled)
+    if (l->redirect_https.enabled && l->tls.enabled)
         bind_error(b, bind_pos_of(node, "redirect_https", l->pos),
                    "redirect_https would redirect to itself: it is for a listener without tls");
 }

@@ -15,8 +15,7 @@
 struct access_sink {
     int fd;
     bool socket; /* is told with each call not to wait */
-    bool
-        shared; /* a pipe that others share and that may block: small pieces, and only on POLLOUT */
+    bool shared; /* a pipe of others too, that may block: small pieces, and only on POLLOUT */
 };
 
 /* Opens path for appending, made with mode 0640 if need be; "/dev/stdout" and "/dev/stderr" are the

@@ -25,7 +25,8 @@ struct admin_view {
 struct admin *admin_new(struct reactor *r, const struct admin_view *view, int fd, bool is_unix,
                         int *err);
 
-/* Stops listening and closes its conns; the loop must run before admin_free. */
+/* Stops listening and closes its conns; the loop must run before admin_free, for
+ * which NULL is fine. */
 void admin_close(struct admin *admin);
 void admin_free(struct admin *admin);
 

@@ -14,6 +14,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/cert_watch.h"
+#include "proxy/http/h2_session.h"
 
 #define MOMENT_MAX_MS 5000
 #define ABORT_MS      1000 /* that an immediate end may take */
@@ -242,6 +243,7 @@ int control_run(const struct control_options *options)
 {
     struct control c;
     reactor_setup();
+    h2_session_setup();
     int err = control_init(&c, options);
     if (err == 0)
         err = workers_start(&c);

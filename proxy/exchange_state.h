@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An exchange's state. Private to exchange.c, which changes it, and exchange_log.c, which tells it.
+/*
+ * An exchange's state. Private to exchange.c, exchange_attempt.c and exchange_end.c, which change
+ * it, and exchange_log.c, which tells it.
  */
 #ifndef WEIR_EXCHANGE_STATE_H
 #define WEIR_EXCHANGE_STATE_H
 
+#include "proxy/base/check.h"
 #include "proxy/worker.h"
 
-#define TRAIL_BYTES 256
+#define EXCHANGE_MAGIC MAGIC('e', 'x', 'c', 'h')
+#define TRAIL_BYTES    256
 
 struct exchange {
     uint32_t magic;
@@ -54,5 +58,18 @@ struct exchange {
     char own_id[UUID7_LEN];
     char trail[TRAIL_BYTES]; /* last: it is not zeroed */
 };
+
+/* That of a stream, of either side. */
+static inline struct exchange *exchange_of(const struct stream *s)
+{
+    return CAST_OBJ(exchange, s->owner, EXCHANGE_MAGIC);
+}
+
+/* Moves the idle deadline of a tunnel. */
+static inline void exchange_touch(struct exchange *x)
+{
+    struct reactor *r = &x->worker->reactor;
+    wheel_set(&r->wheel, &x->timer, reactor_now(r) + x->snapshot->upgraded_ms);
+}
 
 #endif

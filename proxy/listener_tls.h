@@ -39,10 +39,12 @@ struct tls_problem {
 struct tls_set *tls_set_load(const struct listener_tls *tls, struct tls_problem *error,
                              struct tls_problem *warning);
 
+/* Counted; any thread. Returns set. */
 struct tls_set *tls_set_ref(struct tls_set *set);
-/* NULL is fine. */
+/* The last one frees it. NULL is fine. */
 void tls_set_unref(struct tls_set *set);
 
+/* The set's own; valid as long as it. */
 const struct tls_certs *tls_set_certs(const struct tls_set *set);
 
 /* The state (file_state.h) of the files that are named, now; and as it was before the set was read

@@ -5,6 +5,7 @@
 
 #include "proxy/admin.h"
 
+/* Appends it all to out, in blocks of pool. */
 void metrics_write(const struct admin_view *view, struct buf_pool *pool, struct chain *out);
 
 #endif

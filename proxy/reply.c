@@ -140,22 +140,27 @@ static struct span host_of(struct span authority)
     return span_of(authority.ptr, len + (bracket && len < authority.len));
 }
 
-/* https://host/path?query in the block; OPTIONS * has no path of its own. */
-static struct span https_url(const struct http_head *request, struct block *block)
+/* https://host:port/path?query in the block, without the port that https has anyway; OPTIONS * has
+ * no path of its own. */
+static struct span https_url(const struct http_head *request, uint32_t port, struct block *block)
 {
+    char colon[12] = "";
+    if (port != 443)
+        snprintf(colon, sizeof(colon), ":%u", port);
     struct span host = host_of(request->authority);
     bool path = request->path.len > 0 && request->path.ptr[0] == '/';
     char *at = block->data + block->used;
-    int n = snprintf(at, block->cap - block->used, "https://%.*s%.*s%s%.*s", (int)host.len,
-                     host.ptr, path ? (int)request->path.len : 1, path ? request->path.ptr : "/",
-                     request->has_query ? "?" : "", (int)request->query.len, request->query.ptr);
+    int n =
+        snprintf(at, block->cap - block->used, "https://%.*s%s%.*s%s%.*s", (int)host.len, host.ptr,
+                 colon, path ? (int)request->path.len : 1, path ? request->path.ptr : "/",
+                 request->has_query ? "?" : "", (int)request->query.len, request->query.ptr);
     CHECK(n > 0 && (size_t)n < block->cap - block->used); /* it is shorter than its head was */
     block->used += (uint32_t)n;
     return span_of(at, (size_t)n);
 }
 
 bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head *request,
-                    struct block **scratch)
+                    uint32_t port, struct block **scratch)
 {
     struct http_head head;
     struct text length;
@@ -164,7 +169,7 @@ bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head 
     if (*scratch == NULL)
         *scratch = block_get(&r->bufs, true);
     begin(&head, 308, SPAN_LIT("text/plain; charset=utf-8"), &length, 0);
-    http_head_add(&head, FIELD_OTHER, SPAN_LIT("Location"), https_url(request, *scratch));
+    http_head_add(&head, FIELD_OTHER, SPAN_LIT("Location"), https_url(request, port, *scratch));
     http_head_add(&head, FIELD_DATE, SPAN_LIT("Date"), reactor_date(r));
     s->ops->send_head(s, &head);
     s->ops->send_end(s, NULL);

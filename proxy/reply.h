@@ -15,11 +15,11 @@ size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *
 /* The HTTP status of that response: 200 for a gRPC call, which has its own. */
 unsigned reply_status(const struct http_head *request, enum reason reason);
 
-/* Answers 308 with the request's own target at https://, port 443, and ends the message. False: the
- * request names no host, and nothing was sent. *scratch: NULL or a block of the caller's, who drops
- * it after the stream. */
+/* Answers 308 with the request's own target at https:// and this port, and ends the message. False:
+ * the request names no host, and nothing was sent. *scratch: NULL or a block of the caller's, who
+ * drops it after the stream. */
 bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head *request,
-                    struct block **scratch);
+                    uint32_t port, struct block **scratch);
 
 /* Sends a whole response and ends the message. body is emptied. */
 void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,

@@ -7,6 +7,8 @@ enum retry_verdict retry_verdict(const struct retry_facts *f)
     enum retry_class class = (enum retry_class)reason_row(f->reason)->retry;
     if (f->committed || !f->replayable || class == RETRY_NEVER)
         return RETRY_NO;
+    if (class == RETRY_AGAIN)
+        return RETRY_SAME;
     if (class != RETRY_UNSENT && !f->idempotent)
         return RETRY_NO;
     /* A conn that had served before and now died without a word was closed while it was idle. */

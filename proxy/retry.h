@@ -11,7 +11,7 @@
 
 enum retry_verdict {
     RETRY_NO,
-    RETRY_SAME,  /* the endpoint is fine, its idle conn was stale: a fresh conn, not counted */
+    RETRY_SAME,  /* the endpoint is fine, its conn was stale or full: a fresh conn, not counted */
     RETRY_OTHER, /* another endpoint, counted */
 };
 
@@ -28,6 +28,7 @@ struct retry_facts {
 /* "no retry", "again on a fresh connection", "again at another endpoint" */
 const char *retry_verdict_name(enum retry_verdict verdict);
 
+/* What is to be done about an attempt that failed. Pure. */
 enum retry_verdict retry_verdict(const struct retry_facts *facts);
 
 #endif

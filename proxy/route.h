@@ -102,6 +102,7 @@ void route_table_compile(struct route_table *t);
 /* NULL is fine. No route of it may be in use. */
 void route_table_free(struct route_table *t);
 
+/* How many rules were added. */
 size_t route_table_count(const struct route_table *t);
 
 /* The index-th route, index < route_table_count. */

@@ -125,7 +125,7 @@ static bool build_listeners(struct runtime *rt)
         to->name = copy(from->name);
         to->mode = from->mode;
         to->forward = (struct forward_options){.forwarded = from->forwarded, .via = from->via};
-        to->redirect_https = from->redirect_https;
+        to->redirect_https = from->redirect_https.enabled ? from->redirect_https.port : 0;
         add_networks(&to->trusted, &to->trust_unix, from->trusted, from->trusted_count);
         add_networks(&to->proxy_from, &to->proxy_from_unix, from->proxy_protocol.from,
                      from->proxy_protocol.from_count);
@@ -152,6 +152,7 @@ static void pool_options(const struct config *cfg, const struct config_pool *fro
         .response_idle_ms = clamp_ms(cfg->timeouts.response_idle),
         .write_stall_ms = clamp_ms(cfg->timeouts.write_stall),
         .buffer = (size_t)cfg->limits.buffer,
+        .once = from->proxy_protocol != CONFIG_PROXY_NONE,
     };
     to->h2 = (struct h2_client_options){
         .limits = to->options.limits,

@@ -21,7 +21,7 @@ struct listener_spec {
     struct cidr_set trusted;
     bool trust_unix;
     struct forward_options forward;
-    bool redirect_https;        /* serves nothing but redirects */
+    uint32_t redirect_https;    /* serves nothing but redirects to this port; 0: requests */
     struct cidr_set proxy_from; /* peers whose conns begin with a header of the PROXY protocol */
     bool proxy_from_unix;
     struct listener_tls *tls; /* NULL: plain text */
@@ -52,11 +52,13 @@ struct snapshot {
     uint32_t pipes; /* that a worker may have at once, for large bodies */
 };
 
+/* The last one frees it, with all that it points to. NULL is fine. */
 void snapshot_unref(struct snapshot *snap);
 
 /* What a pool's TLS is made of, and what it refers to. NULL is fine. */
 void pool_tls_free(const struct tls_client_options *tls);
 
+/* Returns snap, for whoever keeps it. */
 static inline struct snapshot *snapshot_ref(struct snapshot *snap)
 {
     atomic_fetch_add_explicit(&snap->refs, 1, memory_order_relaxed);

@@ -20,10 +20,16 @@ from .proxies import shown
 OWN = BUILD / "load"
 PATIENCE = 30.0  # seconds more than a load should take
 READY_SECONDS = 120.0  # to open ten thousand connections on a busy machine
-HANDSHAKERS = 4  # openssl s_time makes one connection after another, so several run at once
 
 TOOL = {"get": "wrk", "close": "wrk", "upload": "load", "mixed": "load", "websocket": "load",
         "handshake": "openssl", "h2": "h2load", "grpc": "h2load"}
+
+
+def tool_of(cell):
+    """build/load speaks TLS only where it holds idle connections."""
+    if cell.scenario.workload == "upload" and cell.params["tls"]:
+        return "wrk"
+    return TOOL[cell.scenario.workload]
 
 
 def missing_tool(name):
@@ -35,7 +41,7 @@ def missing_tool(name):
 
 def tools_of(cell):
     """The generators that a cell can't do without; latency it can."""
-    tools = {TOOL[cell.scenario.workload]}
+    tools = {tool_of(cell)}
     if cell.idle or cell.scenario.slow:
         tools.add("load")
     return tools
@@ -99,11 +105,15 @@ def wrk(address, cell, cpus, seconds, halfway=None):
     argv = ["wrk", "-t1", f"-c{cell.connections}", f"-d{whole(seconds)}s", "-s", HERE / "wrk.lua"]
     if cell.scenario.workload == "close":
         argv += ["-H", "Connection: close"]
-    output = run_tool([*argv, f"{scheme}://{address}{cell.path}"], cpus, seconds, halfway)
-    counted = last_json("wrk", output)
+    argv.append(f"{scheme}://{address}{cell.path}")
+    sent = cell.params["bytes"] if cell.scenario.workload == "upload" else 0
+    if sent:
+        argv += ["--", sent]
+    counted = last_json("wrk", run_tool(argv, cpus, seconds, halfway))
     return {"requests": counted["requests"], "seconds": counted["seconds"],
             "rate": counted["requests"] / counted["seconds"], "bytes_in": counted["bytes"],
-            "bytes_out": 0, "errors": counted["errors"], "latency_us": None}
+            "bytes_out": sent * counted["requests"], "errors": counted["errors"],
+            "latency_us": None}
 
 
 def whole(seconds):
@@ -178,12 +188,12 @@ def in_seconds(number, unit):
 
 def handshakes(address, cell, cpus, seconds, halfway=None):
     """New connections with TLS 1.2, each with one request: TLS 1.3 would be nearer to practice,
-    but s_time does not resume its sessions."""
+    but s_time does not resume its sessions. Each s_time has one connection at a time."""
     argv = ["openssl", "s_time", "-connect", address, "-tls1_2", "-www", "/", "-time",
             whole(seconds), "-reuse" if cell.params["resumed"] else "-new"]
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
-        tools = [stack.enter_context(Tool(argv, cpus)) for _ in range(HANDSHAKERS)]
+        tools = [stack.enter_context(Tool(argv, cpus)) for _ in range(cell.connections)]
         outputs = [tool.finish(whole(seconds), halfway if tool is tools[0] else None)
                    for tool in tools]
     elapsed = time.monotonic() - start

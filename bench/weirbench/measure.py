@@ -115,7 +115,7 @@ class Sampler:
         return figures(self.cell, counted, (user, system), memory, busy)
 
     def closed(self, seconds, halfway=None):
-        tool = load.TOOL[self.cell.scenario.workload]
+        tool = load.tool_of(self.cell)
         extra = {"rate": self.rate, "folder": self.folder} if tool == "h2load" else {}
         return load.PEAK[tool](self.server.address, self.cell, self.load_cpus, seconds,
                                halfway=halfway, **extra)
@@ -144,10 +144,12 @@ class Sampler:
         slow = self.cell.scenario.slow
         if self.cell.idle:
             # First use of code pages and of the upstream's conns is not what a conn costs.
-            with load.Holder("idle", self.server.address, self.load_cpus, WARM_CONNECTIONS) as few:
+            how = ["--tls"] if self.server.setup.tls else []
+            with load.Holder("idle", self.server.address, self.load_cpus, WARM_CONNECTIONS,
+                             how) as few:
                 few.finish()
             before = self.server.memory()
-            holder = load.Holder("idle", self.server.address, self.load_cpus, self.cell.idle)
+            holder = load.Holder("idle", self.server.address, self.load_cpus, self.cell.idle, how)
             after = self.server.memory()
             held["idle_pss"] = (after[1] - before[1]) / self.cell.idle
         elif slow:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws a result as SVG with gnuplot: CPU time by workload, latencies, and how cost grows.
+"""Draws a result as SVG with gnuplot: CPU time by workload, latencies, memory of idle
+connections, and how cost grows.
 
 Every proxy has its colour in all plots, and its name stands beside what it names; there is no
 legend to look up. Bars and points are medians, whiskers the smallest and the largest round.
@@ -60,13 +61,21 @@ def quote(text):
 # ---- panels: title, height of the field, and gnuplot's lines for it ------------------------------
 
 def cpu_panels(result):
-    """Bars: one panel a workload, one bar a proxy."""
+    return bar_panels(result, "cpu_us", lambda cell: f"CPU µs a {cell['unit']}")
+
+
+def memory_panels(result):
+    return bar_panels(result, "idle_pss", lambda cell: "bytes (PSS) an idle connection")
+
+
+def bar_panels(result, figure, title):
+    """Bars: one panel a workload that has the figure, one bar a proxy."""
     panels = []
     for cell in result["cells"]:
-        rows = [(p, r["cpu_us"]) for p, r in result["summary"].get(cell["key"], {}).items()
-                if "cpu_us" in r]
+        rows = [(p, r[figure]) for p, r in result["summary"].get(cell["key"], {}).items()
+                if figure in r]
         if rows:
-            panels.append((f"{cell['key']}: CPU µs a {cell['unit']}", ROW * len(rows), bars(rows)))
+            panels.append((f"{cell['key']}: {title(cell)}", ROW * len(rows), bars(rows)))
     return panels
 
 

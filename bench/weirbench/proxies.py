@@ -24,7 +24,7 @@ IO_URING_SETUP = 425  # the same number on every architecture
 KEEPALIVE = 1024  # idle upstream conns that a proxy may keep, where it wants to be told
 
 # What a scenario may need of a proxy.
-NEEDS = ("routes", "endpoints", "websocket", "tls", "h2", "h2-upstream", "grpc")
+NEEDS = ("routes", "endpoints", "websocket", "tls", "tls-upstream", "h2", "h2-upstream", "grpc")
 
 
 def find_program(path):
@@ -122,7 +122,7 @@ class Templated(Proxy):
                   "CONNECTIONS": files // 2 - 64, "ALL_CONNECTIONS": files - 64,
                   "KEEPALIVE": KEEPALIVE, "USER": pwd.getpwuid(os.getuid()).pw_name}
         values["HOST"], _, values["BACKEND_PORT"] = setup.backend.rpartition(":")
-        values.update(zip(("CERT", "KEY", "BOTH"), setup.tls))
+        values.update(zip(("CERT", "KEY", "BOTH"), setup.pair))
         return values
 
     def write_config(self, setup, template=None):
@@ -136,7 +136,7 @@ class Weir(Templated):
     name = "weir"
     program = BUILD / "weir"
     template = "weir.yaml"
-    can = frozenset({"routes", "endpoints", "websocket", "tls", "h2", "h2-upstream", "grpc"})
+    can = frozenset(NEEDS)
     version_args = ("--version",)
 
     def command(self, setup):
@@ -156,7 +156,7 @@ class Nginx(Rival):
     name = "nginx"
     program = "nginx"
     template = "nginx.conf"
-    can = frozenset({"routes", "endpoints", "websocket", "tls", "h2", "grpc"})
+    can = frozenset(NEEDS) - {"h2-upstream"}  # only for gRPC
 
     def command(self, setup):
         self.reserve_port()
@@ -167,7 +167,7 @@ class Haproxy(Rival):
     name = "haproxy"
     program = "haproxy"
     template = "haproxy.cfg"
-    can = frozenset({"routes", "endpoints", "websocket", "tls", "h2", "h2-upstream", "grpc"})
+    can = frozenset(NEEDS)
 
     def command(self, setup):
         self.reserve_port()
@@ -180,7 +180,7 @@ class Caddy(Rival):
     name = "caddy"
     program = "caddy"
     template = "Caddyfile"
-    can = frozenset({"routes", "endpoints", "websocket", "tls", "h2", "h2-upstream", "grpc"})
+    can = frozenset(NEEDS)
     version_args = ("version",)
 
     def environment(self):
@@ -302,22 +302,12 @@ class HelloEverywhere(Hello):
             self.address = "127.0.0.1:" + self.address.rsplit(":", 1)[1]
 
 
-class Nghttpd(Server):
-    """The backend of HTTP/2 to an upstream: nghttp2's own server, without TLS. Everything that is
-    posted comes back, with the trailer of a gRPC call that went well."""
-
-    name = "nghttpd"
-    program = "nghttpd"
+class HelloTls(Hello):
+    """hello with the run's certificate."""
 
     def command(self, setup):
-        (self.folder / "index.html").write_text("Hello, World!")
-        self.reserve_port()
-        return [find_program(self.program), "--no-tls", "--echo-upload", "-d", self.folder,
-                "-a", "127.0.0.1", "--trailer", "grpc-status: 0", self.address.rsplit(":", 1)[1]]
-
-    def first_status(self):
-        """It does not speak HTTP/1, so a conn that is taken must do."""
-        return 200 if self.accepts() else None
+        cert, key, _ = setup.pair
+        return [*super().command(setup), "--tls-cert", cert, "--tls-key", key]
 
 
 @contextlib.contextmanager

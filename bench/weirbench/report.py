@@ -6,7 +6,7 @@ import platform
 import statistics
 from pathlib import Path
 
-BASES = ("floor", "nginx")  # what the others are divided by, pair by pair
+BASES = ("floor", "nginx", "haproxy")  # what the others are divided by, pair by pair
 PERCENTILES = ("p50", "p90", "p99", "p99.9")
 FIGURES = ("rate", "cpu_us", "user_us", "system_us", "busy", "others", "rss", "pss")
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from . import load, measure
 from .process import BenchError
-from .proxies import Hello, HelloEverywhere, Nghttpd, find_program
+from .proxies import Hello, HelloEverywhere, HelloTls, find_program
 from .setup import Setup
 
-START_SECONDS = 0.6  # about what it takes to start, check and end a proxy; for the plan only
+# About what it takes to start, check and end a proxy, and to open an idle connection; for the plan.
+START_SECONDS = 0.6
+IDLE_SECONDS, TLS_IDLE_SECONDS = 0.0002, 0.0015
 
 
 @dataclasses.dataclass
@@ -44,7 +46,8 @@ class Plan:
     latency: dict = None
 
     def peak_seconds(self):
-        return START_SECONDS + self.warmup + self.seconds
+        each = TLS_IDLE_SECONDS if "tls" in self.cell.needs else IDLE_SECONDS
+        return START_SECONDS + self.cell.idle * each + self.warmup + self.seconds
 
     def paced_seconds(self):
         return START_SECONDS + self.warmup + self.latency["seconds"] if self.latency else 0.0
@@ -123,9 +126,7 @@ def fit(cell, options):
 def unable(cell, missing_tool, has):
     """Why a cell can't be measured here at all, or None."""
     reasons = [r for r in map(missing_tool, sorted(load.tools_of(cell))) if r]
-    if upstream_of(cell) != "h1" and not has(Nghttpd.program):
-        reasons.append(f"{Nghttpd.program} is not installed")
-    if "tls" in cell.needs and not has("openssl"):
+    if cell.needs & {"tls", "tls-upstream"} and not has("openssl"):
         reasons.append("openssl is not installed")
     return ", ".join(reasons) or None
 
@@ -211,24 +212,25 @@ class Run:
 
     def setup(self, cell):
         needs = cell.needs
-        return Setup(self.backend(cell), cell.routes, cell.endpoints,
-                     self.tls() if "tls" in needs else (), "h2" in needs, "websocket" in needs,
-                     upstream_of(cell), self.options.access_log)
+        pair = self.pair() if needs & {"tls", "tls-upstream"} else ()
+        return Setup(self.backend(cell), cell.routes, cell.endpoints, pair, "tls" in needs,
+                     "h2" in needs, "websocket" in needs, upstream_of(cell),
+                     self.options.access_log)
 
     def backend(self, cell):
-        if upstream_of(cell) != "h1":
-            kind = Nghttpd
-        elif self.options.backend:
+        if self.options.backend:
             return self.options.backend
+        if upstream_of(cell) == "tls":
+            kind, setup = HelloTls, Setup(pair=self.pair(), tls=True)
         else:
-            kind = HelloEverywhere if cell.endpoints > 1 else Hello
+            kind, setup = (HelloEverywhere if cell.endpoints > 1 else Hello), None
         if kind not in self.backends:
             folder = self.folder / f"backend-{kind.__name__}"
             server = self.stack.enter_context(kind(folder, self.options.load_cpus))
-            self.backends[kind] = server.start().address
+            self.backends[kind] = server.start(setup).address
         return self.backends[kind]
 
-    def tls(self):
+    def pair(self):
         """(certificate, key, both in one file), made once a run."""
         if not self.certificate:
             self.certificate = make_certificate(self.folder)

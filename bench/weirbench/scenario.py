@@ -6,6 +6,7 @@ A cell is one workload in one variant; every proxy is measured in it, in turns.
 import dataclasses
 import math
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 import yaml
@@ -20,9 +21,9 @@ BIG = 16 << 20  # bodies from here on are counted by the MiB: too few end within
 # Workload -> parameter -> (what it must be, default). What a reader calls one of it, and what a
 # proxy must be able to do for it, stand in UNIT and NEED.
 WORKLOADS = {
-    "get": {"bytes": (int, 13), "tls": (bool, False)},
+    "get": {"bytes": (int, 13), "tls": (bool, False), "upstream": (("h1", "tls"), "h1")},
     "close": {"bytes": (int, 13)},
-    "upload": {"bytes": (int, None)},
+    "upload": {"bytes": (int, None), "tls": (bool, False)},
     "mixed": {"get": (int, 9), "post": (int, 1), "bytes": (int, 1024)},
     "websocket": {"bytes": (int, 64)},
     "handshake": {"resumed": (bool, False)},
@@ -254,8 +255,12 @@ class Reader:
             if values.get("latency"):
                 self.wrong(nodes["latency"], "latency can't be had with tls: the open-loop "
                                              "generator speaks plain TCP")
-        if values.get("params", {}).get("upstream") == "h2":
-            values["needs"] = values["needs"] | {"h2-upstream"}
+            if values.get("slow"):
+                self.wrong(nodes["beside"], "slow connections can't be had with tls: build/load "
+                                            "sends theirs over plain TCP")
+        upstream = values.get("params", {}).get("upstream", "h1")
+        if upstream != "h1":
+            values["needs"] = values["needs"] | {f"{upstream}-upstream"}
         key = values.get("sweep_key")
         if key == "bytes" and workload and "bytes" not in WORKLOADS[workload]:
             self.wrong(nodes["sweep"], f"the workload {workload!r} has no bytes to sweep")
@@ -390,12 +395,15 @@ def load_all():
 
 
 def choose(wanted, quick=False):
-    """The scenarios to run: by name, by FILE.yaml, or the default ones."""
+    """The scenarios to run: by name, by a pattern such as tls-*, by FILE.yaml, or the default
+    ones."""
     if not wanted:
-        everything = load_all()
-        return [s for s in everything if (s.quick if quick else s.default)]
+        return [s for s in load_all() if (s.quick if quick else s.default)]
     chosen = []
     for entry in wanted:
+        if matching := [s for s in load_all() if "*" in entry and fnmatch(s.name, entry)]:
+            chosen += matching
+            continue
         path = Path(entry) if entry.endswith((".yaml", ".yml")) else FOLDER / f"{entry}.yaml"
         if not path.exists():
             known = ", ".join(p.stem for p in sorted(FOLDER.glob("*.yaml")))

@@ -17,7 +17,7 @@ import re
 
 # What `@if` may ask for.
 WORDS = ("tls", "h2", "websocket", "log", "routes", "endpoints", "h1-upstream", "h2-upstream",
-         "grpc")
+         "tls-upstream", "grpc")
 PREFIX = re.compile(r"@(if|each) ([!a-z0-9-]+)@ ?")
 
 
@@ -26,10 +26,11 @@ class Setup:
     backend: str = ""          # host:port
     routes: int = 1
     endpoints: int = 1         # more than one: as many loopback addresses with the backend's port
-    tls: tuple = ()            # (certificate, key, both in one file) if clients speak TLS
+    pair: tuple = ()           # (certificate, key, both in one file) of whoever speaks TLS here
+    tls: bool = False          # clients speak TLS
     h2: bool = False           # clients may speak HTTP/2
     websocket: bool = False    # upgrades are let through
-    upstream: str = "h1"       # what the backend speaks: h1, h2 or grpc
+    upstream: str = "h1"       # what the backend speaks: h1, tls (h1 over it), h2 or grpc
     access_log: bool = False
 
     def words(self):
@@ -37,7 +38,8 @@ class Setup:
         found = {"tls": self.tls, "h2": self.h2, "websocket": self.websocket,
                  "log": self.access_log, "routes": self.routes > 1,
                  "endpoints": self.endpoints > 1,
-                 "h1-upstream": self.upstream == "h1", "h2-upstream": self.upstream == "h2",
+                 "h1-upstream": self.upstream in ("h1", "tls"),
+                 "tls-upstream": self.upstream == "tls", "h2-upstream": self.upstream == "h2",
                  "grpc": self.upstream == "grpc"}
         return {word for word, holds in found.items() if holds}
 

@@ -8,6 +8,14 @@
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
 
+static const struct {
+    uint32_t bytes, keep;
+} sizes[BLOCK_SIZES] = {
+    {BLOCK_REST_BYTES, BLOCK_KEEP},
+    {BLOCK_BYTES, BLOCK_KEEP},
+    {BLOCK_BIG_BYTES, BLOCK_KEEP_BIG},
+};
+
 void buf_pool_init(struct buf_pool *pool)
 {
     *pool = (struct buf_pool){0};
@@ -28,33 +36,38 @@ static void free_list_clear(struct block **list)
 void buf_pool_fini(struct buf_pool *pool)
 {
     CHECK(pool->blocks == 0);
-    free_list_clear(&pool->free_small);
-    free_list_clear(&pool->free_big);
+    for (int i = 0; i < BLOCK_SIZES; i++)
+        free_list_clear(&pool->free[i]);
     slab_fini(&pool->slices);
     mem_fund_fini(&pool->fund);
 }
 
-struct block *block_get(struct buf_pool *pool, bool big)
+static struct block *block_of_size(struct buf_pool *pool, int size)
 {
-    struct block **list = big ? &pool->free_big : &pool->free_small;
-    struct block *block = *list;
+    struct block *block = pool->free[size];
     if (block != NULL) {
-        *list = block->next_free;
-        if (big)
-            pool->n_free_big--;
-        else
-            pool->n_free_small--;
+        pool->free[size] = block->next_free;
+        pool->n_free[size]--;
     } else {
-        size_t size = big ? BLOCK_BIG_BYTES : BLOCK_BYTES;
-        block = mem_need(mem_alloc(&pool->fund, size));
+        block = mem_need(mem_alloc(&pool->fund, sizes[size].bytes));
         block->pool = pool;
-        block->cap = (uint32_t)(size - sizeof(*block));
+        block->cap = sizes[size].bytes - (uint32_t)sizeof(*block);
         block->piped = 0;
     }
     block->refs = 1;
     block->used = 0;
     slab_used_add(&pool->blocks, 1);
     return block;
+}
+
+struct block *block_get(struct buf_pool *pool, bool big)
+{
+    return block_of_size(pool, big ? 2 : 1);
+}
+
+struct block *block_get_rest(struct buf_pool *pool)
+{
+    return block_of_size(pool, 0);
 }
 
 void block_recycle(struct block *block)
@@ -67,17 +80,11 @@ void block_recycle(struct block *block)
     CHECK(pool->blocks > 0);
     slab_used_add(&pool->blocks, UINT32_MAX);
 #ifndef __SANITIZE_ADDRESS__
-    if (block->cap < BLOCK_BYTES) {
-        if (pool->n_free_small < BLOCK_KEEP) {
-            block->next_free = pool->free_small;
-            pool->free_small = block;
-            pool->n_free_small++;
-            return;
-        }
-    } else if (pool->n_free_big < BLOCK_KEEP_BIG) {
-        block->next_free = pool->free_big;
-        pool->free_big = block;
-        pool->n_free_big++;
+    int size = block->cap < BLOCK_REST_BYTES ? 0 : block->cap < BLOCK_BYTES ? 1 : 2;
+    if (pool->n_free[size] < sizes[size].keep) {
+        block->next_free = pool->free[size];
+        pool->free[size] = block;
+        pool->n_free[size]++;
         return;
     }
 #endif

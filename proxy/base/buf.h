@@ -22,10 +22,12 @@
 
 #include "proxy/base/slab.h"
 
-#define BLOCK_BYTES     16384 /* what a small block costs, its header included */
-#define BLOCK_BIG_BYTES 69632 /* the same for a big one: any head that the limits let through */
-#define BLOCK_KEEP      512   /* free small blocks that a pool keeps for reuse */
-#define BLOCK_KEEP_BIG  16
+#define BLOCK_REST_BYTES 1024  /* what a block for the rest of something costs, with its header */
+#define BLOCK_BYTES      16384 /* the same for a small one */
+#define BLOCK_BIG_BYTES  69632 /* and for a big one: any head that the limits let through */
+#define BLOCK_KEEP       512 /* free small blocks that a pool keeps for reuse; as many for rests */
+#define BLOCK_KEEP_BIG   16
+#define BLOCK_SIZES      3
 
 struct buf_pool;
 
@@ -53,8 +55,8 @@ struct chain {
 
 struct buf_pool {
     struct slab slices;
-    struct block *free_small, *free_big;
-    uint32_t n_free_small, n_free_big;
+    struct block *free[BLOCK_SIZES];
+    uint32_t n_free[BLOCK_SIZES];
     _Atomic uint32_t blocks; /* handed out; any thread may read it */
     struct mem_fund fund;
     /* A piped block is done with: whoever made it takes it back. */
@@ -68,6 +70,9 @@ void buf_pool_fini(struct buf_pool *pool);
 /* A block with one reference, for the caller. big: BLOCK_BIG_BYTES instead of BLOCK_BYTES.
  * Never NULL: see mem.h for what happens when memory is out. */
 struct block *block_get(struct buf_pool *pool, bool big);
+
+/* The same of BLOCK_REST_BYTES, for what lies still: nothing is read into it. */
+struct block *block_get_rest(struct buf_pool *pool);
 
 static inline struct block *block_ref(struct block *block)
 {

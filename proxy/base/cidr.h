@@ -56,6 +56,7 @@ enum cidr_error cidr_parse(struct span text, struct cidr *out);
 /* A sentence's end for an error message, as in "expected ..."; never NULL. */
 const char *cidr_error_text(enum cidr_error error);
 
+/* Of the same family, too: no IPv4 address is in an IPv6 block, however large. */
 static inline bool cidr_contains(const struct cidr *c, struct cidr_addr a)
 {
     return (((a.hi ^ c->addr.hi) & c->mask.hi) | ((a.lo ^ c->addr.lo) & c->mask.lo)) == 0 &&
@@ -71,6 +72,7 @@ bool cidr_set_contains(const struct cidr_set *set, struct cidr_addr a);
 /* As above from a socket address; false for families other than IP. */
 bool cidr_set_contains_sockaddr(const struct cidr_set *set, const struct sockaddr *sa);
 
+/* Frees the blocks; the set is empty afterwards. */
 void cidr_set_fini(struct cidr_set *set);
 
 #endif

@@ -24,11 +24,13 @@ struct json {
     bool truncated;
 };
 
+/* Writes to buf, cap bytes of the caller's; no NUL is put behind. */
 static inline void json_init(struct json *j, char *buf, size_t cap)
 {
     *j = (struct json){.buf = buf, .cap = cap};
 }
 
+/* Something did not fit, and is missing from there on. */
 static inline bool json_truncated(const struct json *j)
 {
     return j->truncated;
@@ -59,6 +61,7 @@ static inline void json_raw(struct json *j, const char *text, size_t len)
     j->len += len;
 }
 
+/* A value of several; begin and end of each have to balance. */
 void json_object_begin(struct json *j);
 void json_object_end(struct json *j);
 void json_array_begin(struct json *j);

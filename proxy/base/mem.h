@@ -30,6 +30,7 @@ static inline void *mem_need(void *p)
     return p;
 }
 
+/* Asks for the fund (mem_out without memory for it); fini gives it back. */
 void mem_fund_init(struct mem_fund *fund);
 void mem_fund_fini(struct mem_fund *fund);
 

@@ -23,6 +23,7 @@ enum reason_side {
 enum retry_class {
     RETRY_NEVER,
     RETRY_UNSENT,     /* no byte of the request can have been processed */
+    RETRY_AGAIN,      /* the same, and the endpoint is fine: it was the wrong conn */
     RETRY_IDEMPOTENT, /* the request may have been processed: only if doing it twice is harmless */
     RETRY_ELSEWHERE,  /* the same, and it is the endpoint that fails, whatever the conn */
 };
@@ -134,6 +135,8 @@ enum retry_class {
       "the upstream closed the connection without an answer")                                   \
     X(UPSTREAM_REFUSED, "upstream_refused", UPSTREAM, 502, UNSENT, "destination_unavailable",   \
       "the upstream refused the stream before it looked at it")                                 \
+    X(UPSTREAM_FULL, "upstream_full", UPSTREAM, 502, AGAIN, "destination_unavailable",          \
+      "the upstream's connection takes fewer requests at once than waited for it")              \
     X(UPSTREAM_GOAWAY, "upstream_goaway", UPSTREAM, 502, UNSENT, "connection_terminated",       \
       "the upstream shut its connection down before it looked at the request")                  \
     X(UPSTREAM_STREAM_RESET, "upstream_stream_reset", UPSTREAM, 502, IDEMPOTENT,                \

@@ -98,11 +98,11 @@ void *recycle_get(struct recycle *r, size_t size)
     return p + 1;
 }
 
-void recycle_put(struct recycle *r, void *at)
+void recycle_put(struct recycle *r, void *piece)
 {
-    if (at == NULL)
+    if (piece == NULL)
         return;
-    union piece *p = piece_of(at);
+    union piece *p = piece_of(piece);
     uint32_t class = p->head.class;
     CHECK(r->in_use > 0);
     r->in_use--;
@@ -119,17 +119,17 @@ void recycle_put(struct recycle *r, void *at)
     free(p);
 }
 
-void *recycle_resize(struct recycle *r, void *at, size_t size)
+void *recycle_resize(struct recycle *r, void *piece, size_t size)
 {
-    if (at == NULL)
+    if (piece == NULL)
         return recycle_get(r, size);
-    size_t room = piece_of(at)->head.room;
+    size_t room = piece_of(piece)->head.room;
     if (size <= room && size > room / 4)
-        return at;
+        return piece;
     void *fresh = recycle_get(r, size);
     if (fresh == NULL)
         return NULL;
-    memcpy(fresh, at, room < size ? room : size);
-    recycle_put(r, at);
+    memcpy(fresh, piece, room < size ? room : size);
+    recycle_put(r, piece);
     return fresh;
 }

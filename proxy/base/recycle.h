@@ -22,6 +22,7 @@ struct recycle {
     struct mem_fund *fund; /* for when malloc fails; the owner's, NULL for none */
 };
 
+/* Nothing is kept yet. fund must outlive it; NULL for none. */
 void recycle_init(struct recycle *r, struct mem_fund *fund);
 
 /* Everything must have been given back (checked). */

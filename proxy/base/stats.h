@@ -14,6 +14,7 @@ struct counter {
     _Atomic uint64_t n;
 };
 
+/* The owner's thread only. */
 static inline void counter_add(struct counter *c, uint64_t n)
 {
     uint64_t was = atomic_load_explicit(&c->n, memory_order_relaxed);
@@ -31,6 +32,7 @@ static inline void counter_dec(struct counter *c)
     counter_add(c, UINT64_MAX);
 }
 
+/* Any thread. */
 static inline uint64_t counter_get(const struct counter *c)
 {
     return atomic_load_explicit(&((struct counter *)(uintptr_t)c)->n, memory_order_relaxed);
@@ -49,6 +51,7 @@ struct hist {
     struct counter sum_us;
 };
 
+/* One more duration. The owner's thread only. */
 static inline void hist_add(struct hist *h, uint64_t us)
 {
     static const uint32_t bounds[HIST_BUCKETS - 1] = HIST_BOUNDS;

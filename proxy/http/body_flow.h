@@ -34,6 +34,7 @@ static inline void body_flow_bound(const struct body_flow *flow, struct conn *c)
     c->pipe_cap = n >= flow->full ? n * BODY_FLOW_BURST : 0;
 }
 
+/* May anything be handed up? */
 static inline bool body_flow_open(const struct body_flow *flow)
 {
     return flow->window > 0;

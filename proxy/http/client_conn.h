@@ -25,6 +25,21 @@ struct client_conn {
     struct http_peer peer;
 };
 
+/* How long (ms), and for how many bytes, a conn that has sent its end still reads, so that no RST
+ * takes what it has sent away from the client. */
+#define CLIENT_LINGER_MS    2000
+#define CLIENT_LINGER_BYTES (256 * 1024)
+
+/* Puts it at the end of a list; list_unlink of its link takes it out. */
+static inline void client_conn_init(struct client_conn *c, const struct client_conn_ops *ops,
+                                    const struct http_peer *peer, struct list_node *conns)
+{
+    c->ops = ops;
+    c->peer = *peer;
+    list_init(&c->link);
+    list_push_back(conns, &c->link);
+}
+
 static inline struct client_conn *client_conn_at(struct list_node *node)
 {
     return CONTAINER_OF(node, client_conn, link);

@@ -29,6 +29,7 @@ struct front {
     uint8_t state; /* enum front_state */
     bool tls;      /* a handshake is to come, or came */
     bool no_h2;    /* the listener does not speak it: its preface is a bad request */
+    bool no_h1;    /* nor that: a request is no preface */
     bool began;    /* a byte of the preface is there */
     bool closing;  /* the worker is: the deadline does not move any more */
     bool handed_over;
@@ -72,10 +73,7 @@ struct front *front_new(struct reactor *r, const struct front_options *options,
     f->magic = FRONT_MAGIC;
     f->options = options;
     f->conns = conns;
-    f->client.peer = *peer;
-    f->client.ops = &front_client_ops;
-    list_init(&f->client.link);
-    list_push_back(conns, &f->client.link);
+    client_conn_init(&f->client, &front_client_ops, peer, conns);
     f->tls = wants.tls;
     if (wants.proxy_header) {
         f->state = FRONT_PROXY;
@@ -203,6 +201,7 @@ static void front_read_hello(struct front *f)
         struct tls_server_ctx *ctx = f->options->tls(h1->ctx, f->client.peer.listener);
         f->state = FRONT_SHAKE;
         f->no_h2 = tls_server_ctx_alpn(ctx) == TLS_ALPN_H1;
+        f->no_h1 = tls_server_ctx_alpn(ctx) == TLS_ALPN_H2;
         conn_secure_server(c, ctx);
     } else if (c->flags & CONN_EOF) {
         conn_close(c, REASON_CLIENT_CLOSED, false);
@@ -255,11 +254,13 @@ static void front_read_bytes(struct front *f)
     size_t n = in.len < preface.len ? in.len : preface.len;
     if (n == 0) {
         front_silent(f);
-    } else if (f->no_h2 || memcmp(in.ptr, preface.ptr, n) != 0) {
-        front_to_h1(f);
-    } else if (n == preface.len) {
+        return;
+    }
+    bool same = memcmp(in.ptr, preface.ptr, n) == 0;
+    bool cut_short = c->flags & (CONN_EOF | CONN_READ_LATE);
+    if (f->no_h1 || (!f->no_h2 && same && n == preface.len)) {
         front_to_h2(f);
-    } else if (c->flags & (CONN_EOF | CONN_READ_LATE)) {
+    } else if (f->no_h2 || !same || cut_short) {
         front_to_h1(f);
     } else if (!f->began) {
         f->began = true;

@@ -186,7 +186,9 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
 static void op_send_head(struct stream *s, const struct http_head *head)
 {
     struct h1_client *cl = client_of_stream(s);
-    struct h1_framing framing = {.chunked = head->body == BODY_CHUNKED, .upgrade = head->upgrade};
+    struct h1_framing framing = {.chunked = head->body == BODY_CHUNKED,
+                                 .close = cl->options->once,
+                                 .upgrade = head->upgrade};
     char key[WEBSOCKET_KEY];
     if (head->upgrade.len > 0 && websocket_needs_key(head) && websocket_key(key)) {
         framing.websocket = span_of(key, sizeof(key));
@@ -237,7 +239,8 @@ static void op_credit(struct stream *s, size_t n)
 
 static bool client_reusable(const struct h1_client *cl)
 {
-    return cl->tx_done && cl->rx_done && !cl->last && !cl->tunnel && !cl->until_close &&
+    return !cl->options->once && cl->tx_done && cl->rx_done && !cl->last && !cl->tunnel &&
+           !cl->until_close &&
            !(cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN | CONN_SHUT)) &&
            conn_unsent(&cl->conn) == 0 && conn_input(&cl->conn).len == 0 &&
            conn_piped(&cl->conn) == 0;

@@ -13,11 +13,12 @@
 
 struct h1_client;
 
-/* Shared by all conns of a pool; must outlive them. */
+/* Shared by all conns of a pool; must outlive them. Times in ms, sizes in bytes. */
 struct h1_client_options {
     struct h1_limits limits;
     uint32_t connect_ms, response_idle_ms, write_stall_ms;
     size_t buffer; /* body bytes held for a response */
+    bool once;     /* a conn serves one request, and the request says so */
 };
 
 /* Who keeps the conns. */
@@ -39,7 +40,8 @@ struct h1_client *h1_client_dial(struct reactor *r, const struct h1_client_optio
                                  const struct net_addr *to, const struct h1_client_owner *owner,
                                  void *ctx, int *err);
 
-/* For tests: over a transport that h1_client_conn's conn is attached to by the caller. */
+/* Over a conn that came up elsewhere (conn_hand_over to h1_client_conn), or, for tests, over a
+ * transport that is attached to it by the caller. */
 struct h1_client *h1_client_new(struct reactor *r, const struct h1_client_options *options,
                                 const struct h1_client_owner *owner, void *ctx);
 struct conn *h1_client_conn(struct h1_client *cl);

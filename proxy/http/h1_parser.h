@@ -54,7 +54,8 @@ struct h1_parser {
 void h1_parser_init(struct h1_parser *p, bool response, const struct h1_limits *limits,
                     struct slab *heads);
 
-/* Forgets everything and makes it ready for the next message. */
+/* Forgets everything and makes it ready for the next message. fini: gives back all that was not
+ * taken. */
 void h1_parser_reset(struct h1_parser *p);
 void h1_parser_fini(struct h1_parser *p);
 
@@ -75,10 +76,10 @@ static inline const char *h1_parser_keep(const struct h1_parser *p)
     return p->error == REASON_NONE ? p->start : NULL;
 }
 
-/* A request whose upgrade was granted: from now on all bytes are body. */
-void h1_parser_tunnel(struct h1_parser *p);
-
 /* They have moved by delta bytes. */
 void h1_parser_moved(struct h1_parser *p, ptrdiff_t delta);
+
+/* A request whose upgrade was granted: from now on all bytes are body. */
+void h1_parser_tunnel(struct h1_parser *p);
 
 #endif

@@ -27,7 +27,8 @@ struct h1_server_options {
 bool h1_server_accept(struct reactor *r, const struct h1_server_options *options, int fd,
                       bool is_unix, const struct http_peer *peer, struct list_node *conns);
 
-/* For tests: over a transport that h1_server_conn's conn is attached to by the caller. */
+/* The same without a transport: the caller attaches its conn to one, or hands another over to it
+ * (conn_hand_over). */
 struct h1_server *h1_server_new(struct reactor *r, const struct h1_server_options *options,
                                 const struct http_peer *peer, struct list_node *conns);
 struct conn *h1_server_conn(struct h1_server *srv);

@@ -11,6 +11,7 @@
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/http/h1_client.h"
+#include "proxy/http/h2_request.h"
 #include "proxy/http/h2_session.h"
 #include "proxy/net/tls.h"
 
@@ -33,6 +34,7 @@ struct h2_client {
     bool broken;     /* CONN_BROKEN was seen to */
     uint16_t bye;    /* enum reason: why, once it retires */
     uint32_t served; /* streams that were answered whole */
+    uint32_t takes;  /* streams at once: what the peer has said last, or is thought to */
     uint64_t sent;   /* bytes that have left, ever */
     struct h2_session session;
     struct h2_config config;
@@ -72,7 +74,7 @@ static struct h2_client *client_of_stream(const struct h2_stream *s)
 /* ---- life and death ---- */
 
 struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_options *options,
-                                const struct h2_client_owner *owner, void *ctx)
+                                uint32_t takes, const struct h2_client_owner *owner, void *ctx)
 {
     struct h2_client *cl = reactor_alloc(r, SLAB_H2_CLIENT, sizeof(*cl));
     memset(cl, 0, sizeof(*cl));
@@ -82,9 +84,12 @@ struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_option
     cl->owner = owner;
     cl->ctx = ctx;
     cl->idle = true;
+    cl->takes = takes != 0 ? takes : options->max_streams;
     list_init(&cl->link);
     cl->config = (struct h2_config){
         .limits = options->limits,
+        .max_streams =
+            takes != 0 ? takes : 1, /* a stream cannot be taken back; one is taken by any */
         .stream_window = (uint32_t)options->buffer,
         .conn_window = (uint32_t)options->conn_buffer,
         .body_ms = options->response_idle_ms,
@@ -96,10 +101,10 @@ struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_option
 }
 
 struct h2_client *h2_client_dial(struct reactor *r, const struct h2_client_options *options,
-                                 const struct net_addr *to, const struct h2_client_owner *owner,
-                                 void *ctx, int *err)
+                                 uint32_t takes, const struct net_addr *to,
+                                 const struct h2_client_owner *owner, void *ctx, int *err)
 {
-    struct h2_client *cl = h2_client_new(r, options, owner, ctx);
+    struct h2_client *cl = h2_client_new(r, options, takes, owner, ctx);
     *err = conn_dial(&cl->conn, to);
     if (*err == 0) {
         conn_expect(&cl->conn, options->connect_ms);
@@ -151,9 +156,7 @@ bool h2_client_room(const struct h2_client *cl)
     if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn) || h->goaway_got || h->dead ||
         h->error != REASON_NONE || cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN))
         return false;
-    uint32_t most =
-        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    return h->n_streams < (most < cl->options->max_streams ? most : cl->options->max_streams);
+    return h->n_streams < cl->takes && h->n_streams < cl->options->max_streams;
 }
 
 /* Says goodbye, and closes once that has left. */
@@ -211,56 +214,6 @@ struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *
     return &s->base;
 }
 
-/* Leaves out what extended CONNECT has no use for (RFC 8441 section 5), or what makes it one. */
-static size_t request_fields(nghttp2_nv *nv, size_t n, const struct http_head *head, bool extended)
-{
-    const struct span leave = extended ? SPAN_LIT("sec-websocket-key") : SPAN_LIT(":protocol");
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++)
-        if (!span_eq_nocase(span_of((const char *)nv[i].name, nv[i].namelen), leave))
-            nv[kept++] = nv[i];
-    if (!extended) {
-        nv[0].value = (uint8_t *)(uintptr_t)head->method.ptr;
-        nv[0].valuelen = head->method.len;
-    }
-    return kept;
-}
-
-/* A request's body has no place in an extended CONNECT: the tunnel would begin with it. */
-static bool may_extend(const struct http_head *head)
-{
-    return head->upgrade.len > 0 && head->body == BODY_NONE;
-}
-
-/* An upgrade that the upstream has no extended CONNECT for is left out, as any server may. */
-static void stream_submit(struct h2_stream *s, const struct http_head *head)
-{
-    struct h2_client *cl = client_of_stream(s);
-    struct h2_session *h = &cl->session;
-    struct recycle *pieces = &cl->conn.reactor->pieces;
-    nghttp2_nv nv[H2_NV_MAX];
-    bool extended = may_extend(head) && nghttp2_session_get_remote_settings(
-                                            h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
-    bool bodyless = head->body == BODY_NONE && !extended;
-    struct span scheme = conn_tls(&cl->conn) != NULL ? SPAN_LIT("https") : SPAN_LIT("http");
-    char *path = mem_need(recycle_get(pieces, head->path.len + head->query.len + 1));
-    size_t n = h2_write_request(head, scheme, nv, path);
-    if (head->upgrade.len > 0)
-        n = request_fields(nv, n, head, extended);
-    nghttp2_data_provider source = h2_stream_source(s);
-    int32_t id = nghttp2_submit_request(h->ng, NULL, nv, n, bodyless ? NULL : &source, s);
-    recycle_put(pieces, path);
-    s->extended = extended;
-    s->tx_head = true;
-    if (bodyless)
-        s->tx_end = true;
-    if (id < 0)
-        h2_stream_fail(s, REASON_UPSTREAM_UNSENT, true);
-    else
-        s->id = id;
-    conn_wake(&cl->conn);
-}
-
 static void stream_clock(struct h2_stream *s, uint64_t ms)
 {
     s->rx_deadline = ms == NEVER ? NEVER : reactor_now(s->session->conn->reactor) + ms;
@@ -281,10 +234,10 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     s->asked.upgrade = head->upgrade;
     if (s->asked.expects)
         stream_expect_head(s);
-    if (may_extend(head) && !s->session->settled)
+    if (h2_request_extends(head) && !s->session->told)
         s->asked.held = head; /* its owner keeps it as long as the stream */
     else
-        stream_submit(s, head);
+        h2_request_submit(s, head);
 }
 
 static void op_send_body(struct stream *base, struct chain *body)
@@ -335,29 +288,6 @@ static void stream_refuse(struct h2_stream *s, enum reason reason)
     h2_stream_fail(s, reason, true);
 }
 
-/* The length of nothing has to be said where HTTP/1 would else wait for the end of the conn. */
-static void head_say_empty(struct h2_stream *s, struct http_head *head)
-{
-    if (head->body != BODY_NONE || s->to_head || head->status < 200 || head->status == 204 ||
-        head->status == 304 || http_head_find(head, FIELD_CONTENT_LENGTH) != NULL)
-        return;
-    head->body = BODY_LENGTH;
-    head->content_length = 0;
-    http_head_add(head, FIELD_CONTENT_LENGTH, SPAN_LIT("content-length"), SPAN_LIT("0"));
-}
-
-/* Extended CONNECT was granted: as an upgrade is, in HTTP/1. */
-static void head_upgrade(struct h2_stream *s, struct http_head *head)
-{
-    s->tunnel = true;
-    head->status = 101;
-    head->phrase = http_status_phrase(101);
-    head->upgrade = s->asked.upgrade;
-    head->body = BODY_TUNNEL;
-    head->content_length = 0;
-    http_head_drop(head, FIELD_CONTENT_LENGTH);
-}
-
 static void on_interim(struct h2_stream *s, const struct http_head *head)
 {
     if (head->status == 100 && s->asked.expects) {
@@ -375,13 +305,10 @@ static void on_head(struct h2_stream *s, enum reason reason)
         stream_refuse(s, reason);
         return;
     }
-    if (head->status < 200) {
+    if (head->status < 200)
         on_interim(s, head);
-    } else if (s->extended && head->status < 300) {
-        head_upgrade(s, head);
-    } else {
-        head_say_empty(s, head);
-    }
+    else
+        h2_answer_settle(s, head);
     s->base.events->head(&s->base, head);
 }
 
@@ -414,7 +341,7 @@ static const struct h2_session_ops client_session_ops = {
 static enum reason stream_end_reason(const struct h2_client *cl, const struct h2_stream *s,
                                      enum reason reason)
 {
-    bool unsent = cl->connected && cl->sent <= s->asked.head_at;
+    bool unsent = cl->connected && (cl->sent <= s->asked.head_at || h2_stream_unsent(s));
     if (unsent && reason_row(reason)->retry != RETRY_UNSENT)
         return REASON_UPSTREAM_UNSENT;
     if (reason == REASON_UPSTREAM_CLOSED && s->rx_final)
@@ -497,35 +424,48 @@ static enum reason client_end_reason(const struct h2_client *cl)
 static void client_unhold(struct h2_client *cl)
 {
     struct list_node *it = cl->session.streams.next;
-    if (!cl->session.settled || cl->session.dead)
+    if (!cl->session.told || cl->session.dead)
         return;
     for (; it != &cl->session.streams; it = it->next) {
         struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
         const struct http_head *head = TAKE(s->asked.held);
-        if (head != NULL && s->owned)
-            stream_submit(s, head);
+        if (head != NULL && s->owned && !s->gone)
+            h2_request_submit(s, head);
     }
 }
 
-/* The peer's settings allow fewer streams than were opened before they came: the latest that have
- * not left go elsewhere. It costs them no try, as each conn that takes a stream at all takes some
- * of a burst, and the rest gets smaller. */
+/* What the peer's settings say of streams. */
+static void client_learn(struct h2_client *cl)
+{
+    const struct h2_session *h = &cl->session;
+    if (!h->told || h->dead)
+        return;
+    uint32_t takes =
+        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    if (takes == cl->takes)
+        return;
+    cl->takes = takes;
+    cl->owner->takes(cl->ctx, cl, takes);
+}
+
+/* The peer takes fewer streams than were meant for it: the latest that have not left go elsewhere.
+ * It costs them no try, as each conn that takes a stream at all takes some of a burst, and the rest
+ * gets smaller. Those that have left anyway the peer must refuse (RFC 9113 section 5.1.2); until it
+ * does, nobody knows that it has not begun to serve them. */
 static void client_shed(struct h2_client *cl)
 {
     struct h2_session *h = &cl->session;
-    uint32_t most =
-        nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     struct list_node *it = h->streams.prev;
-    if (h->dead || h->n_streams <= most)
+    if (!h->told || h->dead || h->n_streams <= cl->takes)
         return;
-    for (uint32_t excess = h->n_streams - most; excess > 0 && it != &h->streams; it = it->prev) {
+    enum reason reason = cl->takes > 0 ? REASON_UPSTREAM_FULL : REASON_UPSTREAM_REFUSED;
+    for (uint32_t n = h->n_streams - cl->takes; n > 0 && it != &h->streams; it = it->prev) {
         struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
         bool unsent = !s->closed && h2_stream_unsent(s);
-        excess -= s->closed || unsent;
+        n -= s->closed || unsent;
         if (!unsent)
             continue;
-        s->base.reused |= most > 0;
-        h2_stream_fail(s, REASON_UPSTREAM_REFUSED, true);
+        h2_stream_fail(s, reason, true);
         h2_stream_withdraw(s);
     }
 }
@@ -582,6 +522,8 @@ static void client_process(struct conn *c)
     if (conn_input(c).len > 0)
         client_heard(cl);
     h2_session_turn(&cl->session);
+    if (!conn_closed(c))
+        client_learn(cl);
     if (!conn_closed(c))
         client_shed(cl);
     if (!conn_closed(c))

@@ -24,24 +24,28 @@ struct h2_client_options {
     size_t conn_buffer;        /* the same for all of a conn */
 };
 
-/* Who keeps the conns. From the dispatch loop; neither may open a stream. */
+/* Who keeps the conns. From the dispatch loop; none may open a stream. */
 struct h2_client_owner {
     /* It has room again, or has just served its last stream: list it, or let it end. It takes
      * itself out of the list when it has none any more. */
     void (*room)(void *ctx, struct h2_client *);
+    /* Its peer has said how many streams it takes at once, or has changed its mind. */
+    void (*takes)(void *ctx, struct h2_client *, uint32_t streams);
     /* The conn is no more: its memory goes after this call. */
     void (*closed)(void *ctx, struct h2_client *, enum reason reason);
 };
 
-/* Begins to connect. NULL with *err set to a libuv error if that fails at once. */
+/* Begins to connect. NULL with *err set to a libuv error if that fails at once. takes: how many
+ * streams the peer is thought to take at once, until it says so itself; 0: nobody knows, and all
+ * but the first wait for its word. */
 struct h2_client *h2_client_dial(struct reactor *r, const struct h2_client_options *options,
-                                 const struct net_addr *to, const struct h2_client_owner *owner,
-                                 void *ctx, int *err);
+                                 uint32_t takes, const struct net_addr *to,
+                                 const struct h2_client_owner *owner, void *ctx, int *err);
 
 /* Over a conn that came up elsewhere (conn_hand_over to h2_client_conn), or, for tests, over a
  * transport that is attached to it by the caller. */
 struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_options *options,
-                                const struct h2_client_owner *owner, void *ctx);
+                                uint32_t takes, const struct h2_client_owner *owner, void *ctx);
 struct conn *h2_client_conn(struct h2_client *cl);
 
 /* Begins a request on a conn that has room; also before it has come up. response_head_ms counts

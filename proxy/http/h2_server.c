@@ -13,11 +13,8 @@
 #include "proxy/http/h2_session.h"
 
 #define H2_SERVER_MAGIC MAGIC('h', '2', 's', 'v')
-/* As in HTTP/1: how long, and for how many bytes, a closing conn still reads. */
-#define LINGER_MS    2000
-#define LINGER_BYTES (256 * 1024)
-#define SETTINGS_MS  10000 /* for the client to acknowledge ours */
-#define DRAIN_MS     1000  /* for the answer to the ping behind the first GOAWAY */
+#define SETTINGS_MS     10000 /* for the client to acknowledge ours */
+#define DRAIN_MS        1000  /* for the answer to the ping behind the first GOAWAY */
 
 enum server_state {
     SERVER_OPEN,
@@ -31,8 +28,7 @@ struct h2_server {
     uint32_t magic;
     uint8_t state; /* enum server_state */
     bool served;   /* a request came: now the idle timeout counts */
-
-    bool pinged; /* in SERVER_NOTICE */
+    bool pinged;   /* in SERVER_NOTICE */
     uint16_t reason;
     uint32_t discarded;
     uint64_t settle_by, section_by, notice_by, idle_by; /* ms of reactor_now, or NEVER */
@@ -94,10 +90,7 @@ struct h2_server *h2_server_new(struct reactor *r, const struct h2_server_option
     srv->magic = H2_SERVER_MAGIC;
     srv->options = options;
     srv->config = config_of(options);
-    srv->client.peer = *peer;
-    srv->client.ops = &server_client_ops;
-    list_init(&srv->client.link);
-    list_push_back(conns, &srv->client.link);
+    client_conn_init(&srv->client, &server_client_ops, peer, conns);
     if (!h2_session_init(&srv->session, &srv->conn, &server_session_ops, &srv->config, extra,
                          ARRAY_LEN(extra)))
         mem_out();
@@ -174,7 +167,7 @@ static void server_linger(struct h2_server *srv, enum reason reason)
     srv->reason = (uint16_t)reason;
     conn_send_end(&srv->conn);
     conn_resume(&srv->conn, PAUSE_FULL);
-    conn_expect(&srv->conn, conn_unsent(&srv->conn) > 0 ? NEVER : LINGER_MS);
+    conn_expect(&srv->conn, conn_unsent(&srv->conn) > 0 ? NEVER : CLIENT_LINGER_MS);
     conn_wake(&srv->conn);
 }
 
@@ -182,9 +175,9 @@ static void server_discard(struct h2_server *srv)
 {
     struct conn *c = &srv->conn;
     srv->discarded += (uint32_t)conn_discard(c);
-    if (!(c->flags & (CONN_EOF | CONN_READ_LATE)) && srv->discarded <= LINGER_BYTES)
-        return;
-    if (conn_unsent(c) == 0 || c->flags & CONN_READ_LATE)
+    if (!(c->flags & (CONN_EOF | CONN_READ_LATE)) && srv->discarded <= CLIENT_LINGER_BYTES)
+        conn_resume(c, PAUSE_FULL); /* TLS may have filled the block before this turn */
+    else if (conn_unsent(c) == 0 || c->flags & CONN_READ_LATE)
         conn_close(c, (enum reason)srv->reason, false);
     else
         conn_pause(c, PAUSE_FULL); /* the last frames first */
@@ -408,7 +401,7 @@ static void server_flushed(struct conn *c, size_t n)
     (void)n;
     server_arm(srv);
     if (srv->state == SERVER_LINGER && conn_unsent(c) == 0)
-        conn_expect(c, LINGER_MS);
+        conn_expect(c, CLIENT_LINGER_MS);
     if (srv->state == SERVER_LINGER || srv->session.dead || conn_input(c).len > 0 ||
         nghttp2_session_want_write(srv->session.ng))
         conn_wake(c);

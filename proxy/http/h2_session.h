@@ -34,7 +34,8 @@ struct h2_stream;
 /* Shared by all sessions of a kind; must outlive them. */
 struct h2_config {
     struct h1_limits limits;
-    uint32_t max_streams;                /* that the peer may open; servers */
+    uint32_t
+        max_streams; /* at once: that the peer may open; clients: until it says what it takes */
     uint32_t stream_window, conn_window; /* bytes that are held of a stream, of the conn */
     uint32_t body_ms;                    /* between bytes of a body that comes in; 0: for ever */
     uint32_t stall_ms;                   /* that a stream may wait for the peer's window; same */
@@ -63,6 +64,7 @@ struct h2_session {
     nghttp2_session *ng;
     struct list_node streams, ready; /* all; those with something to hand up or to settle */
     uint32_t n_streams;
+    uint32_t n_open;              /* servers: those of them that nghttp2 knows */
     struct h2_stream *delivering; /* an up-call for it is on the stack */
     struct block *text;           /* that heads are copied into; shared by them */
     struct h2_reading reading;    /* of the header section that comes in */
@@ -74,12 +76,16 @@ struct h2_session {
     uint16_t closing; /* enum reason, of a GOAWAY with an error that nghttp2 sent */
     bool dead;        /* nghttp2 is not asked any more */
     bool settled;     /* the peer has acknowledged our settings */
+    bool told;        /* and has sent its own */
     bool pong;        /* and our last ping */
     bool sent_data;   /* by the current nghttp2_session_mem_send */
     bool goaway_got;  /* the peer takes no stream above goaway_last */
     int32_t goaway_last;
     uint32_t goaway_code;
-    uint64_t opened; /* streams, in its life */
+    uint64_t opened;       /* streams, in its life */
+    uint32_t window_borne; /* that a SETTINGS may give to streams */
+    /* Servers: the highest number of a stream, and those below it that were skipped last. */
+    int32_t last_id, skipped_from, skipped_to;
 };
 
 /* What a client remembers of a request. */
@@ -135,6 +141,10 @@ struct h2_stream {
     bool cut;      /* is reset once tx is empty */
     bool reset;    /* RST_STREAM was submitted */
 };
+
+/* Makes what all sessions share; any thread, any number of times. The first session would do it,
+ * but then memory may be short: weir does it while it starts. */
+void h2_session_setup(void);
 
 /* Prepares it and queues the settings (a client's: the preface first). extra: settings beyond those
  * that follow from config, n of them at most 4. False: memory is out. */
@@ -198,7 +208,10 @@ void h2_stream_rx_clock(struct h2_stream *s);
 /* Sets its timer for the nearer of its deadlines. */
 void h2_stream_arm(struct h2_stream *s);
 
-/* ---- between h2_session.c and h2_stream.c ---- */
+/* ---- between h2_session.c, h2_callbacks.c and h2_stream.c ---- */
+
+/* NULL: memory is out. */
+nghttp2_session_callbacks *h2_callbacks_new(void);
 
 /* Hands up what was written down; settles what was released. */
 void h2_stream_deliver(struct h2_stream *s);

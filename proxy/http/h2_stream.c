@@ -180,7 +180,7 @@ static void check_clocks(struct h2_stream *s)
 {
     const struct h2_session_ops *ops = s->session->ops;
     uint64_t now = reactor_now(s->session->conn->reactor);
-    if (!stream_live(s))
+    if (s->closed || s->session->dead)
         return;
     if (s->rx_deadline <= now) {
         s->rx_deadline = NEVER;

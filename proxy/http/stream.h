@@ -87,12 +87,15 @@ struct http_peer {
     char text[47];     /* "1.2.3.4:5", "[::1]:5", "unix:" */
 };
 
+/* As X-Forwarded-For has it; the peer's own memory. */
 static inline struct span http_peer_host(const struct http_peer *peer)
 {
     return span_of(peer->text + peer->host_at, peer->host_len);
 }
 
 struct net_addr;
+
+/* listener: the service's own, kept as it is. trusted: see the struct. */
 void http_peer_init(struct http_peer *peer, const struct net_addr *addr, const void *listener,
                     bool trusted);
 

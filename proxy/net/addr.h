@@ -46,6 +46,7 @@ static inline bool net_addr_is_unix(const struct net_addr *addr)
     return addr->u.sa.sa_family == AF_UNIX;
 }
 
+/* In host order; 0 if it is not of IP. */
 uint16_t net_addr_port(const struct net_addr *addr);
 
 #endif

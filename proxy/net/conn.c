@@ -202,26 +202,41 @@ void conn_expect(struct conn *c, uint64_t ms)
 
 /* ---- reading ---- */
 
-/* The block is full, or nearly: a fresh one, to which what must stay together moves along. */
-static void conn_fresh_block(struct conn *c)
+/* Reads into this block from now on; what must stay together moves along. */
+static void conn_move_input(struct conn *c, struct block *to)
 {
     struct block *old = c->in;
     uint32_t kept = old->used - c->in_keep;
-    struct block *fresh = block_get(&c->reactor->bufs,
-                                    kept + READ_ROOM_MIN > BLOCK_BYTES / 2 || c->flags & CONN_BULK);
     if (kept > 0) {
-        if (kept > fresh->cap) { /* the session bounds heads and pipelining to less */
-            block_drop(fresh);
-            return;
-        }
-        memcpy(fresh->data, old->data + c->in_keep, kept);
-        fresh->used = kept;
-        c->ops->moved(c, fresh->data - (old->data + c->in_keep));
+        memcpy(to->data, old->data + c->in_keep, kept);
+        to->used = kept;
+        c->ops->moved(c, to->data - (old->data + c->in_keep));
     }
     c->in_pos -= c->in_keep;
     c->in_keep = 0;
-    c->in = fresh;
+    c->in = to;
     block_drop(old);
+}
+
+/* The block is full, or nearly. */
+static void conn_fresh_block(struct conn *c)
+{
+    uint32_t kept = c->in->used - c->in_keep;
+    bool big = kept + READ_ROOM_MIN > BLOCK_BYTES / 2 || c->flags & CONN_BULK;
+    struct block *fresh = block_get(&c->reactor->bufs, big);
+    if (kept <= fresh->cap)
+        conn_move_input(c, fresh);
+    else /* the session bounds heads and pipelining to less */
+        block_drop(fresh);
+}
+
+void conn_rest_input(struct conn *c)
+{
+    if (c->in == NULL || c->in->refs > 1 || c->in->cap < BLOCK_REST_BYTES)
+        return;
+    uint32_t kept = c->in->used - c->in_keep;
+    if (kept > 0 && kept <= BLOCK_REST_BYTES - sizeof(struct block))
+        conn_move_input(c, block_get_rest(&c->reactor->bufs));
 }
 
 /* A body that streams goes through a pipe, once what was read before is consumed, and not for a few

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One transport connection, either side: its transport, the block that is being read into, the
- * chain that is being written, its two deadlines and its death. A session (h1_server, h1_client;
- * later h2) embeds it and speaks the protocol.
+ * chain that is being written, its two deadlines and its death. A session (front, h1_server,
+ * h2_server, h1_client, h2_client, probe) embeds it and speaks the protocol.
  *
- * libuv callbacks only record in the flags and make the conn ready. The dispatch loop then calls
- * ops->process, writes what was queued, and calls ops->flushed if that got anywhere. After
- * conn_close neither is called again; ops->free is the last call, when no callback can come and the
- * session holds nothing any more.
+ * What the transport tells is only recorded in the flags, and makes the conn ready. The dispatch
+ * loop then calls ops->process, writes what was queued, and calls ops->flushed if that got
+ * anywhere. After conn_close neither is called again; ops->free is the last call, when no callback
+ * can come and the session holds nothing any more.
  *
  * Reactor's thread.
  */
@@ -46,9 +46,9 @@ enum conn_flag {
     CONN_SHUT = 1 << 5,       /* our end was sent, or will be once all is written */
     CONN_CLOSED = 1 << 6,
     CONN_BULK = 1 << 7,      /* the last read filled its buffer: read into big blocks */
+    CONN_CONNECTED = 1 << 8, /* a dialled conn came up */
     CONN_BROKEN = 1 << 9,    /* writing failed: nothing more is sent, but reading goes on */
     CONN_TOUCHED = 1 << 10,  /* the transport took a byte since the session cleared this */
-    CONN_CONNECTED = 1 << 8, /* a dialled conn came up */
 };
 
 /* Why reading is paused; it goes on when no bit is left. */
@@ -162,6 +162,10 @@ size_t conn_discard(struct conn *c);
 
 /* Lets go of the block if nothing in it is unconsumed: an idle conn owns no buffer. */
 void conn_release_input(struct conn *c);
+
+/* A part of a message waits for the rest of it: if it is short and nobody else looks at it, it
+ * moves (ops->moved) to a block of its size, so that who sends slowly does not hold a whole one. */
+void conn_rest_input(struct conn *c);
 
 /* Room for n more bytes, at most CONN_RESERVE_MAX, in the conn's own block. conn_wrote queues those
  * of them that were used. */

@@ -18,6 +18,7 @@ struct pair_side {
     struct pair *pair;
     unsigned index;
     struct chain arriving; /* written by the other side, not yet read here */
+    size_t capacity;       /* of arriving */
     size_t limit;
     int read_error, write_error;
     int connect_status;
@@ -29,7 +30,6 @@ struct pair_side {
 
 struct pair {
     struct reactor *reactor;
-    size_t capacity;
     struct pair_side sides[2];
 };
 
@@ -45,8 +45,8 @@ static struct pair_side *other(struct pair_side *s)
 
 static size_t room_to(const struct pair_side *to)
 {
-    size_t n = to->arriving.bytes, capacity = to->pair->capacity;
-    return n < capacity ? capacity - n : 0;
+    size_t n = to->arriving.bytes;
+    return n < to->capacity ? to->capacity - n : 0;
 }
 
 /* ---- verbs ---- */
@@ -197,10 +197,10 @@ struct pair *pair_new(struct reactor *r, size_t capacity)
     struct pair *p = calloc(1, sizeof(*p));
     CHECK(p != NULL);
     p->reactor = r;
-    p->capacity = capacity;
     for (unsigned end = 0; end < 2; end++) {
         p->sides[end].pair = p;
         p->sides[end].index = end;
+        p->sides[end].capacity = capacity;
         chain_init(&p->sides[end].arriving);
     }
     return p;
@@ -236,6 +236,12 @@ struct transport *pair_end(struct pair *p, unsigned end, const struct transport_
 void pair_limit(struct pair *p, unsigned end, size_t n)
 {
     taken_side(p, end)->limit = n;
+}
+
+void pair_capacity(struct pair *p, unsigned end, size_t capacity)
+{
+    CHECK(end < 2 && capacity > 0);
+    p->sides[!end].capacity = capacity;
 }
 
 size_t pair_room(const struct pair *p, unsigned end)

@@ -28,6 +28,9 @@ struct transport *pair_end(struct pair *p, unsigned end, const struct transport_
 /* From now on end reads at most n bytes at a time; 0: no bound. */
 void pair_limit(struct pair *p, unsigned end, size_t n);
 
+/* From now on so many bytes of end wait for its peer at most. */
+void pair_capacity(struct pair *p, unsigned end, size_t capacity);
+
 /* Bytes that end may still write before its peer reads. */
 size_t pair_room(const struct pair *p, unsigned end);
 

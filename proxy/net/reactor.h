@@ -142,7 +142,8 @@ void watch_close(struct watch *w);
  * the next, when told at the end of a turn. */
 void reactor_later(struct reactor *r, struct ready *task);
 
-/* Puts an object in the queue, once. Call reactor_dispatch at the end of every libuv callback. */
+/* Puts an object in the queue, once; reactor_dispatch runs what is in it. The reactor does so
+ * itself after events and deadlines; a callback of libuv calls it at its end. */
 void reactor_ready(struct reactor *r, struct ready *ready);
 void reactor_dispatch(struct reactor *r);
 
@@ -162,6 +163,7 @@ void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size);
 /* The slab of a kind, for those who recycle through it themselves. */
 struct slab *reactor_slab(struct reactor *r, enum reactor_slab kind, size_t size);
 
+/* Gives back what reactor_alloc of the same kind returned; NULL is fine. */
 static inline void reactor_free(struct reactor *r, enum reactor_slab kind, void *obj)
 {
     slab_put(&r->slabs[kind], obj);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Transport over a TCP or Unix stream socket, on libuv. One thread: the reactor's. */
+/* Transport over a TCP or Unix stream socket that the reactor watches. Reactor's thread. */
 #ifndef WEIR_NET_TCP_H
 #define WEIR_NET_TCP_H
 

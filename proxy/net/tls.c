@@ -53,21 +53,28 @@ void tls_ssl_wrong(struct tls *t)
     tls_wrong(t, by_verify && verdict != X509_V_OK ? X509_verify_cert_error_string(verdict) : why);
 }
 
-static void tls_wake(struct tls *t)
+void tls_wake(struct tls *t)
 {
     reactor_ready(t->base.reactor, &t->task);
 }
 
-/* What may still be read from OpenSSL, or is to be told, without the transport below. */
+/* OpenSSL has something to say without the transport below. */
+static bool tls_has_input(const struct tls *t)
+{
+    return tls_in_left(t) > 0 || t->below_end != 0 || SSL_has_pending(t->ssl);
+}
+
+/* What may still be read, or is to be told. */
 static bool tls_has_more(const struct tls *t)
 {
-    return tls_in_left(t) > 0 || t->end != 0 || t->below_end != 0 || SSL_has_pending(t->ssl);
+    return t->end != 0 || tls_has_input(t);
 }
 
 /* Reads below as long as somebody has a use for it. */
 void tls_arm(struct tls *t)
 {
-    bool use = t->state == TLS_SHAKING || (t->state == TLS_UP && t->reading && !t->ended);
+    bool use = t->state == TLS_SHAKING || (t->state == TLS_UP && t->reading && !t->ended) ||
+               (t->state == TLS_LEAVING && t->alerted);
     bool on = use && t->below_end == 0 && t->out.bytes < OUT_STOP;
     if (on == t->below_reading)
         return;
@@ -131,11 +138,14 @@ static void tls_shake(struct tls *t)
         tls_failed(t, UV_EPROTO);
         return;
     }
+    size_t before = t->out.bytes;
     tls_fresh_errors();
     int ok = SSL_do_handshake(t->ssl);
     int how = ok == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ok);
-    if (how != SSL_ERROR_NONE && how != SSL_ERROR_WANT_READ)
+    if (how != SSL_ERROR_NONE && how != SSL_ERROR_WANT_READ) {
         tls_ssl_wrong(t);
+        t->alerted = t->out.bytes > before;
+    }
     tls_flush(t, false);
     if (how == SSL_ERROR_NONE) {
         tls_state(t, TLS_UP);
@@ -170,13 +180,14 @@ static void tls_read_end(struct tls *t, int how)
     }
 }
 
-/* Decrypts into room until it is full or there is nothing. */
+/* Decrypts into room until it is full or there is nothing: to be told so by OpenSSL costs a fifth
+ * of what a small record does. */
 static size_t tls_decrypt(struct tls *t, struct span room)
 {
-    size_t got = 0, n;
-    while (got < room.len && t->end == 0) {
+    size_t got = 0, n, before = t->out.bytes;
+    tls_fresh_errors();
+    while (got < room.len && t->end == 0 && tls_has_input(t)) {
         char *to = (char *)(uintptr_t)room.ptr + got;
-        tls_fresh_errors();
         int ok = SSL_read_ex(t->ssl, to, room.len - got, &n);
         if (t->asides > ASIDES_MAX) {
             tls_wrong(t, "the peer changes keys or renegotiates too often");
@@ -192,6 +203,7 @@ static size_t tls_decrypt(struct tls *t, struct span room)
         if (how == SSL_ERROR_WANT_READ)
             break;
     }
+    t->alerted = t->end == UV_EPROTO && t->out.bytes > before;
     return got;
 }
 
@@ -216,7 +228,8 @@ static void tls_deliver(struct tls *t)
     if (room.len == 0) /* it has paused, and resumes */
         return;
     size_t n = tls_decrypt(t, room);
-    tls_flush(t, false); /* an alert, or the answer to a change of keys */
+    if (t->held == 0)
+        tls_flush(t, false); /* an alert, or the answer to a change of keys */
     tls_arm(t);
     if (t->end != 0 || (n > 0 && tls_has_more(t)))
         tls_wake(t);
@@ -233,7 +246,12 @@ static void tls_step(struct tls *t)
 
 static void tls_task(struct ready *task)
 {
-    tls_step(CONTAINER_OF(task, tls, task));
+    struct tls *t = CONTAINER_OF(task, tls, task);
+    if (t->waiting && t->write_error != 0) {
+        t->waiting = false;
+        t->base.events->writable(t->base.owner);
+    }
+    tls_step(t);
 }
 
 static void tls_read(struct transport *transport, bool on)
@@ -256,12 +274,18 @@ static void tls_close_below(struct tls *t, bool reset)
     t->below->ops->close(t->below, reset);
 }
 
-/* The conn is gone; the transport below goes once it has taken everything. */
+/* The conn is gone; the transport below goes once it has taken everything. Behind an alert it reads
+ * on until the peer has ended: a socket that is closed with unread bytes in it sends an RST, which
+ * takes the alert away from a peer that has said more than we have read. */
 static void tls_leave(struct tls *t)
 {
     tls_flush(t, true);
-    if (chain_empty(&t->out))
+    bool dead = t->write_error != 0 || (t->below_end != 0 && t->below_end != UV_EOF);
+    bool heard = !t->alerted || t->below_end != 0 || t->unheard > LEAVE_BYTES;
+    if (dead || (heard && chain_empty(&t->out)))
         tls_close_below(t, false);
+    else
+        tls_shutdown_below(t);
 }
 
 static void tls_left_late(struct wheel_timer *timer)
@@ -280,6 +304,15 @@ static struct span on_buffer(void *owner, struct block **pipe)
     return span_of(t->in->data + t->in->used, block_room(t->in));
 }
 
+/* Nobody is there to hear it. */
+static void tls_unheard(struct tls *t, ssize_t n)
+{
+    block_drop(TAKE(t->in));
+    if (n > 0)
+        t->unheard += (uint32_t)n;
+    tls_leave(t);
+}
+
 static void on_read(void *owner, ssize_t n)
 {
     struct tls *t = tls_of(owner);
@@ -292,8 +325,8 @@ static void on_read(void *owner, ssize_t n)
     }
     if (t->in != NULL && t->in->used == 0)
         block_drop(TAKE(t->in));
-    if (t->state == TLS_LEAVING) /* it was not asked to read: it has failed */
-        tls_close_below(t, false);
+    if (t->state == TLS_LEAVING)
+        tls_unheard(t, n);
     else
         tls_step(t);
 }
@@ -301,9 +334,12 @@ static void on_read(void *owner, ssize_t n)
 static void on_writable(void *owner)
 {
     struct tls *t = tls_of(owner);
-    bool blocked = t->out.bytes >= OUT_STOP;
     if (t->state == TLS_LEAVING) {
         tls_leave(t);
+        return;
+    }
+    if (t->held > 0) { /* it writes on, and learns what has left */
+        t->base.events->writable(t->base.owner);
         return;
     }
     tls_flush(t, t->shut);
@@ -312,11 +348,8 @@ static void on_writable(void *owner)
         return;
     }
     tls_shutdown_below(t);
-    if (blocked && t->out.bytes < OUT_STOP) {
-        tls_arm(t);
-        tls_wake(t);
-    }
-    if (t->waiting && (t->held > t->out.bytes || chain_empty(&t->out)))
+    tls_arm(t);
+    if (t->waiting && chain_empty(&t->out))
         t->base.events->writable(t->base.owner);
 }
 
@@ -368,10 +401,12 @@ static void tls_farewell(struct tls *t)
         tls_notify(t);
 }
 
-/* Whether what is encrypted, an alert or our end not least, can still leave. */
+/* Whether what is encrypted, an alert or our end not least, can still leave. Not a request that its
+ * stream may have called unsent: it may be on its way to another endpoint. */
 static bool tls_can_leave(const struct tls *t)
 {
-    return (t->state == TLS_UP || t->state == TLS_FAILED) && t->write_error == 0 && !t->below_shut;
+    return (t->state == TLS_UP || t->state == TLS_FAILED) && t->write_error == 0 &&
+           !t->below_shut && (t->client == NULL || t->held == 0);
 }
 
 static void tls_close(struct transport *transport, bool reset)

@@ -10,12 +10,14 @@
  * an end of the transport below without one as UV_ECONNRESET, so that a body which ends with the
  * conn cannot be cut unnoticed; a record that is wrong as UV_EPROTO. What is encrypted when the
  * conn closes, an alert say, still leaves, for which the transport below stays open a second at
- * most; so `closed` may come that late. A reset drops it.
+ * most, and after an alert until the peer has ended; so `closed` may come that late. A reset drops
+ * it; and so does the close of a client's conn whose bytes were not all taken, for they may have
+ * been called unsent.
  *
- * Bytes count as taken by write once the transport below has taken the records that carry them;
- * until then they stay at the front of the chain, which nobody may touch meanwhile. At most 64 KiB
- * and a record of ciphertext wait. A record is never made of less than what write is given, up to
- * 16 KiB: small slices are gathered.
+ * Bytes count as taken by write once the transport below has taken all of the record that carries
+ * them, and not sooner, for the peer can't read them sooner; until then they stay at the front of
+ * the chain, as a number of bytes that nobody may look at. At most some 68 KiB of ciphertext wait.
+ * A record is never made of less than what write is given, up to 16 KiB: small slices are gathered.
  *
  * Reactor's thread.
  */

@@ -224,6 +224,25 @@ static EVP_PKEY *read_key(const char *file, char **error)
     return key;
 }
 
+/* What a Certificate message takes around each of its certificates, and as a whole. */
+#define CERT_FRAME  5
+#define CHAIN_FRAME 4
+/* OpenSSL refuses what is longer, on either side, unless it was told otherwise. */
+#define CHAIN_MOST (100 * 1024)
+
+static bool check_size(const struct tls_pair *pair, char **error)
+{
+    size_t n = CHAIN_FRAME;
+    for (size_t i = 0; i < pair->n_chain; i++)
+        n += CERT_FRAME + pair->chain[i].len;
+    if (n <= CHAIN_MOST)
+        return true;
+    tls_fail(error, false,
+             "%s: the chain takes %zu bytes in a handshake, and peers take %d at most",
+             pair->info.cert_file, n, CHAIN_MOST);
+    return false;
+}
+
 static bool check_dates(const struct tls_pair *pair, char **error)
 {
     int64_t now = time(NULL);
@@ -270,7 +289,8 @@ static bool pair_read(struct tls_pair *pair, const char *cert_file, const char *
     }
     if (ok) {
         pair_describe(pair, cert, key);
-        ok = check_key(pair, cert, key, error) && check_dates(pair, error);
+        ok = check_key(pair, cert, key, error) && check_dates(pair, error) &&
+             check_size(pair, error);
     }
     X509_free(cert);
     EVP_PKEY_free(key);

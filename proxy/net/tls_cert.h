@@ -27,15 +27,13 @@ struct tls_cert_info {
 
 /*
  * Reads the pairs that n paths name, and checks each: every certificate of the chain parses, the
- * first is valid now, the key matches it. The first pair of the first path is the default. A path
- * is
- *   a directory      every pair in it, in the order of names: NAME.crt or NAME.pem with NAME.key
- *                    (so tls.crt with tls.key, as Kubernetes mounts them), fullchain.pem with
- *                    privkey.pem, or a NAME.pem that holds its key too. A certificate without a
- *                    key (ca.crt) and a name that begins with a dot are passed over. At least one
- *                    pair must be there.
- *   a file           with its key beside it or in it, as above; FILE.key is taken too
- * NULL with *error set if anything is wrong with any of them.
+ * first is valid now, the key matches it, the chain is not longer than peers take. The first pair
+ * of the first path is the default. A path is a directory      every pair in it, in the order of
+ * names: NAME.crt or NAME.pem with NAME.key (so tls.crt with tls.key, as Kubernetes mounts them),
+ * fullchain.pem with privkey.pem, or a NAME.pem that holds its key too. A certificate without a key
+ * (ca.crt) and a name that begins with a dot are passed over. At least one pair must be there. a
+ * file           with its key beside it or in it, as above; FILE.key is taken too NULL with *error
+ * set if anything is wrong with any of them.
  */
 struct tls_certs *tls_certs_load(const char *const *paths, size_t n, char **error);
 
@@ -48,10 +46,12 @@ struct tls_certs *tls_certs_load_pair(const char *cert, const char *key, char **
  * client's to check. Once it has expired it is left out of handshakes. */
 int tls_certs_staple(struct tls_certs *certs, const char *file, char **error);
 
+/* Returns certs, for whoever keeps them. */
 struct tls_certs *tls_certs_ref(struct tls_certs *certs);
-/* NULL is fine. */
+/* The last one frees them. NULL is fine. */
 void tls_certs_unref(struct tls_certs *certs);
 
+/* How many pairs there are, at least 1; the i-th of them, 0 being the default. */
 size_t tls_certs_count(const struct tls_certs *certs);
 const struct tls_cert_info *tls_certs_at(const struct tls_certs *certs, size_t i);
 

@@ -23,14 +23,20 @@
 /* Ciphertext that may wait below: with so much of it nothing more is encrypted. Reading goes on, or
  * else two peers could wait for one another, up to OUT_STOP: that much comes together only of
  * answers to a peer that changes its keys all the time and does not read. */
-#define OUT_MAX  (64 * 1024)
-#define OUT_STOP (2 * OUT_MAX)
+#define OUT_MAX (51 * 1024) /* so that what is above it by a record's beginning fits a big block \
+                             */
+#define OUT_STOP (128 * 1024)
+/* Records of the conn's bytes that may wait below: OUT_MAX is spent sooner, but for a chain in
+ * which large and small slices take turns. */
+#define RECORDS_MAX 8
 /* What a peer may say besides bytes once the handshake is done: changes of keys, tickets, wishes to
  * renegotiate. Nobody needs so many of them, and each costs us more than its sender. OpenSSL counts
  * five steps for one. */
 #define ASIDES_MAX (1000 * 5)
-/* That ciphertext has to leave once the conn is gone. */
-#define LEAVE_MS 1000
+/* That ciphertext has to leave once the conn is gone, and the peer to read an alert; and what it
+ * may say meanwhile. */
+#define LEAVE_MS    1000
+#define LEAVE_BYTES (256 * 1024)
 
 enum tls_state {
     TLS_DIALLING, /* the transport below is being dialled */
@@ -39,6 +45,12 @@ enum tls_state {
     TLS_FAILED,  /* the conn was told; it closes */
     TLS_LEAVING, /* the conn has closed, and what was encrypted is on its way */
     TLS_CLOSED,
+};
+
+/* One SSL_write. A peer can make no use of any of its bytes before the last of its ciphertext. */
+struct tls_record {
+    uint32_t bytes; /* of the conn's */
+    uint32_t end;   /* ciphertext up to here, counted as tls.left is */
 };
 
 struct tls {
@@ -56,8 +68,10 @@ struct tls {
     bool behind;        /* the conn has given more than is encrypted */
     bool shut;          /* close_notify was made */
     bool below_shut;
-    uint16_t asides;   /* of the peer since the handshake; see ASIDES_MAX */
+    bool alerted;      /* the last that we said is why there is nothing more to say */
     bool ended;        /* the conn was told of the end */
+    uint16_t asides;   /* of the peer since the handshake; see ASIDES_MAX */
+    uint32_t unheard;  /* bytes that came after the conn had closed */
     int below_end;     /* UV_EOF or an error that was read below; 0: none */
     int end;           /* what the conn is to be told behind the bytes; 0: nothing */
     int write_error;   /* nothing more can be written; 0: it can */
@@ -67,7 +81,10 @@ struct tls {
     uint32_t in_pos;
     struct block *own; /* the last of out's blocks, that is being filled */
     struct chain out;
-    size_t held; /* bytes at the front of the conn's chain that out carries */
+    size_t held;   /* bytes at the front of the conn's chain that out carries, all of records */
+    uint32_t left; /* ciphertext that has left since the first of records was made */
+    uint8_t records_n;
+    struct tls_record records[RECORDS_MAX]; /* not empty: only tls_write may flush */
     struct ready task;
     struct wheel_timer leave; /* LEAVE_MS */
     struct tls_info info;
@@ -97,15 +114,20 @@ void tls_ssl_wrong(struct tls *t);
 /* Reads below as long as somebody has a use for it. */
 void tls_arm(struct tls *t);
 
+/* What may be done without the transport below is, from the dispatch loop. */
+void tls_wake(struct tls *t);
+
 /* ---- tls_write.c ---- */
 
-/* Gives the transport below what it takes. */
+/* Gives the transport below what it takes. While out carries bytes of a conn that is still there
+ * only tls_write may, which tells at once what has left: else somebody who is told of an end in
+ * between would believe that it has not. */
 void tls_flush(struct tls *t, bool last);
 
 /* Makes our close_notify, behind everything else; once. */
 void tls_notify(struct tls *t);
 
-/* Ends the transport below once everything has left, if that was asked for. */
+/* Ends the transport below once everything has left, if we have said our last. */
 void tls_shutdown_below(struct tls *t);
 
 /* Of transport_ops. */

@@ -27,6 +27,7 @@ struct site {
     SSL_CTX *ssl;
     size_t pairs[SITE_PAIRS];
     size_t n;
+    size_t before; /* see site_add */
 };
 
 struct site_name {
@@ -285,14 +286,6 @@ static bool site_make(struct tls_server_ctx *ctx, struct site *site,
     return true;
 }
 
-static bool has_name(const struct tls_cert_info *info, const char *name)
-{
-    for (size_t i = 0; i < info->n_names; i++)
-        if (strcmp(info->names[i], name) == 0)
-            return true;
-    return false;
-}
-
 static bool has_type(const struct tls_server_ctx *ctx, const struct site *site, const char *type)
 {
     for (size_t i = 0; i < site->n; i++)
@@ -301,59 +294,97 @@ static bool has_type(const struct tls_server_ctx *ctx, const struct site *site, 
     return false;
 }
 
-/* From pair `first` on, the first of each type that has the name. */
-static struct site site_of(const struct tls_server_ctx *ctx, size_t first, const char *name)
+/* A name, and one of the pairs that have it. */
+struct claim {
+    const char *name;
+    size_t pair;
+};
+
+static int by_claim(const void *a, const void *b)
 {
-    struct site site = {.pairs = {first}, .n = 1};
-    for (size_t i = first + 1; i < tls_certs_count(ctx->certs) && site.n < SITE_PAIRS; i++) {
-        const struct tls_cert_info *info = tls_certs_at(ctx->certs, i);
-        if (has_name(info, name) && !has_type(ctx, &site, info->key_type))
-            site.pairs[site.n++] = i;
-    }
+    const struct claim *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order != 0 ? order : (x->pair > y->pair) - (x->pair < y->pair);
+}
+
+/* All of them, sorted. */
+static struct claim *claims_of(const struct tls_certs *certs, size_t *n)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < tls_certs_count(certs); i++)
+        most += tls_certs_at(certs, i)->n_names;
+    struct claim *claims = mem_need(calloc(most + 1, sizeof(*claims)));
+    *n = 0;
+    for (size_t i = 0; i < tls_certs_count(certs); i++)
+        for (size_t j = 0; j < tls_certs_at(certs, i)->n_names; j++)
+            claims[(*n)++] = (struct claim){tls_certs_at(certs, i)->names[j], i};
+    qsort(claims, *n, sizeof(*claims), by_claim);
+    return claims;
+}
+
+static size_t claims_alike(const struct claim *claims, size_t n)
+{
+    size_t alike = 1;
+    while (alike < n && strcmp(claims[alike].name, claims[0].name) == 0)
+        alike++;
+    return alike;
+}
+
+/* Of n claims to one name: the first pair, and the first of each other type. */
+static struct site site_of(const struct tls_server_ctx *ctx, const struct claim *claims, size_t n)
+{
+    struct site site = {.pairs = {claims[0].pair}, .n = 1};
+    for (size_t i = 1; i < n && site.n < SITE_PAIRS; i++)
+        if (!has_type(ctx, &site, tls_certs_at(ctx->certs, claims[i].pair)->key_type))
+            site.pairs[site.n++] = claims[i].pair;
     return site;
 }
 
-/* The index of an equal site, or of this one, which is new then. */
-static size_t site_add(struct tls_server_ctx *ctx, const struct site *site)
+/* The index of an equal site, or of this one, which is new then. Those with the same first pair are
+ * linked: latest[pair] is the index behind the latest of them. */
+static size_t site_add(struct tls_server_ctx *ctx, size_t *latest, const struct site *site)
 {
-    for (size_t i = 0; i < ctx->n_sites; i++)
-        if (ctx->sites[i].n == site->n &&
-            memcmp(ctx->sites[i].pairs, site->pairs, site->n * sizeof(site->pairs[0])) == 0)
-            return i;
+    size_t *from = &latest[site->pairs[0]];
+    for (size_t i = *from; i != 0; i = ctx->sites[i - 1].before) {
+        const struct site *old = &ctx->sites[i - 1];
+        if (old->n == site->n &&
+            memcmp(old->pairs, site->pairs, site->n * sizeof(site->pairs[0])) == 0)
+            return i - 1;
+    }
     ctx->sites = mem_need(realloc(ctx->sites, (ctx->n_sites + 1) * sizeof(*site)));
     ctx->sites[ctx->n_sites] = *site;
-    return ctx->n_sites++;
+    ctx->sites[ctx->n_sites].before = *from;
+    *from = ++ctx->n_sites;
+    return ctx->n_sites - 1;
 }
 
-static bool name_known(const struct tls_server_ctx *ctx, size_t pair, const char *name)
+/* The default's is that of the first name of the first pair. */
+static struct site default_site(const struct tls_server_ctx *ctx, const struct claim *claims,
+                                size_t n)
 {
-    for (size_t i = 0; i < pair; i++)
-        if (has_name(tls_certs_at(ctx->certs, i), name))
-            return true;
-    return false;
-}
-
-static void name_add(struct tls_server_ctx *ctx, size_t pair, const char *name)
-{
-    if (name_known(ctx, pair, name))
-        return;
-    struct site site = site_of(ctx, pair, name);
-    ctx->names = mem_need(realloc(ctx->names, (ctx->n_names + 1) * sizeof(*ctx->names)));
-    ctx->names[ctx->n_names++] = (struct site_name){name, site_add(ctx, &site)};
+    const struct tls_cert_info *info = tls_certs_at(ctx->certs, 0);
+    for (size_t i = 0; i < n; i++)
+        if (info->n_names > 0 && strcmp(claims[i].name, info->names[0]) == 0)
+            return site_of(ctx, claims + i, claims_alike(claims + i, n - i));
+    return (struct site){.n = 1}; /* it has no name */
 }
 
 static void plan_sites(struct tls_server_ctx *ctx)
 {
-    const struct tls_cert_info *first = tls_certs_at(ctx->certs, 0);
-    struct site site = site_of(ctx, 0, first->n_names > 0 ? first->names[0] : "");
-    site_add(ctx, &site);
-    for (size_t i = 0; i < tls_certs_count(ctx->certs); i++) {
-        const struct tls_cert_info *info = tls_certs_at(ctx->certs, i);
-        for (size_t j = 0; j < info->n_names; j++)
-            name_add(ctx, i, info->names[j]);
+    size_t n, alike;
+    struct claim *claims = claims_of(ctx->certs, &n);
+    size_t *latest = mem_need(calloc(tls_certs_count(ctx->certs), sizeof(*latest)));
+    ctx->names = mem_need(calloc(n + 1, sizeof(*ctx->names)));
+    struct site site = default_site(ctx, claims, n);
+    site_add(ctx, latest, &site);
+    for (size_t i = 0; i < n; i += alike) {
+        alike = claims_alike(claims + i, n - i);
+        site = site_of(ctx, claims + i, alike);
+        ctx->names[ctx->n_names++] =
+            (struct site_name){claims[i].name, site_add(ctx, latest, &site)};
     }
-    if (ctx->n_names > 0)
-        qsort(ctx->names, ctx->n_names, sizeof(*ctx->names), by_name);
+    free(latest);
+    free(claims);
 }
 
 static void server_free(struct tls_ctx *base)

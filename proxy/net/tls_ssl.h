@@ -107,7 +107,7 @@ uint32_t tls_endpoint(const SSL *ssl);
 /* The peer has said something besides bytes, by tls.c. */
 void tls_aside(const SSL *ssl);
 
-/* For tests: how many buffers malloc had to give for this thread (tls_mem.c). */
+/* For tests: how many pieces for records malloc had to give for this thread (tls_mem.c). */
 unsigned long tls_mem_taken(void);
 
 /* For tests: what is beneath a TLS transport. */

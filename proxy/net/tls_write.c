@@ -14,27 +14,35 @@
 /* Gives the transport below what it takes. */
 void tls_flush(struct tls *t, bool last)
 {
+    bool blocked = t->out.bytes >= OUT_STOP;
     if (chain_empty(&t->out))
         return;
     if (t->write_error == 0) {
         ssize_t n = t->below->ops->write(t->below, &t->out, last);
         if (n < 0)
             t->write_error = (int)n;
+        else
+            t->left += (uint32_t)n;
     }
     if (t->write_error != 0)
         chain_clear(&t->out);
     if (chain_empty(&t->out))
         block_drop(TAKE(t->own));
+    if (blocked && t->out.bytes < OUT_STOP && t->state == TLS_UP)
+        tls_wake(t);
 }
 
-/* The bytes that have left go off the conn's chain. As many may still be here as ciphertext is:
- * that is always a little more. */
+/* The bytes of records that have left whole go off the conn's chain. */
 static size_t tls_settle(struct tls *t, struct chain *from)
 {
-    size_t still = t->held < t->out.bytes ? t->held : t->out.bytes;
-    size_t gone = t->held - still;
+    size_t gone = 0;
+    unsigned n = 0;
+    while (n < t->records_n && t->records[n].end <= t->left)
+        gone += t->records[n++].bytes;
+    t->records_n -= (uint8_t)n;
+    memmove(t->records, t->records + n, t->records_n * sizeof(t->records[0]));
     chain_drop(from, gone);
-    t->held = still;
+    t->held -= gone;
     return gone;
 }
 
@@ -61,7 +69,7 @@ static void tls_unpipe(struct tls *t, struct chain *from)
 }
 
 /* The next record's bytes: of one slice, or of several small ones, side by side. */
-static struct span tls_record(struct tls *t, struct chain *from)
+static struct span tls_gather(struct tls *t, struct chain *from)
 {
     size_t at = t->held, n = 0;
     const struct slice *s = slice_at(from, &at);
@@ -85,21 +93,41 @@ static struct span tls_record(struct tls *t, struct chain *from)
     return span_of(t->ctx->scratch, n);
 }
 
-/* Encrypts from behind the held bytes on, as much as may wait. */
+static void tls_encrypt_one(struct tls *t, struct span bytes)
+{
+    size_t n = 0;
+    if (SSL_write_ex(t->ssl, bytes.ptr, bytes.len, &n) != 1) {
+        tls_ssl_wrong(t);
+        t->write_error = UV_EPIPE;
+        return;
+    }
+    t->held += n;
+    t->records[t->records_n++] = (struct tls_record){(uint32_t)n, (uint32_t)t->out.bytes};
+}
+
+/* Encrypts as much as may wait. */
 static void tls_encrypt(struct tls *t, struct chain *from)
 {
-    t->bulk_out = from->bytes - t->held > BLOCK_BYTES;
-    while (t->held < from->bytes && t->out.bytes < OUT_MAX && t->write_error == 0) {
-        struct span record = tls_record(t, from);
-        size_t n = 0;
-        tls_fresh_errors();
-        if (SSL_write_ex(t->ssl, record.ptr, record.len, &n) == 1) {
-            t->held += n;
-        } else {
-            tls_ssl_wrong(t);
-            t->write_error = UV_EPIPE;
-        }
-    }
+    CHECK(t->held == 0 && chain_empty(&t->out));
+    t->left = 0;
+    t->bulk_out = from->bytes > BLOCK_BYTES;
+    while (t->held < from->bytes && t->out.bytes < OUT_MAX && t->records_n < RECORDS_MAX &&
+           t->write_error == 0)
+        tls_encrypt_one(t, tls_gather(t, from));
+}
+
+/* While ciphertext waits, the conn's bytes in it are not kept twice: what stands for them in the
+ * chain is a slice of the ciphertext's block. Nobody looks at it, only its length counts. */
+static void tls_forget(struct tls *t, struct chain *from)
+{
+    struct chain held;
+    if (t->own == NULL || t->held > t->own->cap)
+        return;
+    chain_init(&held);
+    chain_append(&held, t->own, t->own->data, t->held);
+    chain_drop(from, t->held);
+    chain_move(&held, from);
+    *from = held;
 }
 
 /* Our close_notify, behind everything else; once. */
@@ -120,9 +148,9 @@ ssize_t tls_write(struct transport *transport, struct chain *from, bool last)
     CHECK(t->state == TLS_UP);
     for (;;) {
         tls_flush(t, t->shut);
+        taken += tls_settle(t, from);
         if (t->write_error != 0)
             break;
-        taken += tls_settle(t, from);
         if (!chain_empty(&t->out) || chain_empty(from))
             break;
         CHECK(!t->shut);
@@ -130,15 +158,22 @@ ssize_t tls_write(struct transport *transport, struct chain *from, bool last)
         if (last && t->held == from->bytes)
             tls_notify(t);
     }
+    if (t->held > 0)
+        tls_forget(t, from);
     t->waiting = !chain_empty(from);
     t->behind = t->held < from->bytes;
     tls_arm(t);
-    return taken > 0 || t->write_error == 0 ? (ssize_t)taken : t->write_error;
+    if (taken == 0)
+        return t->write_error;
+    if (t->write_error != 0)
+        tls_wake(t); /* the next write says so */
+    return (ssize_t)taken;
 }
 
 void tls_shutdown_below(struct tls *t)
 {
-    if (!t->shut || t->below_shut || !chain_empty(&t->out))
+    bool last = t->shut || (t->alerted && t->state == TLS_LEAVING);
+    if (!last || t->below_shut || !chain_empty(&t->out))
         return;
     t->below_shut = true;
     t->below->ops->shutdown(t->below);

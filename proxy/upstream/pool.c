@@ -24,6 +24,7 @@ struct pool_endpoint {
     struct list_node h2;     /* conns that have room; idle ones last */
     struct list_node probes; /* conns whose protocol is not known yet */
     bool spoke_h1;           /* what the last of them came to */
+    uint32_t takes;          /* streams that a conn takes at once, as was said last; 0: unknown */
     uint64_t idle_ms;
 };
 
@@ -94,7 +95,8 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
         list_init(&ep->h2);
         list_init(&ep->probes);
     }
-    CHECK(spec->proxy_header == 0 || spec->protocol == POOL_H1);
+    /* A conn with a PROXY header is one client's, and nobody knows whether that asks again. */
+    CHECK(spec->proxy_header == 0 || (spec->protocol == POOL_H1 && spec->options.once));
     view->protocol = spec->protocol;
     if (spec->tls != NULL)
         view_secure(view, spec);
@@ -140,8 +142,7 @@ static void client_idle(void *ctx, struct h1_client *cl)
 {
     struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
     const struct pool_spec *spec = ep->view->spec;
-    /* With a PROXY header it is one client's, and weir doesn't know whether that asks again. */
-    if (ep->view->closing || spec->proxy_header != 0 || ep->n_idle >= spec->max_idle) {
+    if (ep->view->closing || ep->n_idle >= spec->max_idle) {
         h1_client_close(cl, REASON_DONE);
         return;
     }
@@ -222,6 +223,14 @@ static void h2_room(void *ctx, struct h2_client *cl)
         list_push_front(&ep->h2, h2_client_link(cl));
 }
 
+/* The next conns are like it. Of one that takes none at all nobody would ever hear otherwise. */
+static void h2_takes(void *ctx, struct h2_client *cl, uint32_t streams)
+{
+    struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
+    (void)cl;
+    ep->takes = streams > 0 ? streams : 1;
+}
+
 static void h2_closed(void *ctx, struct h2_client *cl, enum reason reason)
 {
     (void)cl;
@@ -230,6 +239,7 @@ static void h2_closed(void *ctx, struct h2_client *cl, enum reason reason)
 
 static const struct h2_client_owner pool_h2_owner = {
     .room = h2_room,
+    .takes = h2_takes,
     .closed = h2_closed,
 };
 
@@ -302,8 +312,8 @@ static struct h2_client *h2_dial(struct pool_endpoint *ep, enum reason *reason)
     struct pool_view *view = ep->view;
     int err;
     struct h2_client *cl =
-        h2_client_dial(view->reactor, &view->spec->h2, &view->spec->endpoints[ep->index].addr,
-                       &pool_h2_owner, ep, &err);
+        h2_client_dial(view->reactor, &view->spec->h2, ep->takes,
+                       &view->spec->endpoints[ep->index].addr, &pool_h2_owner, ep, &err);
     if (cl == NULL) {
         *reason = h1_client_connect_reason(err);
         return NULL;
@@ -327,8 +337,18 @@ static struct stream *open_h2(struct h2_client *cl, const struct pool_request *r
 
 static const struct probe_owner pool_probe_owner;
 
-/* The request waits for a conn to come up: for one that does already, unless it will serve but one
- * request. False: none can be begun. */
+/* Does a conn that comes up have as many who wait for it as it will take? */
+static bool probe_full(const struct pool_endpoint *ep, struct probe *p)
+{
+    const struct list_node *waiting = probe_waiting(p);
+    uint32_t room = ep->spoke_h1 ? 1 : ep->takes != 0 ? ep->takes : UINT32_MAX;
+    for (const struct list_node *it = waiting->next; it != waiting && room > 0; it = it->next)
+        room--;
+    return room == 0;
+}
+
+/* The request waits for a conn to come up: for the last that was begun, if that will take it.
+ * False: none can be begun. */
 static bool probe_wait(struct pool_endpoint *ep, struct pool_request *request, enum reason *reason)
 {
     const struct pool_spec *spec = ep->view->spec;
@@ -336,11 +356,9 @@ static bool probe_wait(struct pool_endpoint *ep, struct pool_request *request, e
                                           .write_stall_ms = spec->options.write_stall_ms,
                                           .tls = ep->view->tls,
                                           .endpoint = ep->index};
-    struct probe *p;
+    struct probe *p = list_empty(&ep->probes) ? NULL : probe_at(ep->probes.next);
     int err;
-    if (!ep->spoke_h1 && !list_empty(&ep->probes)) {
-        p = probe_at(ep->probes.next);
-    } else {
+    if (p == NULL || probe_full(ep, p)) {
         p = probe_dial(ep->view->reactor, &options, &spec->endpoints[ep->index].addr,
                        &pool_probe_owner, ep, &err);
         if (p == NULL) {
@@ -377,7 +395,8 @@ static void probe_up_h1(struct pool_endpoint *ep, struct conn *from, struct list
 static void probe_up_h2(struct pool_endpoint *ep, struct conn *from, struct list_node *waiting)
 {
     struct pool_view *view = ep->view;
-    struct h2_client *cl = h2_client_new(view->reactor, &view->spec->h2, &pool_h2_owner, ep);
+    struct h2_client *cl =
+        h2_client_new(view->reactor, &view->spec->h2, ep->takes, &pool_h2_owner, ep);
     struct pool_request *request;
     ep->spoke_h1 = false;
     conn_hand_over(from, h2_client_conn(cl));

@@ -40,7 +40,8 @@ struct pool_spec {
     uint32_t idle_ms;     /* how long an idle conn is kept */
     uint32_t max_idle;    /* idle conns for each endpoint of a view */
     uint8_t protocol;     /* enum pool_protocol */
-    uint8_t proxy_header; /* enum proxy_header_version: what conns begin with; only with POOL_H1 */
+    uint8_t proxy_header; /* enum proxy_header_version: what conns begin with; only with POOL_H1,
+                           * and options.once */
     struct h1_client_options options;
     struct h2_client_options h2;
     const struct tls_client_options *tls; /* NULL: plain; alpn follows from protocol */
@@ -69,6 +70,7 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
 /* All conns must be gone: pool_close_idle, then let the loop run. NULL is fine. */
 void pool_view_free(struct pool_view *view);
 
+/* The parts of it, which live as long as it (the second and third: as given). */
 struct lb *pool_lb(struct pool_view *view);
 const struct pool_spec *pool_spec_of(const struct pool_view *view);
 struct pool_stats *pool_stats_of(struct pool_view *view);

@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What slow clients do to the latency of the others: slowloris.py [--clients N] [--rounds N] ...
 
-Rounds of: the usual load through weir alone; the same while slow clients (heads, bodies and answers
-a byte now and then) talk to a backend directly; and while they talk to weir. Open loop: latency
-counts from when a request was due. The verdict is on the median over the rounds of p99 here / p99
-elsewhere: ten thousand clients take their part of the machine wherever they are, and what is asked is
-what weir makes of them. Exit status 0 if it is at most --limit.
+Rounds of: the usual load through weir alone; and the same while slow clients (heads, bodies and
+answers a byte now and then) talk to weir too. Open loop: latency counts from when a request was due.
+The verdict is on the median over the rounds of p99 with them / p99 alone. Exit status 0 if it is at
+most --limit.
 
-weir has one core and everything else the others, where there are others. Whatever is slow, the
-clients and the backend that their answers come from, runs only when nobody else wants the core:
+weir has one core and everything else the others, where there are others. weir, the load and its
+backend run before anything else on their cores, where that is allowed: a machine's other work holds
+a thread up for milliseconds some ten times a second, which is just where p99 is. Whatever is slow,
+the clients and the backend that their answers come from, runs only when nobody else wants the core:
 what is measured is weir, and not how the load waits for the rest of this program. Needs build/load
 (`make bench-tools`), or LOAD=.
 """
 import argparse
+import functools
 import json
 import os
 import resource
@@ -31,6 +33,7 @@ from peers import wait_for  # noqa: E402
 
 LOAD = Path(os.environ.get("LOAD", ROOT / "build" / "load")).resolve()
 AT_LEISURE = ["chrt", "--idle", "0"]
+AT_ONCE = ["chrt", "--rr", "1"]
 # The shares of the slow clients, and how each is slow.
 SLOW = [
     (0.8, "--kind head"),
@@ -47,6 +50,17 @@ def split_cores():
         return []
     os.sched_setaffinity(0, cores[1:])
     return ["taskset", "-c", str(cores[0])]
+
+
+@functools.cache
+def at_once():
+    """What starts a command that runs before everything else on its core; nothing where only root
+    may, and we are not."""
+    tried = subprocess.run([*AT_ONCE, "true"], capture_output=True)
+    if tried.returncode == 0:
+        return AT_ONCE
+    print("slowloris: no real-time class: the machine's other work is in the figures", flush=True)
+    return []
 
 
 class Slow:
@@ -82,7 +96,7 @@ class Slow:
 def usual(to, rate, seconds):
     """p50, p99 and p99.9 in microseconds, of requests that all were answered."""
     out = subprocess.run(
-        [LOAD, "open", "--to", to, "--connections", "32", "--rate", str(rate)]
+        [*at_once(), LOAD, "open", "--to", to, "--connections", "32", "--rate", str(rate)]
         + ["--seconds", str(seconds), "--warmup", "3", "--path", "/hello"],
         check=True,
         capture_output=True,
@@ -98,7 +112,7 @@ def main():
     parser.add_argument("--interval", type=int, default=1000, help="ms between two bytes of one")
     parser.add_argument("--rate", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--limit", type=float, default=2.0)
     options = parser.parse_args()
     if not LOAD.exists():
@@ -109,7 +123,7 @@ def main():
     clients = min(options.clients, hard // 2 - 250)
     weirs_core = split_cores()
     tmp = Path(harness.new_tmp())
-    fast = Backend("fast", tmp, ledger=False)
+    fast = Backend("fast", tmp, ledger=False, wrap=at_once())
     slow = Backend("slow", tmp, ledger=False, wrap=AT_LEISURE)
     weir = None
     try:
@@ -123,9 +137,9 @@ def main():
             "access_log: { path: /dev/null, format: json }\n",
             tmp,
             workers=1,
-            wrap=weirs_core,
+            wrap=[*weirs_core, *at_once()],
         )
-        ratio = rounds(weir, slow.address, clients, options)
+        ratio = rounds(weir, clients, options)
         weir.stop()
     finally:
         for backend in (fast, slow):
@@ -137,7 +151,7 @@ def main():
     return 0 if ratio <= options.limit else 1
 
 
-def rounds(weir, backend, clients, options):
+def rounds(weir, clients, options):
     to = weir.listeners["web"]
     ratios = []
     print(
@@ -145,19 +159,17 @@ def rounds(weir, backend, clients, options):
         f"others: {options.rate} requests/s for {options.seconds:g} s",
         flush=True,
     )
-    print("  round   alone p50  p99     elsewhere p50  p99          here p50  p99      ratio", flush=True)
+    print("  round   alone p50    p99      with them p50    p99     ratio", flush=True)
     for number in range(options.rounds):
         alone = usual(to, options.rate, options.seconds)
-        with Slow(backend, clients, options.interval):
-            elsewhere = usual(to, options.rate, options.seconds)
         with Slow(to, clients, options.interval) as slow:
-            here = usual(to, options.rate, options.seconds)
+            beside = usual(to, options.rate, options.seconds)
         wait_for(lambda: weir.metric("weir_client_connections") == 0, "them to be gone", 30)
-        ratios.append(here["p99"] / elsewhere["p99"])
+        ratios.append(beside["p99"] / alone["p99"])
         print(
             f"  {number + 1:5}   {alone['p50']:9.0f} {alone['p99']:6.0f} us "
-            f"{elsewhere['p50']:10.0f} {elsewhere['p99']:6.0f} us {here['p50']:10.0f} "
-            f"{here['p99']:6.0f} us {ratios[-1]:7.2f}   {slow.open} open, ended {slow.how}",
+            f"{beside['p50']:12.0f} {beside['p99']:6.0f} us {ratios[-1]:7.2f}   "
+            f"{slow.open} open, ended {slow.how}",
             flush=True,
         )
     ratio = statistics.median(ratios)

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Load of all kinds for as long as asked: soak.py [--minutes N] [--seed N]
+"""Load of all kinds for as long as asked: soak.py [--minutes N] [--seed N] [--http2]
 
 Cycles of load and rest. Under load: keep-alive and new connections, bodies up and down, pipelining,
 requests that are given up, WebSocket, slow clients, backends that fail, scrapes of /metrics. At rest
 everything has to be back: no request in flight, no connection, no object in use, the open files of
 the start. Over all cycles memory has to be flat: a line is fitted to each cycle's median under load,
 and to the samples at rest, and may not grow by more than the bound over the time it was fitted to.
+
+With --http2 every request goes through weir twice: from the first time to the second over HTTP/2.
 
 Ctrl-C ends it with the verdict so far. Needs build/load (`make bench-tools`), or LOAD=.
 """
@@ -71,11 +73,28 @@ pools:
     upstream: {{ connect: 10s, max_idle: 16 }}
 """
 
+# What comes the first time has no X-Forwarded-Proto.
+TWICE = """
+access_log: {{ path: /dev/null, format: json }}
+listeners: {{ web: "127.0.0.1:0", again: "unix:{2}/again.sock" }}
+timeouts: {{ request_head: 5s, request_body: 5s, response_head: 3s, response_idle: 3s }}
+routes:
+  - {{ to: again, timeout: {{ try: 60s }} }}
+  - {{ match: {{ path: /ws, headers: {{ X-Forwarded-Proto: http }} }}, to: well }}
+  - {{ match: {{ headers: {{ X-Forwarded-Proto: http }} }}, to: app, retry: {{ attempts: 10 }} }}
+pools:
+  again: {{ endpoints: [ "unix:{2}/again.sock" ], upstream: {{ protocol: h2, idle: 1s }} }}
+  well: [ "{0}" ]
+  app:
+    endpoints: [ {1} ]
+    upstream: {{ connect: 10s, max_idle: 16 }}
+"""
 
-def weir_of(stage):
+
+def weir_of(stage, text):
     addresses = ", ".join(f'"{b.address}"' for b in stage.backends)
     return harness.Weir(
-        CONFIG.format(stage.backends[0].address, addresses),
+        text.format(stage.backends[0].address, addresses, stage.tmp),
         stage.tmp,
         workers=2,
         wrap=("setsid",),
@@ -87,8 +106,9 @@ def weir_of(stage):
 
 
 class Soak(Stage):
-    def __init__(self, minutes, seed):
-        super().__init__(4, weir_of, ledger=False, own_session=True)
+    def __init__(self, minutes, seed, http2=False):
+        text = TWICE if http2 else CONFIG
+        super().__init__(4, lambda stage: weir_of(stage, text), ledger=False, own_session=True)
         self.minutes, self.seed, self.rng = minutes, seed, random.Random(seed)
         self.loads = []
         self.outcomes, self.beside, self.wrong = Counter(), Counter(), []
@@ -318,6 +338,7 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--http2", action="store_true")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     if not LOAD.exists():
@@ -325,7 +346,7 @@ def main():
     signal.signal(signal.SIGTERM, interrupt)
     print(f"soak: {options.minutes:g} minutes, seed {seed}, {harness.WEIR}", flush=True)
     findings = []
-    with told(findings), Soak(options.minutes, seed) as soak:
+    with told(findings), Soak(options.minutes, seed, options.http2) as soak:
         try:
             with told(soak.findings):
                 soak.run()

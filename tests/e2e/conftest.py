@@ -5,8 +5,8 @@
 
     def test_a_story(weir, upstream): ...
 
-A module whose stories are the same over TLS says TRANSPORTS = ("plain", "tls"): then each of its
-tests runs with TLS on both sides too, as it is.
+A module whose stories are the same over HTTP/2 and TLS says MATRIX = Matrix() (matrix.py): then
+each of its tests runs over all of it, as it is.
 
 One weir and one scripted upstream serve all the tests of a module (start-up is slow under
 sanitizers); a weir that died is reported by the test in which it died and replaced for the next
@@ -17,11 +17,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import harness  # noqa: E402
+import matrix  # noqa: E402
 import peers  # noqa: E402
 import wire  # noqa: E402
 
@@ -35,9 +35,13 @@ pools: { app: { endpoints: [ "$UPSTREAM" ], upstream: { max_idle: 0 } } }
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "exact_calls: counts weir's calls; not under faults")
+    config.addinivalue_line("markers", "h1_client(why): not where clients speak HTTP/2")
+    config.addinivalue_line("markers", "h1_upstream(why): not where upstreams speak HTTP/2")
+    config.addinivalue_line("markers", "plain(why): not over TLS")
 
 
 def pytest_collection_modifyitems(items):
+    items[:] = [item for item in items if means_something(item)]
     if not harness.FAULTS:
         return
     skip = pytest.mark.skip(reason="counts weir's calls, and under faults they are others")
@@ -46,29 +50,50 @@ def pytest_collection_modifyitems(items):
             item.add_marker(skip)
 
 
+def means_something(item):
+    """One row of a story's table may be about HTTP/1 where the others are not."""
+    side = getattr(item, "callspec", None) and item.callspec.params.get("side")
+    return not side or not (
+        side.client == "h2"
+        and item.get_closest_marker("h1_client")
+        or side.upstream == "h2"
+        and item.get_closest_marker("h1_upstream")
+    )
+
+
 def pytest_sessionstart(session):
     if not harness.WEIR.exists():
         pytest.exit(f"no weir at {harness.WEIR}: build it, or say where it is with WEIR=", 4)
 
 
-class Shared:
-    """The weir and the upstream of one module."""
+def pytest_generate_tests(metafunc):
+    whole = getattr(metafunc.module, "MATRIX", None)
+    if not whole or "side" not in metafunc.fixturenames:
+        return
+    name = metafunc.definition.nodeid
+    whole = whole.narrowed(metafunc.definition)
+    if matrix.SAMPLED:
+        cells = whole.sample(name)
+    elif "_shared" in metafunc.fixturenames:
+        cells = whole.cells()
+    else:  # a start of weir each: with all cells that would be most of the run
+        cells = whole.spread(name)
+    metafunc.parametrize("side", cells, ids=str, indirect=True, scope="module")
 
-    def __init__(self, config, authority=None):
-        self.upstream = peers.Upstream()
+
+class Shared:
+    """The weir and the upstream of one module, in one cell of its matrix."""
+
+    def __init__(self, config, place):
+        self.place = place
+        self.upstream = place.upstream()
         self.config = config.replace("$UPSTREAM", self.upstream.address)
-        self.authority = authority
-        if authority:
-            self.config = over_tls(self.config, authority)
-            self.upstream.secure = authority.server_context()
         self.weir = self.tmp = None
 
     def ensure(self):
         if self.weir is None:
             self.tmp = harness.new_tmp()
-            self.weir = harness.Weir(self.config, self.tmp)
-            if self.authority:
-                self.weir.secure = self.authority.client_context()
+            self.weir = self.place.weir(self.config, self.tmp)
         return self.weir
 
     def drop(self):
@@ -81,35 +106,31 @@ class Shared:
                 shutil.rmtree(self.tmp, ignore_errors=True)
 
 
-def over_tls(config, authority):
-    """The same with TLS to clients and to endpoints."""
-    tree = yaml.safe_load(config)
-    tls = {"certs": [str(authority.server().cert)]}
-    listeners = tree.setdefault("listeners", {"web": "127.0.0.1:0"})
-    for name, one in listeners.items():
-        one = one if isinstance(one, dict) else {"bind": one}
-        listeners[name] = {**one, "tls": tls}
-    for name, pool in tree["pools"].items():
-        pool = {"endpoints": pool} if isinstance(pool, list) else pool
-        pool.setdefault("upstream", {})["tls"] = {"ca": str(authority.cert), "sni": "a.example"}
-        tree["pools"][name] = pool
-    return yaml.safe_dump(tree)
-
-
-def pytest_generate_tests(metafunc):
-    transports = getattr(metafunc.module, "TRANSPORTS", None)
-    if transports and "_shared" in metafunc.fixturenames:
-        metafunc.parametrize("_shared", transports, indirect=True, scope="module")
+@pytest.fixture(scope="session")
+def tls(authority):
+    return matrix.Tls(authority)
 
 
 @pytest.fixture(scope="module")
-def _shared(request):
-    secure = getattr(request, "param", "plain") == "tls"
-    authority = request.getfixturevalue("authority") if secure else None
-    shared = Shared(getattr(request.module, "CONFIG", DEFAULT), authority)
-    wire.scheme = b"https" if secure else b"http"
+def side(request):
+    """The cell of the matrix that a test runs in."""
+    cell = getattr(request, "param", None) or matrix.Side()
+    wire.scheme = b"https" if cell.secure else b"http"
+    wire.h2 = "h2" in (cell.client, cell.upstream)
+    wire.h2_client = cell.client == "h2"
+    yield cell
+    wire.scheme, wire.h2, wire.h2_client = b"http", False, False
+
+
+@pytest.fixture(scope="module")
+def place(request, side):
+    return matrix.Place(side, request.getfixturevalue("tls") if side.secure else None)
+
+
+@pytest.fixture(scope="module")
+def _shared(request, place):
+    shared = Shared(getattr(request.module, "CONFIG", DEFAULT), place)
     yield shared
-    wire.scheme = b"http"
     try:
         shared.drop()
     finally:
@@ -137,13 +158,13 @@ def upstream(_shared):
 
 
 @pytest.fixture
-def start_weir():
+def start_weir(place):
     """start_weir(yaml, **options): a weir of the test's own, stopped and checked at its end."""
     started, dirs = [], []
 
     def start(config, **options):
         dirs.append(harness.new_tmp())
-        started.append(harness.Weir(config, dirs[-1], **options))
+        started.append(place.weir(config, dirs[-1], **options))
         return started[-1]
 
     yield start
@@ -174,15 +195,15 @@ def closing():
 
 
 @pytest.fixture
-def new_upstream(closing):
+def new_upstream(closing, place):
     """new_upstream(): one more scripted upstream."""
-    return lambda **kw: closing(peers.Upstream(**kw))
+    return lambda **kw: closing(place.upstream(**kw))
 
 
 @pytest.fixture
-def auto(closing):
+def auto(closing, place):
     """auto(reply): an upstream that answers by itself."""
-    return lambda *a, **kw: closing(peers.AutoUpstream(*a, **kw))
+    return lambda *a, **kw: closing(place.auto(*a, **kw))
 
 
 @pytest.fixture

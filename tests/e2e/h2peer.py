@@ -155,7 +155,7 @@ class H2:
             if f.flags & ACK:
                 self.pongs += 1
             else:
-                self.peer.send(ping(f.payload, ack=True))
+                self.put(ping(f.payload, ack=True))
         elif f.type == Type.GOAWAY:
             self.gone = (f.number() & 0x7FFFFFFF, Code(f.number(4)), f.payload[8:])
             self.goaways.append(self.gone)
@@ -182,7 +182,7 @@ class H2:
                 for s in self.streams.values():
                     s.window += value - old
             self.theirs[key] = value
-        self.peer.send(settings_ack())
+        self.put(settings_ack())
 
     def _credit(self, stream, amount):
         if not stream:
@@ -243,11 +243,15 @@ class H2:
         s.message.body += body
         s.ended = f.ended()
         if self.auto and f.payload:
-            self.peer.send(window_update(0, len(f.payload)))
+            self.put(window_update(0, len(f.payload)))
             if not s.ended:
-                self.peer.send(window_update(f.stream, len(f.payload)))
+                self.put(window_update(f.stream, len(f.payload)))
 
     # ---- sending --------------------------------------------------------------------------------
+
+    def put(self, frames):
+        """Frames that go out by themselves."""
+        self.peer.send(frames)
 
     def headers(self, stream, fields, end=False):
         """The fields as one block, cut into frames that fit."""

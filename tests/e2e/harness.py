@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import h2client
 import peers
 import tlspeer
 import wire
@@ -152,12 +153,15 @@ class Weir:
     # ---- talking to it --------------------------------------------------------------------------
 
     secure = None  # the ssl.SSLContext of clients, if the listener speaks TLS
+    client_protocol = "h1"
 
     def client(self, listener="web", rcvbuf=None):
         if self.secure:
             client = tlspeer.TlsClient(self.listeners[listener], self.secure, rcvbuf=rcvbuf)
         else:
             client = Client(self.listeners[listener], rcvbuf)
+        if self.client_protocol == "h2":
+            client = h2client.over(client)
         self.clients.append(client)
         return client
 

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from matrix import Matrix
 from peers import wait_for
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix()
 
 FIELDS = [
     "time",
@@ -35,7 +36,7 @@ FIELDS = [
 ]
 
 
-def test_a_json_entry_has_all_its_fields_in_order(weir, upstream):
+def test_a_json_entry_has_all_its_fields_in_order(weir, upstream, side):
     before = time.monotonic()
     with weir.client() as c:
         with weir.logged() as log:
@@ -55,7 +56,7 @@ def test_a_json_entry_has_all_its_fields_in_order(weir, upstream):
             "web",
             "POST",
             "/x?y=1",
-            "HTTP/1.1",
+            side.version,
         )
         assert entry["host"].lower() in ("shop.example:80", "shop.example")
         assert (entry["route"], entry["pool"], entry["endpoint"]) == (
@@ -154,13 +155,13 @@ def formatted(start_weir, auto, tmp):
     return make
 
 
-def test_clf_is_apaches_combined_format(formatted):
+def test_clf_is_apaches_combined_format(formatted, side):
     weir, line = formatted("clf")
     with weir.client() as c:
         assert c.get("/x?y", extra='User-Agent: me "x"\r\nReferer: http://r/\r\n').status == 200
     assert re.fullmatch(
         r"127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/20\d\d:\d\d:\d\d:\d\d \+0000\] "
-        r'"GET /x\?y HTTP/1\.1" 200 2 "http://r/" "me \\(?:"|x22)x\\(?:"|x22)"',
+        rf'"GET /x\?y {side.version}" 200 2 "http://r/" "me \\(?:"|x22)x\\(?:"|x22)"',
         line(),
     ), line()
 

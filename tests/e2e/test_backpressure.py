@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies of any size cost bounded memory, whoever is slow."""
 import select
+import time
 
 import pytest
 
 import harness
+from matrix import Matrix
+from peers import ready
 from transfer import Receiver, Sender, pump, run, send_until_stuck
 
+MATRIX = Matrix()
 BIG = 64 << 20
 GIB = 1 << 30
 lean = pytest.mark.skipif(bool(harness.sanitizer()), reason="a sanitizer's memory is not weir's")
@@ -46,6 +50,8 @@ class Peak:
 
     def __init__(self, weir):
         self.weir, self.start = weir, weir.rss()
+        # what OpenSSL and nghttp2 take at their first use
+        self.library = 256 * (bool(weir.secure) + (weir.client_protocol == "h2"))
         self.most = self.start
 
     def look(self):
@@ -54,6 +60,7 @@ class Peak:
     def check(self, growth_kib):
         self.look()
         if not harness.sanitizer():
+            growth_kib += self.library
             assert self.most - self.start <= growth_kib, f"{self.start} -> {self.most} KiB"
             assert self.most <= 32 << 10, f"{self.most} KiB in all"
 
@@ -103,15 +110,16 @@ def test_an_upstream_that_does_not_read_holds_the_client_back(weir, upstream):
 
 def fill(senders, limit=16 << 20):
     """Sends on each until none takes any more for a while."""
-    poll, left = select.poll(), {p.sock.fileno(): [p, limit] for p in senders}
-    for fd in left:
-        poll.register(fd, select.POLLOUT)
-    while events := poll.poll(300):
-        for fd, _ in events:
-            peer, room = left[fd]
-            left[fd][1] -= peer.send_some(bytes(min(room, 1 << 20)))
-            if left[fd][1] == 0:
-                poll.unregister(fd)
+    left = {peer: limit for peer in senders}
+    while taking := [p for p in left if left[p] and ready(p.sock, select.POLLOUT, 0)] or again(left):
+        for peer in taking:
+            left[peer] -= peer.send_some(bytes(min(left[peer], 1 << 20)))
+
+
+def again(left):
+    """Who takes more after a while."""
+    time.sleep(0.3)
+    return [p for p in left if left[p] and ready(p.sock, select.POLLOUT, 0)]
 
 
 @lean
@@ -123,13 +131,17 @@ def test_fifty_slow_readers_cost_at_most_their_buffers(weir, upstream):
     fill([u for _, u in pairs])
     peak.look()
     per_conn = (peak.most - peak.start) / 50
-    assert per_conn <= 2 * 64 + 16, f"{per_conn} KiB for each"
+    # TLS: a big block of ciphertext on either side, and one of which a part is decrypted.
+    most = 2 * 64 + 16 + (3 * 68 if weir.secure else 0)
+    most += 32 if weir.client_protocol == "h2" else 0  # and so has a session of HTTP/2
+    assert per_conn <= most, f"{per_conn} KiB for each"
     for c, u in pairs:
         c.reset()
         u.expect_ended()
     weir.wait_metric("weir_requests_in_flight", 0)
 
 
+@pytest.mark.h1_client("an HTTP/2 client's requests go beside each other")
 def test_a_client_that_pipelines_and_never_reads_is_held_back(start_weir, auto):
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + bytes(65536)
     up = auto(lambda _: body)
@@ -143,6 +155,7 @@ def test_a_client_that_pipelines_and_never_reads_is_held_back(start_weir, auto):
     weir.wait_metric("weir_client_connections", 0)
 
 
+@pytest.mark.h1_client("HTTP/1.0")
 def test_a_large_body_of_unknown_length_arrives_whole(weir, upstream):
     with weir.client() as c:
         c.send(
@@ -158,6 +171,8 @@ def test_a_large_body_of_unknown_length_arrives_whole(weir, upstream):
 
 
 @lean
+@pytest.mark.h1_client("a gibibyte takes its peer too long there")
+@pytest.mark.h1_upstream("a gibibyte takes its peer too long there")
 @pytest.mark.parametrize("start", [start_download, start_upload], ids=["download", "upload"])
 def test_a_gibibyte_with_a_slow_reader_keeps_weir_under_32_mib(weir, upstream, start):
     peak = Peak(weir)

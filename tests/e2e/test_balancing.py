@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
+from matrix import Matrix
 from peers import wait_for
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix()
 
 
 def config(endpoints, balance):

@@ -60,7 +60,7 @@ beside: { slow: { kind: body, connections: 7 } }
 pinning: { proxy: 0, load: "0,2-3" }
 """)
     assert two.proxies == ("weir", "nginx") and two.connections == 3
-    assert two.latency["rounds"] == 4 and two.params == {"bytes": 2000}
+    assert two.latency["rounds"] == 4 and two.params == {"bytes": 2000, "tls": False}
     assert two.slow == {"connections": 7, "kind": "body", "interval": 100}
     assert (two.proxy_cpu, two.load_cpus) == ("0", "0,2-3")
     assert two.cells()[0].path == "/sink"
@@ -112,6 +112,9 @@ pinning: { proxy: 0, load: "0,2-3" }
     ("about: x\nworkload: get\n? [rounds]\n: 3\n", 3, "a scenario has no key a list"),
     ("about: x\nworkload: websocket\nlatency: { rounds: 1 }\n", 3, "sends only get"),
     ("about: x\nworkload: { name: get, tls: true }\nlatency: {}\n", 3, "speaks plain TCP"),
+    ("about: x\nworkload: { name: get, upstream: h3 }\n", 2, "'h3'; it may be h1, tls"),
+    ("about: x\nworkload: { name: get, tls: true }\nbeside: { slow: {} }\n", 3,
+     "slow connections can't be had with tls"),
     ("about: x\nworkload: get\nbeside: { slow: { kind: lazy } }\n", 3, "'lazy'; it may be head"),
     ("about: x\nworkload: [\n", 3, ""),
 ])
@@ -150,6 +153,8 @@ def test_a_sweep_makes_a_cell_of_each_value(tmp_path):
 def test_what_a_workload_needs_goes_without_saying(tmp_path):
     assert read(tmp_path, "about: x\nworkload: grpc\n").needs == {"tls", "h2", "grpc"}
     assert read(tmp_path, "about: x\nworkload: { name: get, tls: true }\n").needs == {"tls"}
+    one = read(tmp_path, "about: x\nworkload: { name: get, upstream: tls }\n")
+    assert one.needs == {"tls-upstream"}
     assert "h2-upstream" in read(tmp_path, "about: x\nworkload: { name: h2, upstream: h2 }\n").needs
 
 
@@ -160,8 +165,14 @@ def test_the_scenario_that_the_readme_shows_is_valid(tmp_path):
 
 
 def test_an_unknown_scenario_is_answered_with_those_there_are():
-    with pytest.raises(BenchError, match="nope: no such scenario; there are .*keepalive"):
-        scenario.choose(["nope"])
+    for name in ("nope", "nope*"):
+        with pytest.raises(BenchError, match=r"nope\*?: no such scenario; there are .*keepalive"):
+            scenario.choose([name])
+
+
+def test_scenarios_can_be_chosen_by_a_pattern():
+    found = [s.name for s in scenario.choose(["tls-*", "h2-to-h1"])]
+    assert found[0] == "tls-keepalive" and found[-1] == "h2-to-h1" and len(found) > 5
 
 
 # ---- templates -----------------------------------------------------------------------------------
@@ -189,12 +200,14 @@ def test_ten_thousand_endpoints_have_as_many_loopback_addresses():
 def test_every_template_renders_for_everything_its_proxy_can(tmp_path, monkeypatch, name):
     cls = proxies.PROXIES[name]
     monkeypatch.setattr(cls, "path", classmethod(lambda cls: Path("/program")))
-    tls = (Path("/c"), Path("/k"), Path("/b"))
+    pair = (Path("/c"), Path("/k"), Path("/b"))
     setups = [setup.Setup("127.0.0.1:80"), setup.Setup("127.0.0.1:80", access_log=True)]
     more = {"routes": {"routes": 3}, "endpoints": {"endpoints": 3},
-            "websocket": {"websocket": True}, "tls": {"tls": tls}, "h2": {"tls": tls, "h2": True},
-            "h2-upstream": {"tls": tls, "h2": True, "upstream": "h2"},
-            "grpc": {"tls": tls, "h2": True, "upstream": "grpc"}}
+            "websocket": {"websocket": True}, "tls": {"pair": pair, "tls": True},
+            "tls-upstream": {"pair": pair, "upstream": "tls"},
+            "h2": {"pair": pair, "tls": True, "h2": True},
+            "h2-upstream": {"pair": pair, "tls": True, "h2": True, "upstream": "h2"},
+            "grpc": {"pair": pair, "tls": True, "h2": True, "upstream": "grpc"}}
     setups += [setup.Setup("127.0.0.1:80", **more[need]) for need in cls.can]
     for number, one in enumerate(setups):
         text = written(cls(tmp_path / str(number)), one)
@@ -329,7 +342,8 @@ def test_ticks_are_round(low, high, log, values):
 @pytest.mark.skipif(not shutil.which("gnuplot"), reason="gnuplot is not installed")
 def test_the_plots_are_svg_that_names_every_proxy(tmp_path):
     drawn, reason = plot.draw(result(), tmp_path)
-    assert reason is None and [p.name for p in drawn] == ["cpu.svg", "latency.svg", "growth.svg"]
+    assert reason is None and [p.name for p in drawn] == ["cpu.svg", "latency.svg", "memory.svg",
+                                                       "growth.svg"]
     for path in drawn:
         text = "".join(ET.parse(path).getroot().itertext())
         assert "weir" in text and "mine" in text
@@ -632,6 +646,32 @@ def test_a_tiny_run_measures_reports_and_leaves_nothing(tiny):
     nothing_is_left(folder)
 
 
+@pytest.mark.parametrize("text, unit", [
+    ("workload: { name: get, upstream: tls }", "request"),
+    ("workload: { name: upload, bytes: 1000000, tls: true }", "request"),
+    ("workload: { name: get, tls: true }\nbeside: { idle: 20 }", "request"),
+    ("workload: { name: h2, streams: 4, upstream: h2 }", "request"),
+    ("workload: { name: grpc, streams: 4 }", "call")], ids=str)
+def test_a_tiny_run_over_tls_and_http2(tiny, text, unit):
+    """What weir and the backend are set up for is what is sent."""
+    argv, env, folder = tiny
+    for tool in ("wrk", "h2load", "openssl"):
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed")
+    if not (BUILD / "load").exists():
+        pytest.skip("build/load is not built: make bench-tools")
+    (folder / "tiny.yaml").write_text(
+        f"about: tiny\n{text}\nconnections: 4\nrounds: 1\nseconds: 0.3\nwarmup: 0.1\n")
+    done = subprocess.run([*argv, "--only", "weir"], env=env, capture_output=True, text=True,
+                          timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((folder / "results" / "results.json").read_text())
+    (one,), (cell,) = found["samples"], found["cells"]
+    assert one["requests"] > 0 and cell["unit"] == unit and not found["failures"]
+    assert ("idle_pss" in one) == ("idle" in text)
+    nothing_is_left(folder)
+
+
 def test_a_run_that_is_interrupted_prints_what_it_has(tiny):
     argv, env, folder = tiny
     argv = [*argv, "--rounds", "10000"]
@@ -651,6 +691,15 @@ def test_a_run_that_is_interrupted_prints_what_it_has(tiny):
     assert "Ended early" in out and "| tiny, µs a request |" in out
     assert json.loads((folder / "results" / "results.json").read_text())["ended_early"] is True
     nothing_is_left(folder)
+
+
+def test_a_reference_run_is_not_written_over(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    argv = ["/usr/bin/python3", BENCH / "run.py", "--reference", "--results", tmp_path]
+    done = subprocess.run(argv, text=True, capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == (f"run.py: {tmp_path} has a result already: remove it, or name another "
+                           "with --results DIR\n")
 
 
 def test_a_wrong_scenario_is_told_and_nothing_is_started(tmp_path):

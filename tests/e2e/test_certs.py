@@ -39,6 +39,29 @@ def test_good_ones_pass(tmp_path, authority):
         assert status == 0, said
 
 
+def test_a_relative_path_begins_in_the_folder_of_the_configuration(tmp_path, authority):
+    folder(tmp_path, authority.server())
+    for certs in ("certs", "certs/web.crt", "./certs/"):
+        status, said = check(tmp_path, config(certs))  # the tests run elsewhere
+        assert status == 0, said
+    status, said = check(tmp_path, config("certs/none.crt"))
+    assert status != 0 and f"{tmp_path}/certs/none.crt: No such file" in said
+    text = config("certs") + "access_log: { path: access.json }\n"
+    (tmp_path / "weir.yaml").write_text(text)
+    said = run_weir("check", "--dump", tmp_path / "weir.yaml").stdout
+    assert f"{tmp_path}/access.json" in said and f"{tmp_path}/certs" in said
+
+
+def test_one_of_a_pipe_begins_where_weir_does(tmp_path, authority):
+    folder(tmp_path, authority.server())
+    out, into = os.pipe()
+    with os.fdopen(out) as pipe:
+        with os.fdopen(into, "w") as writer:
+            writer.write(config("certs"))
+        said = run_weir("check", "/dev/stdin", stdin=pipe, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+
+
 def missing(pair, _):
     pair.cert.unlink()
 

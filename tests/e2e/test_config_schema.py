@@ -116,6 +116,7 @@ def test_full_example_has_every_key(schema):
     # These have a short form that the example shows instead.
     known -= {
         "routes.*.match.path.prefix",
+        "listeners.*.redirect_https.enabled",
         "pools.*.upstream.tls.enabled",
         "pools.*.balance.key.part",
     }
@@ -143,6 +144,8 @@ ACCEPTED = [
     ("listeners.web", {"bind": ":443", "tls": {"certs": "a", "min_version": 1.2}}),
     ("listeners.web", {"bind": ":443", "tls": {"certs": "a", "alpn": ["h2", "http/1.1"]}}),
     ("listeners.web", {"bind": ":80", "redirect_https": True}),
+    ("listeners.web", {"bind": ":80", "redirect_https": False}),
+    ("listeners.web", {"bind": ":80", "redirect_https": {"port": 8443}}),
     ("routes.0.to", {"app": 0}),
     ("routes.0.match", {}),
     ("routes.0.match.host", "*.example.com"),
@@ -208,6 +211,7 @@ REFUSED = [
     ("listeners.web", {"bind": ":80", "proxy_protocol": True}),
     ("listeners.web", {"bind": ":80", "proxy_protocol": {}}),
     ("listeners.web", {"bind": ":80", "redirect_https": 308}),
+    ("listeners.web", {"bind": ":80", "redirect_https": {"port": 0}}),
     ("routes", []),
     ("routes", {"to": "app"}),
     ("routes.0", "app"),

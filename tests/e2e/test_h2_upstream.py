@@ -116,6 +116,27 @@ def test_a_full_conn_gets_another_beside_it(start):
         assert client.response().body == b"ok"
 
 
+def test_more_than_the_upstream_takes_at_once_go_elsewhere_at_once(start):
+    """Sent before its settings were known, one would be left to the mercy of the upstream, which
+    may well say nothing of it."""
+    own, up = start()
+    clients = [ask(own, f"POST /{i} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx") for i in range(4)]
+    own.wait_metric("weir_requests_in_flight", 4)
+    first = H2Server(up.accept(), {Setting.MAX_CONCURRENT_STREAMS: 1})
+    conns = [first] + [up.accept() for _ in range(3)]  # before any of them has said a word
+    servers = [first] + [H2Server(peer, {Setting.MAX_CONCURRENT_STREAMS: 1}) for peer in conns[1:]]
+    got = {}
+    for u in servers:
+        n, message = u.accept()
+        assert len(u.streams) == 1 and message.body == b"x"
+        got[message.get(":path")] = (u, n)
+    assert sorted(got) == ["/0", "/1", "/2", "/3"]
+    for i, c in enumerate(clients):
+        u, n = got[f"/{i}"]
+        u.respond(n, 200, b"%d" % i)
+        assert c.response().body == b"%d" % i
+
+
 def serve_one(own, up):
     """A conn that has served a request."""
     c = ask(own)

@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+import h2upstream
+import h2wire
 import harness
 import wire
 from peers import Client, RefusedEndpoint, SilentEndpoint, Upstream, connect
@@ -131,3 +133,76 @@ def test_prometheus_text_is_read_strictly():
     ):
         with pytest.raises(AssertionError):
             harness.parse_metrics(bad)
+
+
+# ---- an upstream of HTTP/2 that is told HTTP/1 --------------------------------------------------
+
+
+class Frames:
+    """In the place of a Link, and of its stream: what is sent on them."""
+
+    number, method, protocol, latest, said_end = 1, b"GET", None, 1, False
+
+    def __init__(self, window=1000):
+        self.link, self.window, self.sent = self, window, b""
+
+    def put(self, frames):
+        self.sent += frames
+
+    def fields(self):
+        """(fields or body, whether it ends the stream) of each frame, DATA in one."""
+        out, at = [], 0
+        while got := h2wire.parse(self.sent[at:]):
+            frame, at = got[0].check(), at + got[1]
+            if frame.type == h2wire.Type.HEADERS:
+                out.append((h2wire.Decoder().decode(frame.payload), frame.ended()))
+            elif out and isinstance(out[-1][0], bytes):
+                out[-1] = (out[-1][0] + frame.payload, frame.ended())
+            else:
+                out.append((frame.payload, frame.ended()))
+        return out
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-T: 1\r\n\r\n",
+        "Content-Length: 3\r\n\r\nabc",
+    ],
+)
+def test_a_response_becomes_the_same_frames_at_every_split(body):
+    text = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    text += b"HTTP/1.1 200 OK\r\nConnection: x\r\nX: 1\r\nA: 2\r\n" + body.encode()
+    known = [(b"content-length", b"3")] if "Length" in body else []
+    end = [] if known else [([(b"x-t", b"1")], True)]
+    for at in range(len(text) + 1):
+        frames = Frames()
+        writer = h2upstream.Writer(frames)
+        assert [writer.take(part) for part in (text[:at], text[at:])] == [at, len(text) - at]
+        assert frames.fields() == [
+            ([(b":status", b"103")], False),
+            ([(b":status", b"200"), (b"a", b"2"), *known], False),
+            (b"abc", bool(known)),
+            *end,
+        ]
+        assert writer.done
+
+
+def test_no_more_of_a_response_is_taken_than_there_is_credit_for():
+    frames = Frames(window=4)
+    writer = h2upstream.Writer(frames)
+    head, body = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", b"0123456789"
+    assert writer.take(head + body) == len(head) + 4 and writer.blocked()
+    assert writer.take(body[4:]) == 0
+    frames.window = 100
+    assert writer.take(body[4:]) == 6 and writer.done
+    assert frames.fields()[-1] == (body, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "HTTP/1.1 101 X\r\n\r\n", "hello\r\n\r\n"],
+)
+def test_what_http_2_has_no_word_for_is_an_error_of_the_story(text):
+    with pytest.raises(h2upstream.NotHttp2):
+        h2upstream.Writer(Frames()).take(text.encode())

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import peers
+from authority import Authority
 from peers import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,6 +282,7 @@ def test_nobody_listens(load):
         (["closed", "--to", "127.0.0.1:1", "--connections", "0"], "--connections 0"),
         (["closed", "--to", "127.0.0.1:1", "--mix", "get=x"], "get=9,post=1"),
         (["closed", "--to", "127.0.0.1:1", "--path", "a b"], "--path"),
+        (["closed", "--to", "127.0.0.1:1", "--tls"], "for idle only"),
     ],
 )
 def test_a_wrong_command_line(args, words):
@@ -318,6 +320,25 @@ def test_idle_connections_that_the_server_ends_are_counted(hello, load):
     wait_for(lambda: server.stats()["open"] == 1, "hello to end them", LIMIT)
     result = running.finish()
     assert (result["open"], result["closed"]) == (0, 20)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_idle_connections_over_tls(hello, load, tmp_path, ends):
+    """Held, and counted if the server ends them."""
+    pair = Authority(tmp_path).server()
+    server = hello("--tls-cert", pair.cert, "--tls-key", pair.key)
+    running = load("idle", server.address, "--tls", "--connections", 20)
+    assert running.line() == {"ready": True, "open": 20}
+    if ends:
+        server.close()
+    result = running.finish()
+    assert (result["open"], result["closed"], result["failed"]) == ((0, 20, 0) if ends else (20, 0, 0))
+
+
+def test_idle_connections_over_tls_to_what_speaks_none(hello, load):
+    running = load("idle", hello().address, "--tls", "--connections", 3)
+    assert running.line() == {"ready": True, "open": 0}
+    assert running.finish()["failed"] == 3
 
 
 @pytest.mark.parametrize("kind", ["head", "body", "read"])

@@ -3,9 +3,10 @@
 import time
 
 from harness import sum_of
+from matrix import Matrix
 from peers import Client
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix()
 
 FAMILIES = """weir_build_info weir_workers weir_requests_total weir_request_duration_seconds weir_requests_in_flight
 weir_client_connections weir_client_connections_total weir_upstream_connections
@@ -104,13 +105,13 @@ def test_head_and_other_methods_of_the_admin_listener(start_weir, auto):
         assert c.get("/metrics", host="x", method="DELETE").status == 405
 
 
-def test_at_rest_the_workers_hold_no_object(auto, start_weir):
+def test_at_rest_the_workers_hold_no_object(auto, start_weir, side):
     up = auto()
     one = start_weir(f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}\n")
     with one.client() as c:
         assert c.get().status == 200
-        one.wait_metric("weir_objects", 1, kind="h1_server")
-        one.wait_metric("weir_objects", 1, kind="h1_client")  # idle, and kept
+        one.wait_metric("weir_objects", 1, kind=f"{side.client}_server")
+        one.wait_metric("weir_objects", 1, kind=f"{side.upstream}_client")  # idle, and kept
         one.wait_metric("weir_objects", 0, kind="exchange")
         one.wait_metric("weir_objects", 0, kind="block")  # an idle conn owns no buffer
     up.close()

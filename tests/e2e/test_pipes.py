@@ -6,9 +6,12 @@ import socket
 
 import pytest
 
+from matrix import Matrix
 from peers import wait_for
 from transfer import BLOCK, Receiver, Sender, pump, run, send_until_stuck
 
+# Whatever does not go through a pipe has to be as whole.
+MATRIX = Matrix(clients=("h1",), secure=(False,), workers=(1,))
 CONFIG = """
 workers: 1
 timeouts: { write_stall: 300s, response_idle: 300s, request_body: 300s }
@@ -66,6 +69,7 @@ def next_request(c, u):
     assert c.response().body == b"the next"
 
 
+@pytest.mark.h1_upstream("no pipe is used there")
 def test_a_body_goes_through_a_pipe_which_is_kept(start_weir, upstream):
     weir = start_weir(CONFIG.replace("$UPSTREAM", upstream.address))
     own = pipes(weir)
@@ -149,6 +153,7 @@ def run_one(sender, u, size, head=True):
     wait_for(whole, "the body of the PUT")
 
 
+@pytest.mark.h1_upstream("frames say what they are of")
 @pytest.mark.parametrize("size", [300_000, MIB])
 def test_bytes_behind_a_response_do_not_reach_the_client(weir, upstream, size):
     c, u = download(weir, upstream, size)
@@ -188,6 +193,7 @@ def test_an_upstream_that_ends_in_mid_body_cuts_the_response(weir, upstream, how
     assert pipes(weir) <= PIPES
 
 
+@pytest.mark.h1_upstream("its conn outlives a stream")
 @pytest.mark.parametrize("way", ["download", "upload"])
 def test_a_client_that_resets_in_mid_body_ends_the_upstream_connection(weir, upstream, way):
     before = weir.open_files()
@@ -253,6 +259,7 @@ def test_a_body_that_ends_with_a_reset_is_not_whole(weir, upstream):
         c.close()
 
 
+@pytest.mark.h1_upstream("a window holds less than that")
 def test_a_reader_that_stops_and_goes_on_gets_all_of_it(weir, upstream):
     c, u = download(weir, upstream, 8 * MIB, rcvbuf=4096)
     sender, receiver = Sender(u, 8 * MIB), Receiver(c, 8 * MIB)
@@ -300,6 +307,7 @@ def urgent(peer):
         return 0
 
 
+@pytest.mark.h1_upstream("urgent bytes are beneath frames")
 def test_urgent_data_in_a_body_is_not_waited_for_in_a_loop(weir, upstream):
     c, u = download(weir, upstream, 2 * MIB)
     sender, receiver = Sender(u, 2 * MIB), Receiver(c, 2 * MIB)

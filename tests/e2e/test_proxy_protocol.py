@@ -221,9 +221,10 @@ def take(u, n):
 
 
 def serve(u, c, first):
-    """One exchange: the conn to the upstream begins with these bytes, the next are a request."""
+    """One exchange: the conn to the upstream begins with these bytes, the next are a request, which
+    is the only one."""
     assert take(u, len(first)) == first
-    u.request()
+    assert u.request().get("Connection") == "close"
     u.answer()
     assert c.response().body == b"ok"
 

@@ -37,6 +37,17 @@ def test_where_it_leads(weir, host, target, location):
         assert response.body == b""
 
 
+def test_the_port_may_be_another(start_weir):
+    with start_weir(CONFIG.replace("true", "{ port: 8443 }")).client() as c:
+        assert c.get("/a?b", host="shop.example:80").get("Location") == "https://shop.example:8443/a?b"
+        assert c.get("/", host="[::1]:8080").get("Location") == "https://[::1]:8443/"
+
+
+def test_it_may_be_off(start_weir):
+    with start_weir(CONFIG.replace("true", "false")).client() as c:
+        assert c.get("/").status == 502
+
+
 def test_it_keeps_the_connection_and_is_logged(weir):
     with weir.logged(2) as log, weir.client() as c:
         c.get("/1")

@@ -10,9 +10,10 @@ from contextlib import suppress
 import pytest
 
 from harness import assert_authored, run_weir
+from matrix import Matrix
 from peers import SilentEndpoint, wait_for
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix()
 
 CONFIG = """
 limits: { header_bytes: 60KiB }
@@ -46,6 +47,7 @@ def tunnel(weir, upstream):
 # ---- heads --------------------------------------------------------------------------------------
 
 
+@pytest.mark.h1_upstream("nghttp2 has a bound of its own: test_h2_upstream.py")
 @pytest.mark.parametrize(
     "listener,length", [("web", 50000), ("forwarding", 32000)], ids=["twice", "three times"]
 )
@@ -62,6 +64,8 @@ def test_a_host_that_goes_into_several_fields_may_outgrow_a_block(weir, upstream
         assert c.response().body == b"ok"
 
 
+@pytest.mark.h1_client("a reset or a 2xx says all that an HTTP/2 client hears of Upgrade")
+@pytest.mark.h1_upstream("HTTP/2 has no Upgrade in a response")
 def test_a_101_as_large_as_a_head_may_be_is_passed_on(weir, upstream):
     protocol = "x" * 50000
     with weir.client() as c:
@@ -76,6 +80,7 @@ def test_a_101_as_large_as_a_head_may_be_is_passed_on(weir, upstream):
         assert (response.status, response.get("Upgrade")) == (101, protocol)
 
 
+@pytest.mark.h1_upstream("HTTP/2 has no reason phrases")
 @pytest.mark.parametrize("byte", ["\x00", "\x01", "\x0b", "\x1f", "\x7f"], ids=ascii)
 def test_a_control_byte_in_a_reason_phrase_is_a_bad_response(weir, upstream, byte):
     with weir.counts("bad_response"), weir.client() as c:
@@ -86,6 +91,7 @@ def test_a_control_byte_in_a_reason_phrase_is_a_bad_response(weir, upstream, byt
         assert_authored(c.response(), 502, "bad_response")
 
 
+@pytest.mark.h1_client("Connection is HTTP/1's")
 def test_connection_may_name_thirty_two_fields_and_no_more(weir, upstream):
     def naming(count):
         names = [f"n{i}" for i in range(count)]
@@ -104,6 +110,7 @@ def test_connection_may_name_thirty_two_fields_and_no_more(weir, upstream):
     upstream.assert_untouched()
 
 
+@pytest.mark.h1_client("HTTP/2 has no Upgrade")
 @pytest.mark.parametrize("protocol", ["h2c", "h2c/1.0", "H2C/1", "x, h2c/1.0", "h2/2"])
 def test_an_upgrade_to_http_2_is_not_passed_on_with_a_version_either(weir, upstream, protocol):
     with weir.client() as c:
@@ -117,6 +124,8 @@ def test_an_upgrade_to_http_2_is_not_passed_on_with_a_version_either(weir, upstr
 # ---- tunnels ------------------------------------------------------------------------------------
 
 
+@pytest.mark.h1_client("HTTP/2 has no Upgrade")
+@pytest.mark.h1_upstream("what has a body is no extended CONNECT")
 def test_a_101_inside_the_trailers_of_a_request_is_a_bad_response(weir, upstream):
     with weir.counts("bad_response"), weir.client() as c:
         c.send(
@@ -131,6 +140,7 @@ def test_a_101_inside_the_trailers_of_a_request_is_a_bad_response(weir, upstream
         u.expect_ended()
 
 
+@pytest.mark.h1_upstream("whose resets the kernel sends: test_websocket_h2.py")
 def test_a_tunnel_ends_when_its_upstream_is_gone_and_the_client_goes_on(weir, upstream):
     c, u = tunnel(weir, upstream)
     u.close()
@@ -228,6 +238,7 @@ def test_a_client_that_waits_for_100_is_not_the_slow_one(with_timeouts):
         assert_authored(c.response(), 504, "response_head_timeout")
 
 
+@pytest.mark.h1_upstream("it reads frames, or gives no credit")
 def test_an_upstream_that_stops_reading_has_the_time_for_its_response_and_no_more(
     with_timeouts, tmp
 ):
@@ -237,7 +248,7 @@ def test_an_upstream_that_stops_reading_has_the_time_for_its_response_and_no_mor
         c.send(post(1000000))
         u = up.accept()
         u.head()
-        u.sock.shutdown(socket.SHUT_RD)
+        getattr(u.sock, "raw", u.sock).shutdown(socket.SHUT_RD)
         c.send(bytes(50000))
         assert_authored(c.response(), 504, "response_head_timeout")
     weir.wait_metric("weir_upstream_connections", 0)
@@ -246,6 +257,7 @@ def test_an_upstream_that_stops_reading_has_the_time_for_its_response_and_no_mor
 # ---- what is told --------------------------------------------------------------------------------
 
 
+@pytest.mark.h1_upstream("unsolicited bytes are HTTP/1's")
 def test_idle_upstream_connections_are_counted_by_how_they_ended(start_weir, new_upstream):
     up = new_upstream()
     weir = start_weir(

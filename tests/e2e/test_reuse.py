@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-TRANSPORTS = ("plain", "tls")
+from matrix import Matrix
+
+MATRIX = Matrix()
 
 
 def pool(upstream, options):
@@ -66,6 +68,7 @@ def test_the_next_request_reuses_the_idle_connection(own):
     up.assert_untouched()
 
 
+@pytest.mark.h1_upstream("HTTP/2 has one for both")
 def test_the_connection_used_last_is_used_first(own):
     weir, up = own()
     a, b = weir.client(), weir.client()
@@ -109,7 +112,7 @@ def test_an_idempotent_request_on_a_connection_that_dies_is_sent_again_on_a_fres
         fresh = up.accept()
         again = fresh.request()
         assert again.wire == before.wire, "the same request, with the same id"
-        fresh.answer()
+        fresh.answer("" if method == "HEAD" else "ok")
         assert c.response(method).status == 200
     assert log[0]["status"] == 200 and log[0]["reason"] == ""
     assert weir.metric("weir_retries_total") == 0, "a stale connection does not count as a retry"
@@ -154,6 +157,7 @@ def test_a_request_that_is_not_idempotent_is_never_sent_twice(own, how, reason, 
     assert weir.metric("weir_upstream_connections_total") == 1
 
 
+@pytest.mark.h1_upstream("half a head is no frame")
 def test_a_request_is_not_sent_again_once_a_part_of_its_response_came(own):
     weir, up = own()
     c, u = warm(weir, up)
@@ -172,13 +176,15 @@ def test_a_body_too_large_for_replay_is_not_sent_again(own):
     size = 200_000
     c.send(f"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")
     u.head()
-    c.send(b"x" * (size - 1))
-    u.recv_exact(size - 1)
+    for part in (50_000, 50_000, 50_000, size - 150_001):
+        c.send(b"x" * part)
+        u.recv_exact(part)
     u.close()
     assert c.response().status == 502
     up.assert_untouched()
 
 
+@pytest.mark.h1_upstream("frames say what they are of")
 def test_unsolicited_bytes_on_an_idle_connection_close_it(own):
     weir, up = own()
     c, u = warm(weir, up)
@@ -191,6 +197,7 @@ def test_unsolicited_bytes_on_an_idle_connection_close_it(own):
     assert c.response().body == b"clean"
 
 
+@pytest.mark.h1_upstream("frames say what they are of")
 def test_bytes_behind_a_response_are_no_part_of_it_and_close_the_connection(own):
     weir, up = own()
     with weir.client() as c:
@@ -284,6 +291,7 @@ def test_an_idle_connection_is_closed_after_its_time(own):
     weir.wait_metric("weir_upstream_connections", 0)
 
 
+@pytest.mark.h1_upstream("HTTP/2 has no Keep-Alive")
 def test_keep_alive_timeout_of_the_upstream_lowers_the_idle_time(own):
     weir, up = own()
     with weir.client() as c:
@@ -296,6 +304,7 @@ def test_keep_alive_timeout_of_the_upstream_lowers_the_idle_time(own):
     weir.wait_metric("weir_upstream_idle_ended_total", 1, reason="upstream_idle_timeout")
 
 
+@pytest.mark.h1_upstream("its conn outlives a stream")
 def test_a_request_that_was_aborted_leaves_no_idle_connection(own):
     weir, up = own()
     c, u = warm(weir, up)

@@ -5,11 +5,10 @@ import tempfile
 
 import pytest
 
-import harness
-import peers
 from harness import assert_authored
+from matrix import Matrix
 
-TRANSPORTS = ("plain", "tls")
+MATRIX = Matrix()
 
 ROUTES = """
 routes:
@@ -35,13 +34,13 @@ pools:
 
 
 @pytest.fixture(scope="module")
-def routed():
+def routed(place):
     """A weir with those routes over five pools of one endpoint each, whose answers name the
     pool."""
-    ups = [peers.AutoUpstream(body=f"p{i}".encode()) for i in range(1, 6)]
+    ups = [place.auto(body=f"p{i}".encode()) for i in range(1, 6)]
     pools = "".join(f"  p{i}: [ '{up.address}' ]\n" for i, up in enumerate(ups, 1))
     with tempfile.TemporaryDirectory(prefix="weir-") as tmp:
-        with harness.Weir(ROUTES + pools, tmp) as weir:
+        with place.weir(ROUTES + pools, tmp) as weir:
             yield weir
     for up in ups:
         up.close()

@@ -103,6 +103,27 @@ def test_the_preface_of_http_2_is_a_bad_request_where_it_was_left_out(secure, au
         assert c.response().status == 505
 
 
+def test_http_1_is_not_spoken_where_it_was_left_out(secure, authority):
+    """Nor with a client that negotiates nothing."""
+    own, up = secure(more=", alpn: [ h2 ]")
+    with own.counts("h2_protocol_error"), tls(own, authority.client_context()) as c:
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"HTTP/1" not in c.expect_ended()
+    with pytest.raises(ssl.SSLError, match="no application protocol"):
+        tls(own, authority.client_context(["http/1.1"]))
+    up.assert_untouched()
+
+
+def test_http_2_is_spoken_without_alpn_where_nothing_else_is(secure, authority):
+    own, up = secure(more=", alpn: [ h2 ]")
+    with h2peer.H2Client(tls(own, authority.client_context())).hello() as c:
+        s = c.request(path="/x")
+        u = up.accept()
+        u.request()
+        u.answer("both")
+        assert c.response(s).body == b"both"
+
+
 def test_a_client_of_http_2(secure, authority):
     own, up = secure()
     with h2peer.client(own, context=authority.client_context(["h2"])).hello() as c:

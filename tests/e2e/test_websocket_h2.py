@@ -8,6 +8,7 @@ import hashlib
 import pytest
 
 import h2peer
+import tlspeer
 from h2peer import H2Server
 from h2wire import Code, Setting
 
@@ -151,7 +152,8 @@ def h2up(start_weir, new_upstream):
     up = new_upstream()
     own = start_weir(
         "routes: [ { to: app } ]\npools:\n"
-        f"  app: {{ endpoints: [ '{up.address}' ], upstream: {{ protocol: h2 }} }}\n"
+        f"  app: {{ endpoints: [ '{up.address}' ], upstream: {{ protocol: h2 }} }}\n",
+        workers=1,  # whose clients share a conn
     )
     return own, up
 
@@ -217,6 +219,118 @@ def test_without_extended_connect_an_upgrade_is_a_plain_request(h2up):
         u.respond(n, 426, b"no")
         answer = c.response()
         assert (answer.status, answer.body, answer.get("Upgrade")) == (426, b"no", None)
+
+
+def test_an_answer_that_is_none_to_extended_connect_grants_nothing(h2up):
+    """The upstream was sent a plain GET: what it has for that is no tunnel, and an HTTP/2 client
+    would take it for one (RFC 8441 section 5)."""
+    own, up = h2up
+    with h2peer.client(own).hello() as c:
+        for status, seen in ((426, 426), (200, 502)):
+            s = c.connect("/ws", more=[("sec-websocket-version", "13")])
+            u = u if status == 200 else H2Server(up.accept())
+            n, got = u.accept()
+            assert (got.get(":method"), got.get(":protocol")) == ("GET", None)
+            u.respond(n, status, b"no")
+            c.until(lambda: c.streams[s].message and c.streams[s].over(), "the response")
+            assert c.head(s).status == seen
+
+
+@pytest.mark.parametrize("client", ["h1", "h2"])
+def test_an_extended_connect_that_is_refused(h2up, client):
+    own, up = h2up
+    with own.client() if client == "h1" else h2peer.client(own).hello() as c:
+        s = c.send(ASK) if client == "h1" else c.connect("/ws", more=[("sec-websocket-version", "13")])
+        u = accepted(up)
+        n, _ = u.accept(end=False)
+        u.respond(n, 403, b"no")
+        if client == "h1":
+            answer = c.response()
+            assert answer.get("Upgrade") is None
+        else:
+            c.until(lambda: c.streams[s].message and c.streams[s].over(), "the response")
+            answer = c.head(s)
+        assert (answer.status, answer.body) == (403, b"no")
+        u.until(lambda: u.streams[n].over(), "the end of the request")
+        assert u.gone is None
+
+
+def test_fields_of_websocket_pass_to_http_2_and_back(h2up):
+    own, up = h2up
+    with own.client() as c:
+        c.send(ASK.replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: a, b\r\nOrigin: http://o\r\n\r\n"))
+        u = accepted(up)
+        n, got = u.accept(end=False)
+        assert (got.get("sec-websocket-protocol"), got.get("origin")) == ("a, b", "http://o")
+        u.headers(n, [(":status", "200"), ("sec-websocket-protocol", "b")])
+        answer = c.response()
+        assert answer.status == 101 and answer.get("Sec-WebSocket-Protocol") == "b"
+
+
+@pytest.mark.parametrize("client", ["h1", "h2"])
+def test_a_reset_of_either_end_ends_the_other_and_nobody_else(h2up, client):
+    own, up = h2up
+    u = None
+
+    def tunnelled():
+        nonlocal u
+        c = own.client() if client == "h1" else h2peer.client(own).hello()
+        s = c.send(ASK) if client == "h1" else c.connect("/ws", more=[("sec-websocket-version", "13")])
+        u = u or accepted(up)
+        n, _ = u.accept(end=False)
+        u.headers(n, [(":status", "200")])
+        assert (c.response() if client == "h1" else c.head(s)).status in (101, 200)
+        return c, s, n
+
+    c, s, n = tunnelled()
+    u.reset(n, Code.CANCEL)
+    if client == "h1":
+        assert c.expect_ended() == b""
+    else:
+        c.until(lambda: c.streams[s].code is not None, "RST_STREAM")
+    c, s, n = tunnelled()
+    c.reset() if client == "h1" else c.reset(s)
+    u.until(lambda: u.streams[n].code is not None, "RST_STREAM")
+    c, s, n = tunnelled()
+    u.data(n, b"x")
+    if client == "h1":
+        c.expect("x")
+    else:
+        assert c.body(s, 1) == b"x"
+
+
+def test_an_upgrade_waits_for_the_handshake_and_for_the_settings(start_weir, new_upstream, authority):
+    """By ALPN: nobody knows at first what the upstream speaks, nor then whether it has tunnels."""
+    up = new_upstream()
+    own = start_weir(
+        f"routes: [ {{ to: app }} ]\npools:\n  app: {{ endpoints: [ '{up.address}' ], "
+        f"upstream: {{ tls: {{ sni: a.example, ca: {authority.cert} }} }} }}\n"
+    )
+    with own.client() as c:
+        c.send(ASK)
+        peer = tlspeer.secured(up.accept(), authority.server_context(alpn=["h2"]))
+        u = H2Server(peer, {Setting.ENABLE_CONNECT_PROTOCOL: 1})
+        n, got = u.accept(end=False)
+        assert (got.get(":protocol"), got.get(":scheme")) == ("websocket", "https")
+        u.headers(n, [(":status", "200")])
+        assert c.response().status == 101
+
+
+def test_a_reset_behind_the_end_of_a_tunnels_half_ends_the_other_half(h2up):
+    """NO_ERROR is no good end there: nobody takes what the client still says."""
+    own, up = h2up
+    with own.client() as c, own.logged() as log, own.counts("upstream_stream_reset"):
+        c.send(ASK)
+        u = accepted(up)
+        n, _ = u.accept(end=False)
+        u.headers(n, [(":status", "200")])
+        assert c.response().status == 101
+        u.data(n, b"bye", end=True)
+        c.expect("bye")
+        u.reset(n, Code.NO_ERROR)
+        own.wait_metric("weir_requests_in_flight", 0)
+        c.expect_ended()
+    assert (log[0]["status"], log[0]["reason"]) == (101, "upstream_stream_reset")
 
 
 # ---- the websockets library ---------------------------------------------------------------------

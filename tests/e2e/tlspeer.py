@@ -3,6 +3,7 @@
 import select
 import ssl
 import time
+from contextlib import suppress
 
 import peers
 from peers import DEADLINE, Client, UpstreamConn, deadline, ready
@@ -94,7 +95,8 @@ class TlsSocket:
                 out += data
             except ssl.SSLWantReadError:
                 self.more = False
-                self._push()
+                with suppress(BrokenPipeError):  # what the peer says of its end is still to be read
+                    self._push()
                 try:
                     self._take()
                 except (BlockingIOError, ConnectionResetError):

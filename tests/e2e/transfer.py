@@ -4,7 +4,7 @@ import hashlib
 import select
 import time
 
-from peers import deadline
+from peers import deadline, ready
 
 BLOCK = hashlib.shake_128(b"weir").digest(
     (1 << 18) - 1
@@ -64,8 +64,13 @@ class Receiver:
 
 def send_until_stuck(sender):
     """Sends until the other side takes no more."""
-    while not sender.done and select.select([], [sender.peer.sock], [], 0.3)[1]:
+    while not sender.done and ready(sender.peer.sock, select.POLLOUT, 0.3):
         sender.step()
+
+
+def has_credit(sock):
+    """Whether a peer of HTTP/2 may send; for others only poll() knows."""
+    return not hasattr(sock, "sendable") or sock.sendable()
 
 
 def run(senders, receivers, each=None, most=1 << 20):
@@ -77,7 +82,7 @@ def run(senders, receivers, each=None, most=1 << 20):
             time.monotonic() < until
         ), f"stuck: {[s.sent for s in senders]} {[r.got for r in receivers]}"
         reads = {r.peer.sock: r for r in receivers if not r.done}
-        writes = {s.peer.sock: s for s in senders if not s.done}
+        writes = {s.peer.sock: s for s in senders if not s.done and has_credit(s.peer.sock)}
         waiting = [sock for sock in reads if getattr(sock, "more", False)]  # decrypted already
         readable, writable, _ = select.select(
             list(reads), list(writes), [], 0 if waiting else 0.1

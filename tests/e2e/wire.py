@@ -6,6 +6,7 @@ weir writes goes through it, so whatever is sloppy in weir's output is an error 
 tolerated.
 """
 import difflib
+import http
 import re
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*
 FIELD_LINE = re.compile(
     rb"(" + TOKEN + rb"):[ \t]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*"
 )
+START = re.compile(rb"HTTP/1\.1 [1-9][0-9][0-9] |" + REQUEST_LINE.pattern + rb"\r\n")
+# Where http.HTTPStatus of an older Python has other words than RFC 9110.
+PHRASES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable"}
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 BODYLESS = (204, 304)
 
@@ -30,7 +34,9 @@ FORWARDING = (
     b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: %b\r\n"
     b"X-Forwarded-Host: %b\r\nX-Request-Id: {uuid7}"
 )
-scheme = b"http"  # of the clients; conftest.py's, while tests of a module run over TLS
+# What clients and upstreams speak: conftest.py's, while tests run in a cell of the matrix.
+scheme = b"http"
+h2 = h2_client = False  # on any side; on the client's
 
 
 class WireError(AssertionError):
@@ -227,10 +233,42 @@ def expand(text):
     return re.sub(rb"\{fwd:([^}]*)\}", lambda m: FORWARDING % (scheme, m.group(1)), data)
 
 
+def neutral(expected):
+    """The same as it comes where HTTP/2 is spoken too: without reason phrases of its own, and to a
+    client of HTTP/2 without word of the conn."""
+    data = expand(expected)
+    start = STATUS_LINE.match(data)
+    if not h2 or not start:
+        return data
+    head, end, body = data.partition(b"\r\n\r\n")
+    _, *fields = head.split(b"\r\n")
+    status = int(start.group(1))
+    if status != 101 and h2_client:
+        fields = [f for f in fields if not f.lower().startswith((b"connection:", b"keep-alive:"))]
+    first = b"HTTP/1.1 %d %b" % (status, phrase(status).encode())
+    return b"\r\n".join([first, *fields]) + end + body
+
+
+def phrase(status):
+    """As HTTP/1 writes it where nobody gave another."""
+    known = [s.phrase for s in http.HTTPStatus if s == status]
+    return PHRASES.get(status) or (known[0] if known else "")
+
+
+def _any_case(lines):
+    """Of field lines in a regex, the names."""
+    return re.sub(rb"(?<=\n)[^:\n]+(?=:)", rb"(?i:\g<0>)", lines)
+
+
 def pattern(expected):
-    """A regex that matches exactly these bytes, with the placeholders open."""
-    parts = re.split(rb"(\{uuid7\}|\{date\})", expand(expected))
+    """A regex that matches exactly these bytes, with the placeholders open; names in any case where
+    HTTP/2 is spoken."""
+    parts = re.split(rb"(\{uuid7\}|\{date\})", neutral(expected))
     regex = b"".join(PLACEHOLDERS.get(p) or re.escape(p) for p in parts)
+    if h2 and START.match(parts[0]):
+        head, end, body = regex.partition(re.escape(b"\r\n\r\n"))
+        body, mark, trailers = body.partition(re.escape(END_OF_CHUNKS))
+        regex = _any_case(head) + end + body + mark + _any_case(b"\n" + trailers)[1:]
     # An empty field value may stand after "name:" or after "name: "; both say the same.
     return re.compile(re.sub(rb":(\\ )?\\\r\\\n", lambda _: b": ?\r\n", regex), re.S)
 
@@ -246,7 +284,7 @@ def show(data):
 
 def diff(expected, got):
     return "\n".join(
-        difflib.unified_diff(show(expand(expected)), show(got), "expected", "got", "", "", 99, "")
+        difflib.unified_diff(show(neutral(expected)), show(got), "expected", "got", "", "", 99, "")
     )
 
 
@@ -256,11 +294,14 @@ def assert_bytes(expected, got, what="bytes"):
         raise AssertionError(f"{what} differ:\n{diff(expected, got)}")
 
 
+END_OF_CHUNKS = b"\r\n<end of chunks>\r\n"
+
+
 def normal_form(msg, head=None):
     """A message with its body free of how it was cut into chunks: comparable bytes."""
     out = (msg.head if head is None else head) + msg.body
     if msg.framing == "chunked":
-        out += b"\r\n<end of chunks>\r\n" + b"".join(
+        out += END_OF_CHUNKS + b"".join(
             n + b": " + v + b"\r\n" for n, v in msg.trailers
         )
     return out

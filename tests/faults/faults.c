@@ -134,7 +134,7 @@ static void parse_pair(const char *key, const char *value)
     else if (strcmp(key, "malloc_span") == 0)
         words[WORD_MALLOC_SPAN] = parse_number(key, value);
     else if (strcmp(key, "fails_after") == 0 && strlen(value) < sizeof(faults.fails_after))
-        strcpy(faults.fails_after, value);
+        memcpy(faults.fails_after, value, strlen(value) + 1);
     else if (strcmp(key, "malloc_limit") == 0)
         words[WORD_MALLOC_LIMIT] = parse_number(key, value);
     else if (strcmp(key, "trace") == 0)

@@ -32,7 +32,7 @@ static _Atomic uint8_t fds[MAX_FD];
 
 static void fd_becomes(int fd, enum side side)
 {
-    struct sockaddr_storage ss;
+    struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof(ss);
     if (fd < 0 || fd >= MAX_FD)
         return;

@@ -234,7 +234,7 @@ static struct bytes script_of(uint64_t seed)
 
 static void run(const struct bytes *b, FILE *trace)
 {
-    rig_run((const uint8_t *)b->at, b->len, trace);
+    rig_run((const uint8_t *)b->at, b->len, 0, trace);
 }
 
 /* In a child, in silence. */

@@ -581,14 +581,17 @@ static void do_say(struct rig *rig, const uint8_t *at, size_t size)
     free(b.at);
 }
 
-void rig_run(const uint8_t *script, size_t size, FILE *trace)
+void rig_run(const uint8_t *script, size_t size, unsigned also, FILE *trace)
 {
     if (size < RIG_SETTINGS)
         return;
+    uint8_t set[RIG_SETTINGS];
+    memcpy(set, script, sizeof(set));
+    set[0] |= (uint8_t)also;
     struct rig *rig = calloc(1, sizeof(*rig));
     CHECK(rig != NULL);
     rig->trace = trace;
-    rig_init(rig, script);
+    rig_init(rig, set);
     for (size_t at = RIG_SETTINGS, n; at < size; at += n) {
         n = rig_op_size(script + at, size - at);
         if (script[at] < RIG_CLIENT || script[at] == RIG_LITERAL)
@@ -597,8 +600,14 @@ void rig_run(const uint8_t *script, size_t size, FILE *trace)
             do_op(rig, script[at], n > 1 ? script[at + 1] : 0);
     }
     rig_tell(rig, "the script is over");
-    rig_wind_down(rig, script);
+    rig_wind_down(rig, set);
     rig_check(rig);
     rig_fini(rig);
     free(rig);
+}
+
+int rig_fuzz(const uint8_t *script, size_t size, unsigned also)
+{
+    rig_run(script, size, also, getenv("RIG_TRACE") != NULL ? stderr : NULL);
+    return 0;
 }

@@ -124,9 +124,12 @@ struct rig {
     char room[65536];
 };
 
-/* Runs a script and judges it; aborts if anything is wrong. trace: NULL, or where each event and
- * what came of it is told. */
-void rig_run(const uint8_t *script, size_t size, FILE *trace);
+/* Runs a script and judges it; aborts if anything is wrong. also: bits of enum rig_h2 that are set
+ * whatever the script says. trace: NULL, or where each event and what came of it is told. */
+void rig_run(const uint8_t *script, size_t size, unsigned also, FILE *trace);
+
+/* The same as a fuzz target; with RIG_TRACE in the environment it tells on stderr. Returns 0. */
+int rig_fuzz(const uint8_t *script, size_t size, unsigned also);
 
 /* The length of the event at the front of a script, at least 1. */
 size_t rig_op_size(const uint8_t *at, size_t size);

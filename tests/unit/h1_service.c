@@ -144,6 +144,23 @@ static const struct http_service callbacks = {
 
 /* ---- a test's life ---- */
 
+struct h1_server_options service_options(const struct http_service *service, void *ctx)
+{
+    return (struct h1_server_options){
+        .limits = {.body_bytes = UINT64_MAX,
+                   .header_bytes = 8192,
+                   .target_bytes = 4096,
+                   .headers = 100},
+        .head_ms = SERVICE_HEAD_MS,
+        .idle_ms = 75000,
+        .body_ms = 60000,
+        .write_stall_ms = 30000,
+        .buffer = SERVICE_BUFFER,
+        .service = service,
+        .ctx = ctx,
+    };
+}
+
 void service_begin(struct service *f, size_t capacity)
 {
     struct http_peer peer = {.text_len = 0};
@@ -159,19 +176,7 @@ int service_setup(void **state)
     assert_non_null(f);
     f->keep = true;
     f->release_on_abort = true;
-    f->options = (struct h1_server_options){
-        .limits = {.body_bytes = UINT64_MAX,
-                   .header_bytes = 8192,
-                   .target_bytes = 4096,
-                   .headers = 100},
-        .head_ms = 10000,
-        .idle_ms = 75000,
-        .body_ms = 60000,
-        .write_stall_ms = 30000,
-        .buffer = SERVICE_BUFFER,
-        .service = &callbacks,
-        .ctx = f,
-    };
+    f->options = service_options(&callbacks, f);
     service_begin(f, 65536);
     *state = f;
     return 0;

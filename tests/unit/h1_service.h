@@ -10,7 +10,7 @@
 #include "tests/unit/notes.h"
 #include "tests/unit/wire.h"
 
-enum { SERVICE_BUFFER = 4096 };
+enum { SERVICE_BUFFER = 4096, SERVICE_HEAD_MS = 10000 };
 
 struct service {
     struct wire w;
@@ -27,6 +27,9 @@ struct service {
 };
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
+
+/* What the conn is given; its bounds and times are those of the fixture. */
+struct h1_server_options service_options(const struct http_service *service, void *ctx);
 
 /* Of cmocka. The end checks that the conn is gone and all memory came back. */
 int service_setup(void **state);

@@ -11,7 +11,7 @@
 
 struct notes {
     bool quiet; /* no words */
-    char log[4096];
+    char log[8192];
     char body[65536]; /* with a NUL behind it */
     size_t body_len;
 };

@@ -93,15 +93,39 @@ static void a_block_lives_as_long_as_its_last_reference(void **state)
     assert_int_equal(pool->blocks, 0);
 }
 
+static struct block *get_rest(struct buf_pool *pool)
+{
+    return block_get_rest(pool);
+}
+
+static struct block *get_small(struct buf_pool *pool)
+{
+    return block_get(pool, false);
+}
+
+static struct block *get_big(struct buf_pool *pool)
+{
+    return block_get(pool, true);
+}
+
+static const struct {
+    struct block *(*get)(struct buf_pool *);
+    uint32_t bytes, keep;
+} sizes[BLOCK_SIZES] = {
+    {get_rest, BLOCK_REST_BYTES, BLOCK_KEEP},
+    {get_small, BLOCK_BYTES, BLOCK_KEEP},
+    {get_big, BLOCK_BIG_BYTES, BLOCK_KEEP_BIG},
+};
+
 static void a_recycled_block_is_as_good_as_new(void **state)
 {
     struct buf_pool *pool = *state;
-    for (int big = 0; big < 2; big++) {
+    for (int size = 0; size < BLOCK_SIZES; size++) {
         for (int round = 0; round < 3; round++) {
-            struct block *b = block_get(pool, big);
+            struct block *b = sizes[size].get(pool);
             assert_int_equal(b->refs, 1);
             assert_int_equal(b->used, 0);
-            assert_int_equal(b->cap, (big ? BLOCK_BIG_BYTES : BLOCK_BYTES) - sizeof(*b));
+            assert_int_equal(b->cap, sizes[size].bytes - sizeof(*b));
             b->used = 100;
             block_drop(b);
         }
@@ -113,16 +137,15 @@ static void a_pool_keeps_no_more_free_blocks_than_its_bounds(void **state)
     struct buf_pool *pool = *state;
     enum { N = BLOCK_KEEP + 3 };
     static struct block *blocks[N];
-    for (int big = 0; big < 2; big++) {
+    for (int size = 0; size < BLOCK_SIZES; size++) {
         for (size_t i = 0; i < N; i++)
-            blocks[i] = block_get(pool, big);
+            blocks[i] = sizes[size].get(pool);
         assert_int_equal(pool->blocks, N);
         for (size_t i = 0; i < N; i++)
             block_drop(blocks[i]);
         assert_int_equal(pool->blocks, 0);
+        assert_true(pool->n_free[size] <= sizes[size].keep);
     }
-    assert_true(pool->n_free_small <= BLOCK_KEEP);
-    assert_true(pool->n_free_big <= BLOCK_KEEP_BIG);
 }
 
 static void appending_holds_the_block(void **state)

@@ -15,12 +15,23 @@
 #include <cmocka.h>
 
 #include "config/config.h"
+#include "proxy/base/check.h"
 
 /* The sections that a file has to have, for tests about something else. */
 #define LISTENERS "listeners: { web: \":8000\" }\n"
 #define ROUTES    "routes: [{ to: app }]\n"
 #define POOLS     "pools: { app: [127.0.0.1:8080] }\n"
 #define REST      "version: 1\n" LISTENERS ROUTES POOLS
+
+/* A file that begins with what it is about: a line of the listeners, the routes, ... */
+#define LISTENER(text) "listeners: { web: " text " }\nversion: 1\n" ROUTES POOLS
+#define ROUTE(text)    "routes: [" text "]\nversion: 1\n" LISTENERS POOLS
+#define MATCH(text)    "routes: [{ to: app, match: { " text " } }]\nversion: 1\n" LISTENERS POOLS
+#define POOL(text)     "pools: { app: " text " }\nversion: 1\n" LISTENERS ROUTES
+#define ENDPOINT(text) POOL("[" text "]")
+
+#define ENDPOINT_EXPECTED \
+    "expected an address such as 127.0.0.1:8080, \"[::1]:8080\" or \"unix:/run/app.sock\""
 
 /* All messages as text, to be freed. */
 static inline char *messages_text(struct config_errors *errs)
@@ -78,6 +89,20 @@ static inline struct config *load_good(const char *yaml)
     return cfg;
 }
 
+/* Fails unless what it dumps to loads to what dumps to the same. */
+static inline void check_reload(const char *yaml)
+{
+    struct config *once = load_good(yaml);
+    char *first = dump_text(once);
+    struct config *again = load_good(first);
+    char *second = dump_text(again);
+    assert_string_equal(first, second);
+    free(first);
+    free(second);
+    config_free(once);
+    config_free(again);
+}
+
 struct message_case {
     const char *yaml;
     const char *said; /* without the last line break */
@@ -92,5 +117,11 @@ static inline void expect_cases(const struct message_case *cases, size_t count)
         expect_messages(cases[i].yaml, said);
     }
 }
+
+/* The whole of a test that only compares: rows of struct message_case. */
+#define CASES(...)                                            \
+    static const struct message_case cases[] = {__VA_ARGS__}; \
+    (void)state;                                              \
+    expect_cases(cases, ARRAY_LEN(cases))
 
 #endif

@@ -143,6 +143,42 @@ static void what_is_kept_moves_to_a_fresh_block(void **state)
     assert_int_not_equal(f->moved, 0);
 }
 
+static void a_part_of_a_message_waits_in_a_block_of_its_size(void **state)
+{
+    struct fixture *f = *state;
+    wire_say(&f->w, "done, and a part");
+    uintptr_t kept = (uintptr_t)conn_input(&f->conn).ptr + 6;
+    conn_consume(&f->conn, 16, conn_input(&f->conn).ptr + 6);
+    conn_rest_input(&f->conn);
+    assert_int_equal(f->conn.in->cap + sizeof(struct block), BLOCK_REST_BYTES);
+    assert_memory_equal(f->conn.in->data + f->conn.in_keep, "and a part", 10);
+    assert_int_equal(kept + (uintptr_t)f->moved, (uintptr_t)f->conn.in->data + f->conn.in_keep);
+    wire_say(&f->w, " more");
+    assert_memory_equal(f->conn.in->data + f->conn.in_keep, "and a part more", 15);
+    assert_memory_equal(conn_input(&f->conn).ptr, " more", 5);
+}
+
+static void what_somebody_looks_at_stays_where_it_is(void **state)
+{
+    struct fixture *f = *state;
+    wire_say(&f->w, "a part");
+    struct block *whole = block_ref(f->conn.in);
+    conn_rest_input(&f->conn);
+    assert_ptr_equal(f->conn.in, whole);
+    block_drop(whole);
+}
+
+static void a_long_part_stays_where_it_is(void **state)
+{
+    struct fixture *f = *state;
+    char text[BLOCK_REST_BYTES];
+    memset(text, 'x', sizeof(text));
+    wire_say_bytes(&f->w, text, sizeof(text));
+    struct block *whole = f->conn.in;
+    conn_rest_input(&f->conn);
+    assert_ptr_equal(f->conn.in, whole);
+}
+
 static void reading_is_bounded_by_the_cap(void **state)
 {
     struct fixture *f = *state;
@@ -384,6 +420,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(input_stays_until_it_is_consumed),
         TEST(what_is_kept_moves_to_a_fresh_block),
+        TEST(a_part_of_a_message_waits_in_a_block_of_its_size),
+        TEST(what_somebody_looks_at_stays_where_it_is),
+        TEST(a_long_part_stays_where_it_is),
         TEST(reading_is_bounded_by_the_cap),
         TEST(reading_goes_on_when_no_pause_is_left),
         TEST(what_leaves_is_counted),

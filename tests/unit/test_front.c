@@ -12,9 +12,9 @@
 #include "proxy/base/check.h"
 #include "proxy/http/front.h"
 #include "proxy/net/addr.h"
-#include "tests/unit/wire.h"
+#include "tests/unit/h1_service.h"
 
-enum { HEAD_MS = 10000, PROXY_MS = 3000 };
+enum { PROXY_MS = 3000 };
 
 struct fixture {
     struct wire w;
@@ -25,34 +25,19 @@ struct fixture {
     struct list_node conns;
     struct stream *stream;
     char to[NET_ADDR_TEXT]; /* where the last request says that it came to */
-    char log[1024];
+    struct notes notes;
 };
-
-static void note(struct fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void note(struct fixture *f, const char *format, ...)
-{
-    va_list args;
-    size_t n = strlen(f->log);
-    va_start(args, format);
-    n += (size_t)vsnprintf(f->log + n, sizeof(f->log) - n, format, args);
-    va_end(args);
-    assert_true(n < sizeof(f->log));
-}
 
 /* What was noted since the last call. */
 static const char *notes(struct fixture *f)
 {
-    static char taken[sizeof(f->log)];
-    memcpy(taken, f->log, sizeof(taken));
-    f->log[0] = '\0';
-    return taken;
+    return notes_take(&f->notes);
 }
 
 static void on_aborted(struct stream *s, enum reason reason)
 {
     struct fixture *f = s->owner;
-    note(f, "aborted %s|", reason_row(reason)->name);
+    notes_add(&f->notes, "aborted %s|", reason_row(reason)->name);
     f->stream = NULL;
     s->ops->release(s, reason);
 }
@@ -72,8 +57,9 @@ static void on_request(void *ctx, struct stream *s, struct http_head *head,
     struct net_addr from, to;
     http_peer_ends(peer, &from, &to);
     net_addr_print(&to, f->to);
-    note(f, "%.*s from %.*s%s %s|", (int)head->path.len, head->path.len ? head->path.ptr : "",
-         peer->text_len, peer->text, peer->trusted ? ", trusted" : "", reason_row(reason)->name);
+    notes_add(&f->notes, "%.*s from %.*s%s %s|", (int)head->path.len,
+              head->path.len ? head->path.ptr : "", peer->text_len, peer->text,
+              peer->trusted ? ", trusted" : "", reason_row(reason)->name);
     s->events = &events;
     s->owner = f;
     f->stream = s;
@@ -88,8 +74,9 @@ static bool on_keep_alive(void *ctx, const struct http_peer *peer)
 
 static void on_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
+    struct fixture *f = ctx;
     (void)peer;
-    note(ctx, "closed %s|", reason_row(reason)->name);
+    notes_add(&f->notes, "closed %s|", reason_row(reason)->name);
 }
 
 static const struct http_service service = {
@@ -125,29 +112,17 @@ static void end(struct fixture *f)
     assert_null(f->stream);
     assert_true(list_empty(&f->conns));
     wire_fini(&f->w);
-    f->log[0] = '\0';
+    f->notes.log[0] = '\0';
 }
 
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    f->h1 = (struct h1_server_options){
-        .limits = {.body_bytes = UINT64_MAX,
-                   .header_bytes = 8192,
-                   .target_bytes = 4096,
-                   .headers = 100},
-        .head_ms = HEAD_MS,
-        .idle_ms = 75000,
-        .body_ms = 60000,
-        .write_stall_ms = 30000,
-        .buffer = 4096,
-        .service = &service,
-        .ctx = f,
-    };
+    f->h1 = service_options(&service, f);
     f->h2 = (struct h2_server_options){
         .limits = f->h1.limits,
-        .head_ms = HEAD_MS,
+        .head_ms = SERVICE_HEAD_MS,
         .idle_ms = 75000,
         .body_ms = 60000,
         .write_stall_ms = 30000,
@@ -174,8 +149,7 @@ static int teardown(void **state)
 
 static const struct front_wants plain, proxied = {.proxy_header = true};
 
-#define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
-#define LINE      "PROXY TCP4 192.0.2.7 198.51.100.2 56324 443\r\n"
+#define LINE "PROXY TCP4 192.0.2.7 198.51.100.2 56324 443\r\n"
 
 static size_t conns(const struct fixture *f)
 {
@@ -213,7 +187,7 @@ static void who_says_nothing_is_closed_without_a_word(void **state)
 {
     struct fixture *f = *state;
     begin(f, plain);
-    wire_pass(&f->w, HEAD_MS - 1);
+    wire_pass(&f->w, SERVICE_HEAD_MS - 1);
     assert_string_equal(notes(f), "");
     wire_pass(&f->w, 60);
     assert_string_equal(notes(f), "closed idle_timeout|");
@@ -238,9 +212,9 @@ static void a_head_that_does_not_end_is_408(void **state)
 {
     struct fixture *f = *state;
     begin(f, plain);
-    wire_pass(&f->w, HEAD_MS - 1);
+    wire_pass(&f->w, SERVICE_HEAD_MS - 1);
     wire_say(&f->w, "P");
-    wire_pass(&f->w, HEAD_MS - 1);
+    wire_pass(&f->w, SERVICE_HEAD_MS - 1);
     assert_string_equal(notes(f), "");
     wire_pass(&f->w, 60);
     assert_string_equal(notes(f), " from 10.0.0.1:5 head_timeout|");
@@ -318,9 +292,9 @@ static void a_preface_that_does_not_end_is_408(void **state)
 {
     struct fixture *f = *state;
     begin(f, plain);
-    wire_pass(&f->w, HEAD_MS - 1);
+    wire_pass(&f->w, SERVICE_HEAD_MS - 1);
     wire_say(&f->w, "PRI * HT");
-    wire_pass(&f->w, HEAD_MS - 100);
+    wire_pass(&f->w, SERVICE_HEAD_MS - 100);
     wire_say(&f->w, "TP");
     assert_string_equal(notes(f), "");
     wire_pass(&f->w, 200);
@@ -417,7 +391,7 @@ static void the_request_has_its_own_time(void **state)
     begin(f, proxied);
     wire_pass(&f->w, PROXY_MS - 1);
     wire_say(&f->w, LINE);
-    wire_pass(&f->w, HEAD_MS - 1);
+    wire_pass(&f->w, SERVICE_HEAD_MS - 1);
     assert_string_equal(notes(f), "");
     wire_pass(&f->w, 60);
     assert_string_equal(notes(f), "closed idle_timeout|");

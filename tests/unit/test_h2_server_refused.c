@@ -169,7 +169,7 @@ static void heads_over_the_limit_are_answered(void **state)
     assert_string_equal(h2_notes(f), "0 GET  too_many_fields|");
 }
 
-/* Once it has acknowledged the limit a client has no excuse: nghttp2 ends the conn. */
+/* And are the only ones that end, whether the client knew of the limit or not. */
 static void more_streams_than_allowed_are_refused(void **state)
 {
     struct h2_service *f = *state;
@@ -185,7 +185,12 @@ static void more_streams_than_allowed_are_refused(void **state)
     assert_int_equal(f->n_served, 2);
     h2_frame(f, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, NULL, 0);
     h2_headers(f, END, 7, get);
-    assert_string_equal(h2_frames(f), "goaway 1|");
+    assert_string_equal(h2_frames(f), "reset 7 7|");
+    h2_frame(f, NGHTTP2_RST_STREAM, 0, 1, "\0\0\0\10", 4);
+    h2_headers(f, END, 9, get);
+    h2_headers(f, END, 11, get);
+    assert_string_equal(h2_frames(f), "reset 11 7|");
+    assert_int_equal(f->n_served, 3);
 }
 
 /* ---- what ends the conn ---- */

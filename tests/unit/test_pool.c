@@ -363,6 +363,7 @@ static void announce(struct fixture *f, enum proxy_header_version version)
     struct net_addr from, to;
     pool_view_free(f->view);
     f->spec.protocol = POOL_H1;
+    f->spec.options.once = true;
     f->spec.proxy_header = (uint8_t)version;
     f->view = pool_view_new(&f->r, &f->spec, &f->stats, 1);
     assert_true(net_addr_ip(&from, "192.0.2.1", 56324) && net_addr_ip(&to, "198.51.100.2", 443));

@@ -11,48 +11,37 @@
 
 #include "proxy/base/check.h"
 #include "proxy/reply.h"
+#include "tests/unit/notes.h"
 
 struct fixture {
     struct reactor r;
     struct stream stream;
     struct http_head request;
-    char got[2048];
+    struct notes notes;
 };
-
-static void got(struct fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void got(struct fixture *f, const char *format, ...)
-{
-    va_list args;
-    size_t n = strlen(f->got);
-    va_start(args, format);
-    n += (size_t)vsnprintf(f->got + n, sizeof(f->got) - n, format, args);
-    va_end(args);
-    assert_true(n < sizeof(f->got));
-}
 
 static void op_send_head(struct stream *s, const struct http_head *head)
 {
-    got(s->owner, "%u body=%u|", head->status, head->body);
+    notes_add(s->owner, "%u body=%u|", head->status, head->body);
     for (unsigned i = 0; i < head->n_fields; i++) {
         const struct http_field *field = &head->fields[i];
         if (field->id != FIELD_DATE)
-            got(s->owner, "%.*s: %.*s|", field->name_len, field->name, (int)field->value_len,
-                field->value);
+            notes_add(s->owner, "%.*s: %.*s|", field->name_len, field->name, (int)field->value_len,
+                      field->value);
     }
 }
 
 static void op_send_body(struct stream *s, struct chain *body)
 {
     for (const struct slice *slice = body->head; slice != NULL; slice = slice->next)
-        got(s->owner, "%.*s", (int)slice->len, slice->ptr);
+        notes_add(s->owner, "%.*s", (int)slice->len, slice->ptr);
     chain_clear(body);
 }
 
 static void op_send_end(struct stream *s, const struct http_head *trailers)
 {
     assert_null(trailers);
-    got(s->owner, "end|");
+    notes_add(s->owner, "end|");
 }
 
 static const struct stream_ops ops = {
@@ -63,7 +52,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     assert_int_equal(reactor_init(&f->r), 0);
-    f->stream = (struct stream){.magic = STREAM_MAGIC, .ops = &ops, .owner = f};
+    f->stream = (struct stream){.magic = STREAM_MAGIC, .ops = &ops, .owner = &f->notes};
     http_head_init(&f->request);
     f->request.method = SPAN_LIT("POST");
     *state = f;
@@ -86,10 +75,10 @@ static void a_call_is_told_by_trailers_only(void **state)
     assert_int_equal(
         reply_error(&f->r, &f->stream, &f->request, REASON_NO_ENDPOINT, SPAN_LIT("id1")), 0);
     assert_string_equal(
-        f->got, "200 body=0|Content-Type: application/grpc|Content-Length: 0|grpc-status: 14|"
-                "grpc-message: the pool has no usable endpoint|"
-                "Proxy-Status: weir; error=destination_unavailable; details=\"no_endpoint\"|"
-                "X-Request-Id: id1|end|");
+        f->notes.log, "200 body=0|Content-Type: application/grpc|Content-Length: 0|grpc-status: 14|"
+                      "grpc-message: the pool has no usable endpoint|"
+                      "Proxy-Status: weir; error=destination_unavailable; details=\"no_endpoint\"|"
+                      "X-Request-Id: id1|end|");
     assert_int_equal(reply_status(&f->request, REASON_NO_ENDPOINT), 200);
 }
 
@@ -99,7 +88,7 @@ static void everybody_else_by_a_status(void **state)
     http_head_add(&f->request, FIELD_CONTENT_TYPE, SPAN_LIT("content-type"),
                   SPAN_LIT("application/grpc-web"));
     size_t n = reply_error(&f->r, &f->stream, &f->request, REASON_NO_ROUTE, SPAN_LIT("id1"));
-    assert_string_equal(f->got,
+    assert_string_equal(f->notes.log,
                         "404 body=1|Content-Type: text/plain; charset=utf-8|Content-Length: 61|"
                         "Proxy-Status: weir; error=destination_not_found; details=\"no_route\"|"
                         "X-Request-Id: id1|"

@@ -28,6 +28,8 @@ static enum retry_verdict expected(const struct retry_facts *f)
     switch (reason_row(f->reason)->retry) {
     case RETRY_UNSENT:
         break;
+    case RETRY_AGAIN:
+        return f->committed || !f->replayable ? RETRY_NO : RETRY_SAME;
     case RETRY_IDEMPOTENT:
     case RETRY_ELSEWHERE:
         if (!f->idempotent)

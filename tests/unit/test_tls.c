@@ -186,7 +186,8 @@ static void backpressure_goes_through(void **state)
     assert_true(f->e.server.flushed <= 1000);
     assert_int_equal(conn_unsent(&f->e.server.conn), BIG - f->e.server.flushed);
     assert_int_equal(f->e.client.got_len, 0);
-    assert_true(atomic_load(&f->e.r.bufs.blocks) < 19 + 10); /* the plain ones, and 64 KiB more */
+    /* Of the 19 with what was said those that are encrypted are not kept: their ciphertext is. */
+    assert_true(atomic_load(&f->e.r.bufs.blocks) < 19);
     tls_end_say(&f->e, &f->e.server, "more", 4, 4);
     conn_resume(&f->e.client.conn, PAUSE_CREDIT);
     tls_ends_settle(&f->e);
@@ -504,6 +505,56 @@ static void an_alert_leaves_after_a_close(void **state)
     assert_int_equal(f->e.client.got_len, 7);
     assert_int_equal(f->e.client.got[0], 0x15);
     assert_true(f->e.client.conn.flags & CONN_EOF);
+    assert_false(f->e.server.freed); /* until the client has ended */
+    tls_end_close(&f->e, &f->e.client, false);
+    assert_true(f->e.server.freed);
+}
+
+/* More than nine bytes were said, and nine read: a close would be a reset. */
+static void begin_alert(struct fixture *f, size_t more)
+{
+    again(f, CAPACITY);
+    tls_ends_serve(&f->e, server);
+    tls_ends_dial(&f->e, NULL, 0, NULL);
+    tls_ends_settle(&f->e);
+    pair_limit(f->e.pair, TLS_ENDS_SERVER, 9);
+    conn_pause(&f->e.client.conn, PAUSE_CREDIT);
+    tls_end_say(&f->e, &f->e.client, "\x16\x03\x01\x00\x04\xff\x00\x00\x00 and so on", 19, 19);
+    tls_end_say(&f->e, &f->e.client, f->big, more, more);
+    assert_int_equal(f->e.server.conn.error, UV_EPROTO);
+    pair_limit(f->e.pair, TLS_ENDS_SERVER, 0);
+    tls_end_close(&f->e, &f->e.server, false);
+    conn_resume(&f->e.client.conn, PAUSE_CREDIT);
+    tls_ends_settle(&f->e);
+}
+
+static void an_alert_is_not_taken_away_by_a_reset(void **state)
+{
+    struct fixture *f = *state;
+    begin_alert(f, 60000);
+    assert_int_equal(f->e.client.got_len, 7);
+    assert_int_equal(f->e.client.got[0], 0x15);
+    assert_true(f->e.client.conn.flags & CONN_EOF);
+    tls_end_say(&f->e, &f->e.client, f->big, 60000, 60000);
+    assert_false(f->e.client.conn.flags & (CONN_ERROR | CONN_BROKEN));
+    assert_false(f->e.server.freed);
+    tls_end_close(&f->e, &f->e.client, false);
+    assert_true(f->e.server.freed);
+}
+
+/* A second, or 256 KiB: who says more is not waited for. */
+static void a_peer_that_does_not_heed_an_alert_is_cut(void **state)
+{
+    struct fixture *f = *state;
+    begin_alert(f, 10);
+    tls_ends_pass(&f->e, 900);
+    assert_false(f->e.server.freed);
+    tls_ends_pass(&f->e, 200);
+    assert_true(f->e.server.freed);
+    begin_alert(f, 10);
+    tls_end_say(&f->e, &f->e.client, f->big, 262144 - 20, 262144);
+    assert_false(f->e.server.freed);
+    tls_end_say(&f->e, &f->e.client, f->big, 1, 1);
     assert_true(f->e.server.freed);
 }
 
@@ -720,6 +771,8 @@ int main(void)
         T(garbage_is_a_protocol_error),
         T(a_handshake_that_makes_no_sense_gets_an_alert),
         T(an_alert_leaves_after_a_close),
+        T(an_alert_is_not_taken_away_by_a_reset),
+        T(a_peer_that_does_not_heed_an_alert_is_cut),
         T(a_forged_record_is_an_error),
         T(keys_may_not_change_all_the_time),
         T(what_is_in_a_pipe_is_read_from_it),

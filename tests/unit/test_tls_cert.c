@@ -98,6 +98,21 @@ static void assert_fails(const char *name, const char *why)
     free(error);
 }
 
+/* Peers refuse such a handshake, each in words of its own: better said while it is loaded. */
+static void a_chain_that_no_peer_takes_is_refused(void **state)
+{
+    static char san[120000];
+    (void)state;
+    for (size_t i = 0, n = 0; i < 2500; i++)
+        n += (size_t)snprintf(san + n, sizeof(san) - n, "%sDNS:name-%05zu.a-long-domain.example",
+                              i > 0 ? "," : "", i);
+    cert_make(&maker, &(struct cert_spec){.file = "fits", .issuer = "ca", .san = san});
+    tls_certs_unref(load("fits.crt"));
+    cert_join(&maker, "long.crt", "fits.crt", "fits.crt");
+    cert_join(&maker, "long.key", "fits.key", "fits.key");
+    assert_fails("long.crt", "long.crt: the chain takes ");
+}
+
 static void a_certificate_has_its_key_beside_it(void **state)
 {
     struct tls_certs *certs = load("a.crt");
@@ -244,6 +259,7 @@ static void an_ocsp_response_must_be_good(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_chain_that_no_peer_takes_is_refused),
         cmocka_unit_test(a_certificate_has_its_key_beside_it),
         cmocka_unit_test(or_in_it),
         cmocka_unit_test(without_a_san_the_cn_is_its_name),

@@ -58,6 +58,8 @@ static int setup_all(void **state)
         {.file = "a-rsa", .issuer = "ca", .san = "DNS:a.example", .rsa = true},
         {.file = "wild", .issuer = "ca", .san = "DNS:*.b.example"},
         {.file = "exact", .issuer = "ca", .san = "DNS:x.b.example"},
+        {.file = "more", .issuer = "ca", .san = "DNS:z.example,DNS:x.b.example,DNS:z.example"},
+        {.file = "more-rsa", .issuer = "ca", .san = "DNS:z.example,DNS:a.example", .rsa = true},
         {.file = "ip", .issuer = "ca", .san = "IP:127.0.0.1"},
         {.file = "leaf", .issuer = "mid", .san = "DNS:a.example"},
         {.file = "oldleaf", .issuer = "oldmid", .san = "DNS:a.example"},
@@ -247,6 +249,49 @@ static void two_types_of_keys_serve_one_name(void **state)
         assert_up(f);
         X509 *cert = SSL_get0_peer_certificate(tls_ssl_of(f->e.client.conn.transport));
         assert_int_equal(EVP_PKEY_get_base_id(X509_get0_pubkey(cert)), cases[i].type);
+    }
+}
+
+static long long serial_shown(struct fixture *f)
+{
+    X509 *cert = SSL_get0_peer_certificate(tls_ssl_of(f->e.client.conn.transport));
+    int64_t serial = 0;
+    assert_int_equal(ASN1_INTEGER_get_int64(&serial, X509_get0_serialNumber(cert)), 1);
+    return serial;
+}
+
+static long long serial_of(const char *name)
+{
+    struct tls_certs *certs = load(&name, 1);
+    X509 *cert = tls_der_x509(&tls_certs_pair(certs, 0)->chain[0]);
+    int64_t serial = 0;
+    assert_int_equal(ASN1_INTEGER_get_int64(&serial, X509_get0_serialNumber(cert)), 1);
+    X509_free(cert);
+    tls_certs_unref(certs);
+    return serial;
+}
+
+/* Of each type of key the first that has the name, wherever else it may be. */
+static void the_first_that_has_a_name_serves_it(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"exact.crt", "more.crt", "more-rsa.crt", "a.crt",
+                                        "a-rsa.crt"};
+    static const struct {
+        const char *sni, *sigalgs, *expect;
+    } cases[] = {
+        {"x.b.example", "ECDSA+SHA256", "exact.crt"},    {"z.example", "ECDSA+SHA256", "more.crt"},
+        {"z.example", "RSA-PSS+SHA256", "more-rsa.crt"}, {"a.example", "ECDSA+SHA256", "a.crt"},
+        {"a.example", "RSA-PSS+SHA256", "more-rsa.crt"}, {"www.a.example", "ECDSA+SHA256", "a.crt"},
+    };
+    make_server(f, names, ARRAY_LEN(names));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        f->co.server_name = cases[i].sni;
+        make_client(f);
+        SSL_CTX_set1_sigalgs_list(tls_client_ctx_base(f->client)->ssl, cases[i].sigalgs);
+        meet(f);
+        assert_up(f);
+        assert_true(serial_shown(f) == serial_of(cases[i].expect));
     }
 }
 
@@ -618,6 +663,7 @@ int main(void)
         T(the_name_chooses_the_certificate),
         T(an_unknown_name_gets_the_default),
         T(two_types_of_keys_serve_one_name),
+        T(the_first_that_has_a_name_serves_it),
         T(alpn_is_what_both_speak),
         T(http_1_0_is_spoken_too),
         T(older_versions_are_refused),

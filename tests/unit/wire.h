@@ -30,6 +30,10 @@ void wire_init(struct wire *w, size_t capacity);
 /* Closes the peer's end; everything must come back. The conn under test must be closing. */
 void wire_fini(struct wire *w);
 
+/* The peer speaks TLS from now on: what it says and gets is what is within. */
+struct tls_server_ctx;
+void wire_secure(struct wire *w, struct tls_server_ctx *ctx);
+
 /* Gives end 0 to a conn; dialled: as one that is not yet connected. */
 void wire_attach(struct wire *w, struct conn *c, bool dialled);
 
