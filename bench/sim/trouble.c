@@ -4,7 +4,8 @@
 
 #include "bench/sim/world.h"
 
-enum { SLOW, NORMAL, DEAD, NOTICED, ALIVE, RECOVERED, ADDED, WARM };
+enum { SLOW, NORMAL, DEAD, NOTICED, ALIVE, RECOVERED, ADDED, WARM, TROUBLES };
+_Static_assert(TROUBLES == SIM_TROUBLES, "a timer for each");
 
 static void set_speed(struct sim *sim, struct sim_box *box)
 {

@@ -12,6 +12,8 @@
 #include "bench/sim/run.h"
 #include "bench/sim/server.h"
 
+#define SIM_TROUBLES 8
+
 struct sim;
 
 /* Something that happens at a time. Embedded; the node comes first. */
@@ -57,10 +59,10 @@ struct sim {
     uint32_t *homes; /* [keys]: the endpoint of that key's last request, plus one */
 
     struct sim_timer arrival, drift;
-    struct sim_timer trouble[8]; /* what happens once; trouble.c's */
-    uint64_t coming;             /* requests that have come */
-    double mean_gap;             /* ns between two */
-    uint64_t pending;            /* requests that are neither answered nor given up */
+    struct sim_timer trouble[SIM_TROUBLES]; /* what happens once; trouble.c's */
+    uint64_t coming;                        /* requests that have come */
+    double mean_gap;                        /* ns between two */
+    uint64_t pending;                       /* requests that are neither answered nor given up */
     void *free_requests, *free_jobs;
     void *blocks; /* what those are made of */
 };
