@@ -8,8 +8,7 @@ endpoints under every policy (build/weir-sim), and writes tables and plots.
     sim.py --sizes 10,100       other sizes
     sim.py --requests 100000    a look
 
-Nothing is measured: the same command prints the same figures on every machine. See README.md for
-what they teach.
+Nothing is measured, and a seed gives the same figures again. See README.md for what they teach.
 """
 import argparse
 import concurrent.futures
@@ -33,9 +32,9 @@ SIZES = (10, 100, 1000, 10000)
 REQUESTS, EACH = 1_000_000, 200     # in a run; for an endpoint, at least
 SHOWN = 0.01                        # part that failed from which it is said
 COLOURS = {"round_robin": "#7b828c", "random": "#c23b3b", "least_conn": "#1f9e55", "p2c": "#1456b8",
-           "peak_ewma": "#e07800", "ring_hash": "#8a56c2", "ring_hash:125": "#b58fe0",
+           "peak_ewma": "#e07800", "ring": "#8a56c2", "ring:125": "#b58fe0",
            "maglev": "#8c6a3f", "maglev:125": "#c9a877"}
-STORMS = {"no retries": ("retries=0",), "budget of 20%": (), "budget, checks": ("notice_s=2",),
+STORMS = {"no retries": ("retries=0",), "budget": (), "checks too": ("notice_s=2",),
           "no budget": ("budget=100",)}
 STORM_COLOURS = dict(zip(STORMS, ("#7b828c", "#1456b8", "#1f9e55", "#c23b3b")))
 STORM_LOADS = (0.4, 0.6)            # the living half can carry the first, and not the second
@@ -147,11 +146,16 @@ def point(value):
     return {"median": value, "min": value, "max": value}
 
 
+def label(policy):
+    """Short enough to stand beside a line."""
+    return policy.replace("_hash", "")
+
+
 def growth_panels(found):
     """p99 by the number of endpoints: one panel a scenario, one line a policy."""
     for name, by_size in found.items():
         sizes = list(by_size)
-        lines = {p: [(i, point(by_size[s][p]["ms"]["p99"])) for i, s in enumerate(sizes)]
+        lines = {label(p): [(i, point(by_size[s][p]["ms"]["p99"])) for i, s in enumerate(sizes)]
                  for p in by_size[sizes[0]]}
         tics = [(i, f"{s:,}") for i, s in enumerate(sizes)]
         yield (f"{name}: p99 in ms by number of endpoints, log", plot.LINE_HEIGHT,
@@ -163,7 +167,7 @@ def latency_panels(found):
     for name, by_size in found.items():
         size = list(by_size)[min(1, len(by_size) - 1)]
         names = ("p50", "p90", "p99", "p99.9", "p99.99")
-        lines = {p: [(i, point(r["ms"][n])) for i, n in enumerate(names)]
+        lines = {label(p): [(i, point(r["ms"][n])) for i, n in enumerate(names)]
                  for p, r in by_size[size].items()}
         yield (f"{name}, {size:,} endpoints: latency in ms, log", plot.LINE_HEIGHT,
                plot.curves(lines, list(enumerate(names)), True, COLOURS.get))

@@ -102,10 +102,9 @@ def test_every_scenario_of_the_tree_runs_and_repeats(path):
 
 def test_the_log_that_weir_writes_is_played(weir, upstream):
     with weir.client() as c, weir.logged(4):
-        u = None
         for path in ("/a", "/b", "/a", "/b"):
             c.send(f"GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n")
-            u = u or upstream.accept()
+            u = upstream.accept()
             u.request()
             u.answer("hello")
             c.response()
