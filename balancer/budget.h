@@ -42,8 +42,8 @@ void lb_budget_request(struct lb_budget *budget, uint32_t worker, uint64_t now_u
 /*
  * Takes a retry from the budget, if there is one left: if, with it, the retries of the window are
  * no more than the larger of both limits allows. The window ends now and moves in tenths, so it
- * has 0.9 to 1 times its length. Workers that ask in the same instant do not see one another, so
- * there may be a few too many, less than one a worker.
+ * has 0.9 to 1 times its length. Workers that ask in the same instant may not see one another:
+ * there may be a few too many, about one a worker.
  */
 bool lb_budget_retry(struct lb_budget *budget, uint32_t worker, uint64_t now_us);
 

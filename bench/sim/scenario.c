@@ -134,9 +134,10 @@ static bool set_choice(uint32_t *to, const struct row *row, const char *text, ch
 static bool set_text(char *to, const struct row *row, const char *text, char *err, size_t len)
 {
     size_t room = sizeof(((struct sim_scenario *)0)->trace);
-    if (strlen(text) >= room)
+    size_t length = strlen(text);
+    if (length >= room)
         return fail(err, len, "%s is longer than %zu characters", row->name, room - 1);
-    strcpy(to, text);
+    memcpy(to, text, length + 1);
     return true;
 }
 

@@ -24,21 +24,20 @@ static bool read_time(const char *line, uint64_t *ns)
 {
     const char *at = value_of(line, "time");
     struct tm tm = {0};
-    double seconds;
-    if (at == NULL || sscanf(at, "\"%d-%d-%dT%d:%d:%lfZ\"", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-                             &tm.tm_hour, &tm.tm_min, &seconds) != 6)
+    char *end;
+    if (at == NULL || (at = strptime(at, "\"%Y-%m-%dT%H:%M:%S", &tm)) == NULL)
         return false;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    *ns = (uint64_t)timegm(&tm) * 1000000000u + (uint64_t)(seconds * 1e9 + 0.5);
-    return true;
+    double rest = strtod(at, &end); /* .123 */
+    *ns = (uint64_t)timegm(&tm) * 1000000000u + (uint64_t)(rest * 1e9 + 0.5);
+    return *end == 'Z' && rest >= 0 && rest < 1;
 }
 
 static bool read_work(const char *line, uint64_t *ns)
 {
     const char *at = value_of(line, "total_ms");
-    double ms;
-    if (at == NULL || sscanf(at, "%lf", &ms) != 1 || !(ms >= 0 && ms < 1e12))
+    char *end = NULL;
+    double ms = at != NULL ? strtod(at, &end) : 0;
+    if (at == NULL || end == at || !(ms >= 0 && ms < 1e12))
         return false;
     *ns = (uint64_t)(ms * 1e6);
     return true;

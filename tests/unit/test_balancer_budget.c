@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
+
 #include "balancer/budget.h"
 #include "balancer/rng.h"
 
@@ -144,6 +146,45 @@ static void test_counts_do_not_wrap(void **state)
     lb_budget_free(b);
 }
 
+enum { THREADS = 4, EACH = 50000 };
+
+struct shared {
+    struct lb_budget *budget;
+    _Atomic uint32_t retries;
+};
+
+struct worker {
+    pthread_t thread;
+    struct shared *shared;
+    uint32_t number;
+};
+
+static void *work(void *arg)
+{
+    const struct worker *w = arg;
+    for (uint32_t i = 0; i < EACH; i++) {
+        lb_budget_request(w->shared->budget, w->number, SECOND);
+        w->shared->retries += lb_budget_retry(w->shared->budget, w->number, SECOND);
+    }
+    return NULL;
+}
+
+static void test_workers_at_once_keep_to_it(void **state)
+{
+    (void)state;
+    struct shared shared = {.budget = budget_new(THREADS)};
+    struct worker workers[THREADS];
+    for (uint32_t i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.shared = &shared, .number = i};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    for (uint32_t i = 0; i < THREADS; i++)
+        pthread_join(workers[i].thread, NULL);
+    uint32_t due = THREADS * EACH / 5;
+    assert_in_range(shared.retries, due - due / 100, due + due / 100);
+    lb_budget_free(shared.budget);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +196,7 @@ int main(void)
         cmocka_unit_test(test_of_nothing_comes_nothing),
         cmocka_unit_test(test_any_window_holds),
         cmocka_unit_test(test_counts_do_not_wrap),
+        cmocka_unit_test(test_workers_at_once_keep_to_it),
     };
     return cmocka_run_group_tests_name("retry budget", tests, NULL, NULL);
 }
