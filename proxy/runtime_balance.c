@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "balancer/hash.h"
+#include "balancer/outlier.h"
 #include "config/config.h"
 #include "proxy/base/mem.h"
 #include "proxy/upstream/pool.h"
@@ -64,6 +65,42 @@ static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *f
         atomic_init(&ep->marks, LB_DRAINED);
 }
 
+static enum lb_rule_mode mode_of(enum config_outlier_mode mode)
+{
+    static const enum lb_rule_mode modes[] = {
+        [CONFIG_OUTLIER_NONE] = LB_RULE_NONE,
+        [CONFIG_OUTLIER_OBSERVE] = LB_RULE_OBSERVE,
+        [CONFIG_OUTLIER_ENFORCE] = LB_RULE_ENFORCE,
+    };
+    return modes[mode];
+}
+
+static struct lb_outlier_rule rule_of(const struct config_outlier_rule *from)
+{
+    return (struct lb_outlier_rule){
+        .mode = mode_of(from->mode),
+        .factor = from->factor,
+        .endpoints = from->endpoints,
+        .requests = from->requests,
+        .least_us = from->least_ms * 1000,
+    };
+}
+
+static void detect_outliers(const struct config_outlier *from, struct pool_spec *to)
+{
+    struct lb_outlier_options options = {
+        .mode = mode_of(from->mode),
+        .errors = from->errors,
+        .max = from->max,
+        .eject_us = from->eject_ms * 1000,
+        .max_eject_us = from->max_eject_ms * 1000,
+        .success_rate = rule_of(&from->success_rate),
+        .latency = rule_of(&from->latency),
+    };
+    to->outlier_ms = (uint32_t)from->interval_ms;
+    lb_outlier_attach(to->balance, &options);
+}
+
 void runtime_balance(const struct config *cfg, const struct config_pool *from, struct pool_spec *to)
 {
     const struct lb_policy *policy = lb_policy_find(from->balance.policy);
@@ -77,5 +114,6 @@ void runtime_balance(const struct config *cfg, const struct config_pool *from, s
         .zone = zone_find(&zones, cfg->zone),
     };
     to->balance = pool_balance(policy, &options, to->endpoints, to->n_endpoints);
+    detect_outliers(&from->outlier, to);
     to->key = key_of(&from->balance.key);
 }

@@ -35,6 +35,7 @@ struct pool_spec {
     const char *name;
     struct lb_group *balance; /* of the endpoints: pool_balance */
     struct balance_key key;   /* if its policy uses one */
+    uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */
