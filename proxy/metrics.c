@@ -202,12 +202,16 @@ typedef void endpoint_lines_fn(struct text *t, const struct lb_state *s, const c
 static void each_endpoint(struct text *t, const struct snapshot *snap, const struct lb_state *s,
                           endpoint_lines_fn *lines)
 {
-    char pool[512], endpoint[512], labels[1100];
+    char pool[512], endpoint[512], twin[16], labels[1100];
     for (size_t i = 0; i < snap->n_pools; i++) {
         label(span_str(snap->pools[i].name), pool);
         for (uint32_t k = 0; k < snap->pools[i].n_endpoints; k++, s++) {
-            snprintf(labels, sizeof(labels), "pool=\"%s\",endpoint=\"%s\"", pool,
-                     label(span_str(snap->pools[i].endpoints[k].text), endpoint));
+            const struct endpoint_spec *ep = &snap->pools[i].endpoints[k];
+            twin[0] = '\0';
+            if (ep->twin > 0)
+                snprintf(twin, sizeof(twin), "#%u", ep->twin + 1);
+            snprintf(labels, sizeof(labels), "pool=\"%s\",endpoint=\"%s%s\"", pool,
+                     label(span_str(ep->text), endpoint), twin);
             lines(t, s, labels);
         }
     }

@@ -2,6 +2,7 @@
 /* From a pool's configuration to its group of endpoints. Owns nothing. Control thread. */
 #include "proxy/runtime_balance.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "balancer/hash.h"
@@ -101,6 +102,27 @@ static void detect_outliers(const struct config_outlier *from, struct pool_spec 
     lb_outlier_attach(to->balance, &options);
 }
 
+static int by_text(const void *a, const void *b)
+{
+    const struct endpoint_spec *ea = *(struct endpoint_spec *const *)a;
+    const struct endpoint_spec *eb = *(struct endpoint_spec *const *)b;
+    int order = strcmp(ea->text, eb->text);
+    return order != 0 ? order : ea->lb.index < eb->lb.index ? -1 : 1;
+}
+
+/* An address may be listed twice, and two names may lead to one. */
+static void number_twins(struct endpoint_spec *endpoints, uint32_t n)
+{
+    struct endpoint_spec **sorted = mem_need(malloc(n * sizeof(struct endpoint_spec *)));
+    for (uint32_t i = 0; i < n; i++)
+        sorted[i] = &endpoints[i];
+    qsort(sorted, n, sizeof(struct endpoint_spec *), by_text);
+    for (uint32_t i = 1; i < n; i++)
+        if (strcmp(sorted[i]->text, sorted[i - 1]->text) == 0)
+            sorted[i]->twin = sorted[i - 1]->twin + 1;
+    free(sorted);
+}
+
 void runtime_balance(const struct config *cfg, const struct config_pool *from, struct pool_spec *to)
 {
     const struct lb_policy *policy = lb_policy_find(from->balance.policy);
@@ -108,6 +130,7 @@ void runtime_balance(const struct config *cfg, const struct config_pool *from, s
     CHECK(policy != NULL); /* config has checked the name against the same list */
     for (uint32_t i = 0; i < to->n_endpoints; i++)
         endpoint_set(&to->endpoints[i].lb, &from->endpoints[i], i, &zones);
+    number_twins(to->endpoints, to->n_endpoints);
     struct lb_options options = {
         .bound = from->balance.bound,
         .slow_start_us = from->slow_start_ms * 1000,

@@ -23,6 +23,7 @@ struct endpoint_spec {
     struct lb_endpoint lb;
     struct net_addr addr;
     char text[NET_ADDR_TEXT];
+    uint32_t twin; /* how many before it have the same text: it takes more to tell them apart */
 };
 
 enum pool_protocol {

@@ -78,8 +78,8 @@ static void test_what_counts_in_a_row(void **state)
         enum lb_outcome outcome;
         bool fails;
     } cases[] = {
-        {LB_OK, false},      {LB_OVERLOADED, false},    {LB_UNAVAILABLE, true},
-        {LB_ERROR, true},    {LB_CONNECT_FAILED, true}, {LB_FAILED, true},
+        {LB_OK, false},       {LB_OVERLOADED, false},    {LB_UNAVAILABLE, true},
+        {LB_ERROR, true},     {LB_CONNECT_FAILED, true}, {LB_FAILED, true},
         {LB_TIMED_OUT, true}, {LB_CANCELLED, false},
     };
     (void)state;
@@ -152,8 +152,8 @@ static void test_no_more_than_max_are_out_but_one_always_may(void **state)
 {
     static const struct {
         uint32_t endpoints, max, out;
-    } cases[] = {{2, 50, 1}, {3, 50, 1}, {4, 50, 2}, {10, 50, 5}, {10, 25, 2}, {10, 1, 1},
-                 {5, 100, 4}};
+    } cases[] = {{2, 50, 1},  {3, 50, 1}, {4, 50, 2}, {10, 50, 5},
+                 {10, 25, 2}, {10, 1, 1}, {5, 100, 4}};
     (void)state;
     for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
         struct lb_outlier_options options = defaults;
@@ -321,8 +321,9 @@ static void requests(struct lb *lb, uint32_t n, const uint32_t *failures, uint32
 {
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < each; k++)
-            attempt(lb, i, k * failures[i] / each != (k + 1) * failures[i] / each ? LB_ERROR : LB_OK,
-                MS, START);
+            attempt(lb, i,
+                    k * failures[i] / each != (k + 1) * failures[i] / each ? LB_ERROR : LB_OK, MS,
+                    START);
 }
 
 static void test_success_rates_are_compared(void **state)
@@ -368,8 +369,10 @@ static void test_latencies_are_compared(void **state)
         {"twice is allowed", 3, {20 * MS, 40 * MS, 20 * MS}, -1},
         {"two cannot be compared", 2, {20 * MS, 80 * MS}, -1},
         {"what nobody would notice", 3, {100, 4000, 100}, -1},
-        {"a pool that differs a lot", 7,
-         {5 * MS, 10 * MS, 20 * MS, 40 * MS, 80 * MS, 160 * MS, 320 * MS}, -1},
+        {"a pool that differs a lot",
+         7,
+         {5 * MS, 10 * MS, 20 * MS, 40 * MS, 80 * MS, 160 * MS, 320 * MS},
+         -1},
         {"a fast one is fine", 5, {20 * MS, 21 * MS, 1 * MS, 19 * MS, 20 * MS}, -1},
         {"an even number", 4, {20 * MS, 22 * MS, 21 * MS, 900 * MS}, 3},
     };
