@@ -95,9 +95,9 @@ static void check_outlier(struct bind *b, const struct tree_node *node, void *ob
 {
     const struct config_outlier *outlier = obj;
     if (outlier->max_eject_ms < outlier->eject_ms)
-        bind_error(b, bind_pos_of(node, "eject", outlier->pos),
-                   "longer than max_eject, the longest that it becomes; raise max_eject, or "
-                   "lower eject");
+        bind_error(b, bind_pos_of(node, "eject", bind_pos_of(node, "max_eject", outlier->pos)),
+                   "eject is longer than max_eject, the longest that it becomes; raise max_eject, "
+                   "or lower eject");
 }
 
 const struct schema_table schema_outlier = {

@@ -105,6 +105,24 @@ def test_an_endpoint_that_refuses_is_put_out(start_weir, auto, closing):
     assert weir.metric("weir_ejections_total", cause="errors", result="ejected") == 1
 
 
+def test_what_is_in_flight_at_an_ejected_endpoint_ends_as_it_would(pool):
+    p = pool(2, f"{{ {LONG} }}")
+    p.holding = {0, 1}
+    clients = [p.weir.client() for _ in range(2)]
+    for n, c in enumerate(clients, 1):
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda n=n: sum(len(u.held) for u in p.ups) == n, f"request {n} to be held")
+    i = next(i for i, u in enumerate(p.ups) if u.held)
+    p.failing, p.holding = {i}, set()
+    p.draw(10)
+    assert p.state(i) == {"ejected"}
+    for u in p.ups:
+        u.release()
+    bodies = {c.response().body for c in clients}
+    assert p.ups[i].body in bodies
+    assert p.state(i) == {"ejected"}, "an answer from before is no reason to come back"
+
+
 def test_the_last_endpoint_is_never_put_out(pool):
     p = pool(2, f"{{ {LONG}, max: 100% }}")
     p.failing = {0, 1}

@@ -2,6 +2,8 @@
 /* Outlier detection: going out, coming back, comparing, telling. A clock of the test's. */
 #include "tests/unit/test_balancer_pool.h"
 
+#include <pthread.h>
+
 #include "balancer/outlier.h"
 #include "balancer/state.h"
 
@@ -443,6 +445,78 @@ static void test_the_worst_go_first(void **state)
     pool_free(&p);
 }
 
+/* ---- threads ---- */
+
+enum { THREADS = 3, PER_THREAD = 30000, ENDPOINTS = 6 };
+
+struct busy {
+    pthread_t thread;
+    struct test_pool *pool;
+    uint64_t seed;
+    _Atomic uint64_t *now_us;
+};
+
+/* Endpoints 0 and 1 fail, most of the time. */
+static void *keep_busy(void *arg)
+{
+    struct busy *b = arg;
+    struct lb *lb = lb_new(b->pool->group, b->seed);
+    struct lb_rng rng;
+    lb_rng_seed(&rng, b->seed);
+    for (int n = 0; n < PER_THREAD; n++) {
+        struct lb_lease lease = {0};
+        uint64_t now = atomic_fetch_add(b->now_us, 100);
+        int32_t i = lb_pick(lb, 0, NULL, now);
+        if (i == LB_NONE)
+            continue;
+        lb_started(lb, &lease, (uint32_t)i, now);
+        bool bad = i < 2 && lb_rng_below(&rng, 10) > 0;
+        if (n % 3 == 0)
+            lb_answered(&lease, bad ? LB_ERROR : LB_OK, now);
+        lb_finished(&lease, bad ? LB_ERROR : n % 11 == 0 ? LB_CANCELLED : LB_OK, MS, now);
+    }
+    lb_free(lb);
+    return NULL;
+}
+
+static void check_agreement(const struct test_pool *p, uint64_t now)
+{
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < ENDPOINTS; i++) {
+        struct lb_ejection e = known(p, i, now);
+        assert_int_equal(e.out && !e.observed, is_out(p, i));
+        assert_int_equal(lb_endpoint_in_flight(&p->endpoints[i]), 0);
+        out += is_out(p, i);
+    }
+    assert_true(out <= ENDPOINTS / 2);
+}
+
+static void test_threads_agree_on_who_is_out(void **state)
+{
+    struct lb_outlier_options options = defaults;
+    options.eject_us = options.max_eject_us = 10 * MS;
+    struct test_pool p = watched(ENDPOINTS, &options);
+    struct busy busy[THREADS];
+    _Atomic uint64_t now = START;
+    (void)state;
+    for (uint64_t t = 0; t < THREADS; t++) {
+        busy[t] = (struct busy){.pool = &p, .seed = t + 1, .now_us = &now};
+        assert_int_equal(pthread_create(&busy[t].thread, NULL, keep_busy, &busy[t]), 0);
+    }
+    for (int n = 0; n < 200; n++) {
+        struct lb_state states[ENDPOINTS];
+        struct lb_shares pool;
+        sweep(&p, atomic_load(&now));
+        lb_states(p.group, atomic_load(&now), states, &pool);
+    }
+    for (int t = 0; t < THREADS; t++)
+        assert_int_equal(pthread_join(busy[t].thread, NULL), 0);
+    check_agreement(&p, atomic_load(&now));
+    assert_true(counted(&p, LB_CAUSE_ERRORS, LB_RESULT_EJECTED) > 0);
+    assert_true(counted(&p, LB_CAUSE_PROBE, LB_RESULT_EJECTED) > 0);
+    pool_free(&p);
+}
+
 /* ---- telling ---- */
 
 static void test_what_was_seen_is_told(void **state)
@@ -530,6 +604,7 @@ int main(void)
         cmocka_unit_test(test_a_few_slow_answers_make_no_slow_endpoint),
         cmocka_unit_test(test_each_sweep_looks_at_what_is_new),
         cmocka_unit_test(test_the_worst_go_first),
+        cmocka_unit_test(test_threads_agree_on_who_is_out),
         cmocka_unit_test(test_what_was_seen_is_told),
         cmocka_unit_test(test_a_state_tells_all_of_an_endpoint),
         cmocka_unit_test(test_nothing_is_attached_for_mode_none),
