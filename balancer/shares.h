@@ -9,8 +9,6 @@
 
 #include "balancer/group.h"
 
-#define LB_NEVER UINT64_MAX
-
 #define LB_PANIC_PERCENT 50  /* fewer usable than that, and outlier verdicts are ignored */
 #define LB_OVERPROVISION 1.4 /* so many times its part a level can carry before it spills */
 #define LB_WARM_LEAST    0.1 /* of its weight, at the start of slow start */

@@ -199,6 +199,34 @@ struct config_balance {
     uint32_t bound;        /* percent of the mean load, 101..10000; 0: none */
 };
 
+enum config_outlier_mode {
+    CONFIG_OUTLIER_NONE,
+    CONFIG_OUTLIER_OBSERVE, /* only counted and logged */
+    CONFIG_OUTLIER_ENFORCE,
+};
+
+/* Endpoints are compared with one another. */
+struct config_outlier_rule {
+    struct config_pos pos;
+    enum config_outlier_mode mode;
+    uint32_t factor;    /* percent */
+    uint32_t endpoints; /* at least so many that have had */
+    uint32_t requests;  /* so many each in an interval */
+    uint64_t least_ms;  /* latency only */
+};
+
+struct config_outlier {
+    struct config_pos pos;
+    enum config_outlier_mode mode; /* OBSERVE: of the rules, too */
+    uint32_t errors;               /* in a row; 0: any */
+    uint64_t eject_ms;             /* times how often */
+    uint64_t max_eject_ms;         /* no less than eject_ms */
+    uint32_t max;                  /* percent of the endpoints, 1..100 */
+    uint64_t interval_ms;
+    struct config_outlier_rule success_rate;
+    struct config_outlier_rule latency;
+};
+
 enum config_protocol {
     CONFIG_PROTOCOL_AUTO, /* with tls what ALPN says, else HTTP/1 */
     CONFIG_PROTOCOL_H1,
@@ -218,6 +246,7 @@ struct config_pool {
     size_t endpoint_count;
     struct config_balance balance;
     uint64_t slow_start_ms; /* 0: none */
+    struct config_outlier outlier;
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
     uint32_t max_idle; /* idle conns per worker and endpoint, 0..65536 */

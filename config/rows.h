@@ -40,6 +40,7 @@
 
 extern const struct schema_table schema_balance;   /* struct config_balance */
 extern const struct schema_items schema_listeners; /* struct config_listener */
+extern const struct schema_table schema_outlier;   /* struct config_outlier */
 extern const struct schema_items schema_pools;     /* struct config_pool */
 
 #endif

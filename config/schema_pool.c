@@ -148,6 +148,11 @@ static const struct schema_row pool_rows[] = {
     {DURATION("slow_start", config_pool, slow_start_ms), .dflt = "none", .min = MS, .max = HOUR,
      .word = "none", .word_value = 0,
      .doc = "Over which an endpoint that comes, or comes back, gets its share."},
+    {.key = "outlier",
+     .shape = SHAPE_TABLE,
+     .table = &schema_outlier,
+     .offset = FIELD(config_pool, outlier, struct config_outlier),
+     .doc = "Which endpoints get no requests for a while, because theirs fail or are slow."},
     {.key = "upstream",
      .shape = SHAPE_TABLE,
      .table = &upstream_table,
@@ -221,9 +226,8 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"health", "outlier", "retry_budget", "max_connections",
-                                         "queue",  "sticky",  "dns",          "kubernetes",
-                                         NULL};
+static const char *const pool_later[] = {"health", "retry_budget", "max_connections", "queue",
+                                         "sticky", "dns",          "kubernetes",      NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

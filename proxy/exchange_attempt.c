@@ -250,6 +250,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         x->connected_us = s->connected_us;
         x->reused = s->reused;
         x->status = head->status;
+        attempt_answered(x);
     }
     forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
     x->client->ops->send_head(x->client, head);

@@ -23,6 +23,7 @@ struct endpoint_spec {
     struct lb_endpoint lb;
     struct net_addr addr;
     char text[NET_ADDR_TEXT];
+    uint32_t twin; /* how many before it have the same text: it takes more to tell them apart */
 };
 
 enum pool_protocol {
@@ -35,6 +36,7 @@ struct pool_spec {
     const char *name;
     struct lb_group *balance; /* of the endpoints: pool_balance */
     struct balance_key key;   /* if its policy uses one */
+    uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */
