@@ -21,6 +21,7 @@ struct lb {
     const struct lb_policy *policy;
     struct lb_view view;
     uint32_t reserve;      /* usable ones that have no weight now */
+    uint32_t ejected;      /* those that would be, but for outlier detection */
     uint32_t reserve_next; /* where to look for one */
     uint32_t leases;       /* out */
     int32_t probe;         /* what was picked last is a probe of this one, or LB_NONE */
@@ -42,6 +43,7 @@ static bool look(struct lb *lb, uint64_t now_us)
     v->eligible = shares.eligible;
     v->total_weight = shares.total;
     lb->reserve = shares.reserve;
+    lb->ejected = shares.ejected;
     lb->due_us = shares.due_us;
     return shares.changed;
 }
@@ -76,17 +78,25 @@ void lb_free(struct lb *lb)
     free(lb);
 }
 
-/* For another attempt, when all that have a weight were tried: a usable one that has none. */
-static int32_t pick_reserve(struct lb *lb, const struct lb_tried *tried)
+/* One that has no weight now, with just these marks. */
+static int32_t pick_weightless(struct lb *lb, const struct lb_tried *tried, uint32_t marks)
 {
     for (uint32_t k = 0; k < lb->view.count; k++) {
         uint32_t i = lb->reserve_next;
         lb->reserve_next = i + 1 < lb->view.count ? i + 1 : 0;
-        if (lb_group_weight(lb->group, i) > 0 && lb_group_marks(lb->group, i) == 0 &&
+        if (lb_group_weight(lb->group, i) > 0 && lb_group_marks(lb->group, i) == marks &&
             !lb_tried_has(tried, i))
             return (int32_t)i;
     }
     return LB_NONE;
+}
+
+/* For another attempt, when all that have a weight were tried: a usable one that has none, or an
+ * ejected one, which may well answer, rather than giving up. */
+static int32_t pick_reserve(struct lb *lb, const struct lb_tried *tried)
+{
+    int32_t i = lb->reserve > 0 ? pick_weightless(lb, tried, 0) : LB_NONE;
+    return i == LB_NONE && lb->ejected > 0 ? pick_weightless(lb, tried, LB_EJECTED) : i;
 }
 
 /* A request that was tried already is not put at stake. */
@@ -109,7 +119,7 @@ int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint6
     int32_t i = lb->policy->pick(lb->local, &lb->view, key, tried, now_us);
     DCHECK(i == LB_NONE ||
            (lb_view_share(&lb->view, (uint32_t)i) > 0 && !lb_tried_has(tried, (uint32_t)i)));
-    return i == LB_NONE && lb->reserve > 0 ? pick_reserve(lb, tried) : i;
+    return i == LB_NONE ? pick_reserve(lb, tried) : i;
 }
 
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us)

@@ -44,11 +44,11 @@ void lb_free(struct lb *lb);
 /*
  * Chooses an endpoint for a new attempt: an index of one that has an effective weight (shares.h)
  * and is not in tried, or, when all of those were tried, of another that is usable (in another
- * zone or level, a backup). LB_NONE if there is none, and then it is the caller who decides whether
- * to clear tried or to give up. key and tried as in lb_policy.pick. Counts nothing: call
- * lb_started. What was told to the group is known to the next pick. An ejected endpoint whose time
- * is over is picked once, by a pick that has tried nobody: the attempt that is started there is its
- * probe.
+ * zone or level, a backup) or else ejected. LB_NONE if there is none, and then it is the caller who
+ * decides whether to clear tried or to give up. key and tried as in lb_policy.pick. Counts nothing:
+ * call lb_started. What was told to the group is known to the next pick. An ejected endpoint whose
+ * time is over is picked once, by a pick that has tried nobody: the attempt that is started there
+ * is its probe.
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
 

@@ -145,6 +145,8 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
         exchange_fail(x, reason);
         return;
     }
+    if (verdict == RETRY_SAME) /* that says nothing of the endpoint, only of the conn */
+        lb_lease_drop(&x->lease, reactor_us(&x->worker->reactor));
     attempt_end(x, reason);
     if (verdict == RETRY_SAME) {
         x->attempts--; /* the stale conn does not count as a try */

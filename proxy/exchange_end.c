@@ -56,6 +56,8 @@ void attempt_end(struct exchange *x, enum reason reason)
         enum lb_outcome outcome = outcome_of(reason);
         if (outcome == LB_OK)
             outcome = outcome_of_status(x->status);
+        if (reason == REASON_REQUEST_TIMEOUT && (!x->request_done || x->committed))
+            outcome = LB_CANCELLED; /* the client may be what is slow */
         uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
         if (lb_finished(&x->lease, outcome, head - x->attempt_us, now))
             outlier_tell(pool_spec_of(x->pool), x->endpoint, now);

@@ -123,6 +123,47 @@ def test_what_is_in_flight_at_an_ejected_endpoint_ends_as_it_would(pool):
     assert p.state(i) == {"ejected"}, "an answer from before is no reason to come back"
 
 
+def test_an_ejected_endpoint_is_asked_before_a_request_is_given_up(pool):
+    p = pool(2, f"{{ {LONG} }}")
+    p.failing = {1}
+    p.draw(10)
+    assert p.state(1) == {"ejected"}
+    p.failing = set()
+    p.ups[0].die()
+    assert set(p.draw(10)) == {"b"}, "the only one that answers"
+    assert p.state(1) == {"ejected"}
+
+
+@pytest.mark.h1_upstream("HTTP/2 says which requests it has not seen")
+def test_a_connection_that_died_while_idle_is_not_held_against_its_endpoint(
+    start_weir, new_upstream
+):
+    up = new_upstream()
+    weir = start_weir(
+        "workers: 1\nroutes: [ { to: app } ]\n"
+        f"pools: {{ app: {{ endpoints: [ '{up.address}' ], outlier: {{ errors: 1 }} }} }}\n"
+    )
+    with weir.client() as c:
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        stale = up.accept()
+        stale.request()
+        stale.answer()
+        assert c.response().status == 200
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        stale.request()
+        stale.close()
+        fresh = up.accept()
+        fresh.request()
+        fresh.answer()
+        assert c.response().status == 200
+        assert weir.metric("weir_ejections_total") == 0, "not even held, for being the last"
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        fresh.request()
+        fresh.answer(status="500 Oops")
+        assert c.response().status == 500
+        weir.wait_metric("weir_ejections_total", 1, result="held")
+
+
 def test_the_last_endpoint_is_never_put_out(pool):
     p = pool(2, f"{{ {LONG}, max: 100% }}")
     p.failing = {0, 1}

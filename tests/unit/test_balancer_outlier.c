@@ -270,6 +270,27 @@ static void test_a_retry_and_another_mark_are_no_probe(void **state)
     pool_free(&p);
 }
 
+static void test_an_ejected_one_is_asked_before_a_request_is_given_up(void **state)
+{
+    struct test_pool p = watched(4, &defaults);
+    struct lb *lb = pool_lb(&p, &lb_random, 1);
+    struct lb_tried tried = {0};
+    (void)state;
+    fails(lb, 0, 5, START);
+    fails(lb, 3, 5, START);
+    lb_group_mark(p.group, 3, LB_DOWN, true, START); /* for that there is another reason */
+    lb_tried_add(&tried, 1);
+    assert_int_equal(lb_pick(lb, 0, &tried, START), 2);
+    lb_tried_add(&tried, 2);
+    assert_int_equal(lb_pick(lb, 0, &tried, START), 0);
+    assert_false(attempt(lb, 0, LB_OK, MS, START)); /* that is no probe */
+    assert_true(is_out(&p, 0));
+    lb_tried_add(&tried, 0);
+    assert_int_equal(lb_pick(lb, 0, &tried, START), LB_NONE);
+    lb_free(lb);
+    pool_free(&p);
+}
+
 static void test_times_are_forgotten_while_it_serves(void **state)
 {
     struct test_pool p = watched(2, &defaults);
@@ -597,6 +618,7 @@ int main(void)
         cmocka_unit_test(test_a_probe_that_fails_means_longer_each_time),
         cmocka_unit_test(test_a_probe_without_an_answer_decides_nothing),
         cmocka_unit_test(test_a_retry_and_another_mark_are_no_probe),
+        cmocka_unit_test(test_an_ejected_one_is_asked_before_a_request_is_given_up),
         cmocka_unit_test(test_times_are_forgotten_while_it_serves),
         cmocka_unit_test(test_observing_counts_as_often_as_it_would_eject),
         cmocka_unit_test(test_success_rates_are_compared),
