@@ -2,10 +2,7 @@
 /* What there is to say of endpoints. Owns nothing; changes nothing. Any thread. */
 #include "balancer/state.h"
 
-#include <stdlib.h>
-
 #include "balancer/latency.h"
-#include "proxy/base/mem.h"
 
 static void state_of(const struct lb_group *group, uint32_t i, uint64_t now_us,
                      struct lb_state *out)
@@ -24,15 +21,13 @@ static void state_of(const struct lb_group *group, uint32_t i, uint64_t now_us,
 }
 
 void lb_states(const struct lb_group *group, uint64_t now_us, struct lb_state *states,
-               struct lb_shares *pool)
+               uint32_t *weights, struct lb_shares *pool)
 {
-    uint32_t *weights = mem_need(calloc(group->count, sizeof(*weights)));
     lb_shares_of(group, now_us, weights, pool);
     for (uint32_t i = 0; i < group->count; i++) {
         state_of(group, i, now_us, &states[i]);
         states[i].share = weights[i] > 0 ? weights[i] / (double)pool->total : 0;
     }
-    free(weights);
 }
 
 const char *lb_mark_name(enum lb_mark mark)

@@ -20,10 +20,10 @@ struct lb_state {
     double ewma_us;  /* of its latency; 0: nothing known (only peak_ewma looks at it) */
 };
 
-/* Writes states[0..count) of the group as of now_us, and what goes for all of them into *pool.
- * Allocates, and takes time in proportion to count: not for a worker. */
+/* Writes states[0..count) and effective weights[0..count) of the group as of now_us, and what goes
+ * for all of them into *pool. Takes time in proportion to count: not for a worker. */
 void lb_states(const struct lb_group *group, uint64_t now_us, struct lb_state *states,
-               struct lb_shares *pool);
+               uint32_t *weights, struct lb_shares *pool);
 
 /* A name for labels and logs: "drained", "unproven", "down", "ejected". */
 const char *lb_mark_name(enum lb_mark mark);

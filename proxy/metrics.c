@@ -183,17 +183,19 @@ struct standing {
     struct lb_shares *pools;
 };
 
-static struct standing standing_of(const struct snapshot *snap)
+static struct standing standing_of(struct mem_fund *fund, const struct snapshot *snap)
 {
     size_t n = 0, at = 0;
     for (size_t i = 0; i < snap->n_pools; i++)
         n += snap->pools[i].n_endpoints;
-    struct standing s = {mem_need(calloc(n, sizeof(s.states[0]))),
-                         mem_need(calloc(snap->n_pools, sizeof(s.pools[0])))};
+    struct standing s = {mem_need(mem_alloc(fund, n * sizeof(s.states[0]))),
+                         mem_need(mem_alloc(fund, snap->n_pools * sizeof(s.pools[0])))};
+    uint32_t *weights = mem_need(mem_alloc(fund, n * sizeof(weights[0])));
     for (size_t i = 0; i < snap->n_pools; i++) {
-        lb_states(snap->pools[i].balance, uv_hrtime() / 1000, s.states + at, &s.pools[i]);
+        lb_states(snap->pools[i].balance, uv_hrtime() / 1000, s.states + at, weights, &s.pools[i]);
         at += snap->pools[i].n_endpoints;
     }
+    free(weights);
     return s;
 }
 
@@ -262,7 +264,7 @@ static void ejections(struct text *t, const struct snapshot *snap)
 
 static void endpoints(struct text *t, const struct snapshot *snap)
 {
-    struct standing s = standing_of(snap);
+    struct standing s = standing_of(&t->pool->fund, snap);
     head(t, "weir_endpoint_state", "gauge",
          "Whether an endpoint is healthy, and what keeps it from getting requests.");
     each_endpoint(t, snap, s.states, state_lines);

@@ -526,9 +526,10 @@ static void test_threads_agree_on_who_is_out(void **state)
     }
     for (int n = 0; n < 200; n++) {
         struct lb_state states[ENDPOINTS];
+        uint32_t weights[ENDPOINTS];
         struct lb_shares pool;
         sweep(&p, atomic_load(&now));
-        lb_states(p.group, atomic_load(&now), states, &pool);
+        lb_states(p.group, atomic_load(&now), states, weights, &pool);
     }
     for (int t = 0; t < THREADS; t++)
         assert_int_equal(pthread_join(busy[t].thread, NULL), 0);
@@ -566,13 +567,14 @@ static void test_a_state_tells_all_of_an_endpoint(void **state)
     struct test_pool p = watched(4, &defaults);
     struct lb *lb = pool_lb(&p, &lb_random, 1);
     struct lb_state states[4];
+    uint32_t weights[4];
     struct lb_shares pool;
     struct lb_lease lease = {0};
     (void)state;
     fails(lb, 1, 5, START);
     lb_group_mark(p.group, 2, LB_DRAINED, true, START + SECOND);
     lb_started(lb, &lease, 3, START);
-    lb_states(p.group, START + 2 * SECOND, states, &pool);
+    lb_states(p.group, START + 2 * SECOND, states, weights, &pool);
     assert_false(pool.panic);
     assert_int_equal(states[0].marks, 0);
     assert_true(states[0].share == 0.5 && states[3].share == 0.5);
