@@ -142,27 +142,24 @@ static void on_ended(uv_async_t *async)
 /* ---- certificates ---- */
 
 /* Every worker gets a context, or none does. */
-static bool on_certs(void *ctx, size_t listener, const struct tls_set *set)
+static bool on_certs(void *ctx, size_t index, const struct tls_set *set)
 {
     struct control *c = ctx;
-    const struct listener_spec *spec = &c->options->snapshot->listeners[listener];
+    const struct tls_source *source = c->options->snapshot->tls[index];
     unsigned n = c->options->n_workers, made = 0;
-    struct tls_server_ctx **contexts = mem_need(calloc(n, sizeof(struct tls_server_ctx *)));
-    for (bool ok = true; ok && made < n; made += ok) {
-        char *error = NULL;
-        contexts[made] = tls_set_context(set, spec->tls, &error);
-        ok = contexts[made] != NULL;
-        if (!ok)
-            log_error("listener \"%s\": %s", spec->name, error);
-        free(error);
-        if (!ok)
-            break;
-    }
+    struct tls_ctx **contexts = mem_need(calloc(n, sizeof(struct tls_ctx *)));
+    char *error = NULL;
+    while (made < n &&
+           (contexts[made] = worker_make_tls(&c->workers[made], index, set, &error)) != NULL)
+        made++;
+    if (made < n)
+        log_error("%s \"%s\": %s", source->kind, source->name, error);
+    free(error);
     for (unsigned i = 0; i < made; i++) {
         if (made == n)
-            worker_swap_tls(&c->workers[i], listener, contexts[i]);
+            worker_swap_tls(&c->workers[i], index, contexts[i]);
         else
-            tls_server_ctx_free(contexts[i]);
+            tls_ctx_unref(contexts[i]);
     }
     free(contexts);
     return made == n;
