@@ -164,6 +164,22 @@ def test_a_connection_that_died_while_idle_is_not_held_against_its_endpoint(
         weir.wait_metric("weir_ejections_total", 1, result="held")
 
 
+def test_a_slow_client_is_not_held_against_the_endpoint(start_weir, new_upstream):
+    up = new_upstream()
+    weir = start_weir(
+        "routes: [ { to: app, timeout: { request: 200ms } } ]\n"
+        f"pools: {{ app: {{ endpoints: [ '{up.address}' ], outlier: {{ errors: 1 }} }} }}\n"
+    )
+    with weir.client() as c:
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        assert c.response().status == 504
+    weir.wait_metric("weir_requests_in_flight", 0)
+    assert weir.metric("weir_ejections_total") == 0
+    with weir.client() as c:
+        assert c.get().status == 504, "now it is the endpoint that says nothing"
+    weir.wait_metric("weir_ejections_total", 1, result="held")
+
+
 def test_the_last_endpoint_is_never_put_out(pool):
     p = pool(2, f"{{ {LONG}, max: 100% }}")
     p.failing = {0, 1}
