@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""testssl.sh against weir with its default TLS configuration, an ECDSA and an RSA certificate for the
-same name: testssl.py [--json FILE]. About two minutes.
+"""testssl.sh against weir with its default TLS configuration, an ECDSA and an RSA certificate for
+the same name: testssl.py [--json FILE]. About two minutes.
 
 Exit status 0 if no finding is above LOW, and everything could be tested, but for EXPECTED.
 """
@@ -70,8 +70,9 @@ def test(tmp):
         return scan(weir.listeners["web"], authority, tmp)
 
 
-def is_expected(finding):
-    return finding["id"].partition(" ")[0] in EXPECTED
+def excuse(finding):
+    """Whose it is, if it is not weir's."""
+    return EXPECTED.get(finding["id"].partition(" ")[0])
 
 
 def verdict(findings):
@@ -79,10 +80,10 @@ def verdict(findings):
     bad = [f for f in findings if f["severity"] not in FINE]
     for f in findings:
         if f["severity"] not in ("OK", "INFO"):
-            why = EXPECTED.get(f["id"].partition(" ")[0], "") if f in bad else ""
-            print(f"{f['severity']:8} {f['id']}: {f['finding']}" + (f" (expected: {why})" if why else ""))
+            why = f" (expected: {excuse(f)})" if f in bad and excuse(f) else ""
+            print(f"{f['severity']:8} {f['id']}: {f['finding']}{why}")
     counts = {s: sum(f["severity"] == s for f in findings) for s in ("OK", "INFO", "LOW")}
-    unexpected = [f for f in bad if not is_expected(f)]
+    unexpected = [f for f in bad if not excuse(f)]
     print(
         f"testssl: {len(findings)} findings: {counts['OK']} OK, {counts['INFO']} INFO, "
         f"{counts['LOW']} LOW, {len(bad)} above LOW, of which {len(unexpected)} are weir's"
