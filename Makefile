@@ -267,7 +267,7 @@ unit: ## the unit tests of one MODE; T='span list' picks some
 e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
 
-# ---- torture: chaos, slow clients, soak, fuzzing, faults ---------------------------------------
+# ---- torture: chaos, slow clients, soak, TLS, fuzzing, faults -----------------------------------
 
 .PHONY: chaos slowloris soak
 chaos: ## load while backends fail, every request accounted for; SECONDS=60 SEED=1
@@ -282,6 +282,11 @@ soak: ## load of all kinds, flat memory and open files; MINUTES=10 HTTP2=1 MODE=
 	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) tests/chaos/soak.py \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(HTTP2),--http2)
+
+.PHONY: testssl
+testssl: ## what testssl.sh finds in weir's TLS as it is by default; T='--json FILE'
+	@scripts/deps.sh build test testssl && $(MAKE) --no-print-directory all
+	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello exec $(PYTHON) tests/tls/testssl.py $(T)
 
 .PHONY: fuzz property
 fuzz: SECONDS ?= 60

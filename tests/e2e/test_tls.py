@@ -426,7 +426,7 @@ def test_a_request_to_an_upstream_over_tls(start_weir, new_upstream, authority):
     u.expect_closed()  # close_notify
 
 
-@pytest.mark.parametrize("flaw", ["unknown", "expired", "name"])
+@pytest.mark.parametrize("flaw", ["unknown", "expired", "name", "subject"])
 def test_an_upstream_that_does_not_verify_is_502(start_weir, new_upstream, authority, flaw, tmp_path):
     from authority import Authority
 
@@ -435,6 +435,7 @@ def test_an_upstream_that_does_not_verify_is_502(start_weir, new_upstream, autho
         "unknown": lambda: other.server(),
         "expired": lambda: authority.server(starts=-10, ends=-1),
         "name": lambda: authority.issue("b.example"),
+        "subject": lambda: authority.issue(subject="/CN=a.example"),  # no subjectAltName
     }[flaw]()
     up = new_upstream()
     own = to_upstream(start_weir, up, f"ca: {authority.cert}, sni: a.example")
