@@ -194,7 +194,7 @@ static void server_read(struct h1_server *srv)
         struct h1_parser *p = parser_need(srv);
         size_t used = 0;
         h1_input_parse(c, p, &used);
-        if (p->body.bytes > 0 && !p->raw && !p->done)
+        if (p->body.bytes > 0 && !p->raw && !p->done && h1_server_awaits_body(srv))
             conn_expect(c, srv->options->body_ms);
         if (srv->state == SERVER_DRAIN) {
             srv->discarded += (uint32_t)p->body.bytes;

@@ -270,6 +270,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
         return;
     }
     s->tx_head = true;
+    h2_stream_rx_clock(s);
     s->tunnel = head->body == BODY_TUNNEL;
     s->to_head = s->head->is_head || head->body == BODY_NONE ||
                  (head->body == BODY_LENGTH && head->content_length == 0);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other people's programs, and gRPC's library, as peers: curl, nghttp, nghttpd, h2load, openssl."""
 import contextlib
+import queue
 import shutil
 import socket
 import subprocess
@@ -100,7 +101,8 @@ def nghttpd(root, *options, pair=None):
 class GrpcServer:
     """A grpcio server whose messages are plain bytes. Methods of /test.Echo:
     Unary (the same back), Client (all joined), Server (each byte by itself), Both (one by one),
-    Fail (status 5 and trailers), Slow (waits for the deadline)."""
+    Fail (status 5 and trailers), Slow (waits for the deadline), Watch (takes one message and sends
+    what is put into .events, until that is None)."""
 
     def __init__(self, pair=None):
         import grpc
@@ -122,6 +124,10 @@ class GrpcServer:
             context.set_trailing_metadata((("x-trailer", "t"), ("x-bin", b"\0\xff")))
             return request
 
+        def watch(requests, _context):
+            next(requests)
+            yield from iter(self.events.get, None)
+
         make = grpc.unary_unary_rpc_method_handler
         rpc = {
             "Unary": make(unary),
@@ -132,7 +138,9 @@ class GrpcServer:
                 lambda request, _: (request[i : i + 1] for i in range(len(request)))
             ),
             "Both": grpc.stream_stream_rpc_method_handler(lambda it, _: iter(it)),
+            "Watch": grpc.stream_stream_rpc_method_handler(watch),
         }
+        self.events = queue.SimpleQueue()
         self.remaining, self.cancelled, self.metadata = [], [], []
         self.server = grpc.server(futures.ThreadPoolExecutor(8))
         self.server.add_generic_rpc_handlers(
@@ -147,6 +155,7 @@ class GrpcServer:
         self.server.start()
 
     def close(self):
+        self.events.put(None)
         self.server.stop(0).wait(DEADLINE * peers.SLOW)
 
 
