@@ -279,7 +279,7 @@ static void server_process(struct conn *c)
     struct h1_server *srv = server_of(c);
     bool began = h1_server_began(srv);
     if (c->flags & (CONN_ERROR | CONN_BROKEN)) {
-        server_gone(srv, REASON_CLIENT_RESET);
+        server_gone(srv, client_conn_error(c));
         return;
     }
     if (c->flags & CONN_WRITE_LATE) {

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other people's programs, and gRPC's library, as peers: curl, nghttp, nghttpd, h2load, openssl."""
 import contextlib
+import os
+import pty
 import queue
 import shutil
 import socket
 import subprocess
+import termios
 from concurrent import futures
 
 import pytest
@@ -96,6 +99,31 @@ def nghttpd(root, *options, pair=None):
 
 
 # ---- gRPC ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def typist(name, *args):
+    """Runs one that takes commands from a terminal, a line a read: typist(line) types one. False:
+    the program is gone."""
+    master, slave = pty.openpty()
+    attributes = termios.tcgetattr(slave)
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    program = subprocess.Popen([find(name), *map(str, args)], stdin=slave, **quiet)
+    os.close(slave)
+
+    def type_line(line):
+        with contextlib.suppress(OSError):  # it is gone
+            os.write(master, line + b"\n")
+        return program.poll() is None
+
+    try:
+        yield type_line
+    finally:
+        program.kill()
+        program.wait()
+        os.close(master)
 
 
 class GrpcServer:
