@@ -221,7 +221,8 @@ static enum reason check_path(struct h2_reading *in)
         return REASON_TARGET_TOO_LONG;
     if (in->path.len == 0 || (in->path.ptr[0] != '/' && !span_eq(in->path, SPAN_LIT("*"))))
         return REASON_BAD_TARGET;
-    if (!span_eq(in->scheme, SPAN_LIT("http")) && !span_eq(in->scheme, SPAN_LIT("https")))
+    if (!span_eq_nocase(in->scheme, SPAN_LIT("http")) &&
+        !span_eq_nocase(in->scheme, SPAN_LIT("https")))
         return REASON_BAD_TARGET;
     char *scratch = text_room(in, in->path.len);
     if (scratch == NULL)
