@@ -253,13 +253,11 @@ static enum reason check_method(struct span method)
     return REASON_UNKNOWN_METHOD;
 }
 
-/* An extended CONNECT asks for what an Upgrade field of a GET asks for. A protocol that would take
- * requests past every check of weir's is none. */
+/* An extended CONNECT asks for what an Upgrade field of a GET asks for. */
 static enum reason read_upgrade(struct h2_reading *in)
 {
     struct http_head *head = in->head;
-    if (!token_valid(in->protocol) || span_eq_nocase(in->protocol, SPAN_LIT("h2c")) ||
-        span_eq_nocase(in->protocol, SPAN_LIT("h2")))
+    if (!token_valid(in->protocol) || !http_may_upgrade(in->protocol))
         return REASON_BAD_FIELD;
     http_head_method(head, SPAN_LIT("GET"));
     head->upgrade = in->protocol;
