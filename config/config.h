@@ -300,9 +300,9 @@ struct config_timeouts {
     struct config_pos pos;
     uint64_t request_head;
     uint64_t client_idle;   /* between requests of a keep-alive conn */
-    uint64_t request_body;  /* between bytes */
+    uint64_t request_body;  /* between bytes, until the response begins */
     uint64_t response_head; /* per try */
-    uint64_t response_idle; /* between bytes */
+    uint64_t response_idle; /* between bytes of either direction from then on */
     uint64_t request;       /* the whole, or CONFIG_NONE */
     uint64_t upgraded;      /* idle, after a 101 */
     uint64_t write_stall;

@@ -121,6 +121,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
         return;
     }
     s->tx = TX_BODY;
+    conn_expect(&s->srv->conn, NEVER);
     s->no_body = s->head->is_head || head->body == BODY_NONE;
     bool unbounded = !s->no_body && head->body != BODY_LENGTH;
     s->chunked = unbounded && s->head->minor >= 1;
@@ -161,7 +162,8 @@ static void op_credit(struct stream *base, size_t n)
 {
     struct h1_stream *s = stream_of(base);
     struct conn *c = &s->srv->conn;
-    if (body_flow_credit(&s->flow, c, n) && !s->srv->parser->raw && !s->rx_done)
+    if (body_flow_credit(&s->flow, c, n) && !s->srv->parser->raw && !s->rx_done &&
+        h1_server_awaits_body(s->srv))
         conn_expect(c, s->srv->options->body_ms);
 }
 

@@ -205,7 +205,8 @@ void h2_stream_mark(struct h2_stream *s);
 /* nghttp2 resets it for what the peer sent. */
 void h2_stream_malformed(struct h2_stream *s);
 
-/* The peer is to send more of its body: begins that clock, or stops it while it may not send. */
+/* The peer is to send more of its body: begins that clock, or stops it while it may not send, and
+ * once a server has begun to answer. */
 void h2_stream_rx_clock(struct h2_stream *s);
 
 /* Sets its timer for the nearer of its deadlines. */

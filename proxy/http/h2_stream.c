@@ -141,12 +141,19 @@ void h2_stream_arm(struct h2_stream *s)
         wheel_set(&s->session->conn->reactor->wheel, &s->timer, at);
 }
 
+/* A server that answers does not wait for the rest of the request: from then on one clock counts,
+ * that of the response at its source. What moves in either direction winds it. */
+static bool stream_answers(const struct h2_stream *s)
+{
+    return s->session->ops->server && s->tx_head;
+}
+
 /* The peer is to send more of its body: the clock runs while it may. */
 void h2_stream_rx_clock(struct h2_stream *s)
 {
     const struct h2_config *config = s->session->config;
     bool waits = s->owned && !s->rx_end && !s->rx_dead && !s->tunnel && !s->rx_hold &&
-                 !s->expects && s->rx_final && config->body_ms != 0 &&
+                 !s->expects && s->rx_final && !stream_answers(s) && config->body_ms != 0 &&
                  s->unconsumed < config->stream_window / 2;
     s->rx_deadline = waits ? reactor_now(s->session->conn->reactor) + config->body_ms : NEVER;
     h2_stream_arm(s);
@@ -424,6 +431,8 @@ int h2_stream_frame(struct h2_stream *s, const uint8_t head[9], size_t length)
     conn_send(c, &body);
     s->framed += length;
     s->tx_done |= head[4] & NGHTTP2_FLAG_END_STREAM;
+    if (s->rx_final && s->rx_deadline != NEVER)
+        h2_stream_rx_clock(s);
     tx_clock(s);
     h2_stream_mark(s);
     return NGHTTP2_ERR_PAUSE; /* the frame is sent; the caller looks how full the conn is */

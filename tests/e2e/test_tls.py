@@ -6,6 +6,7 @@ import ssl
 import pytest
 
 import h2peer
+import harness
 import peers
 import tools
 import wire
@@ -561,6 +562,23 @@ def test_openssl_is_not_allowed_to_renegotiate(secure, authority):
     )
     assert b"RENEGOTIATING" in out.stdout + out.stderr
     assert b"no renegotiation" in out.stderr
+
+
+@pytest.mark.parametrize("alpn", ["h2", "http/1.1"])
+def test_keys_that_change_all_the_time_end_the_conn_and_are_counted(secure, authority, alpn):
+    own, _ = secure(more=", alpn: [ h2, http/1.1 ]")
+    before = own.cpu()
+    with own.counts("tls_rekey_flood"), tools.typist(
+        *("openssl", "s_client", "-connect", own.listeners["web"], "-tls1_3", "-alpn", alpn),
+        *("-CAfile", authority.cert),
+    ) as type_line:
+        typed = 0
+        while type_line(b"k"):
+            typed += 1
+            assert typed < 20000, "weir bears it"
+        assert typed >= 1000
+    spent = own.cpu() - before
+    assert harness.sanitizer() or harness.FAULTS or spent < typed * 200e-6, f"{spent:.3f} s of CPU"
 
 
 def test_a_staple_is_shown(secure, authority, pair, tmp_path):

@@ -180,6 +180,26 @@ static void the_body_of_an_answer_stalls(void **state)
     NOTES("a response_idle_timeout answered|room 0|");
 }
 
+static void an_answer_does_not_stall_while_the_request_moves(void **state)
+{
+    struct asker *f = *state;
+    f->options.ping_ms = 0;
+    asker_up(f);
+    struct ask *a = asker_begin(f, asker_head(f, "POST", BODY_CHUNKED));
+    asker_run(f);
+    h2_say_headers(&f->peer, 1, false, ":status: 200\n");
+    asker_notes(f);
+    for (int i = 0; i < 3; i++) {
+        wire_pass(&f->w, 59000);
+        asker_send(a, "x", 1);
+        asker_run(f);
+    }
+    wire_pass(&f->w, 59000);
+    NOTES("a drained 1|a drained 1|a drained 1|");
+    wire_pass(&f->w, 2000);
+    NOTES("a response_idle_timeout answered|room 0|");
+}
+
 static void the_upstream_gives_no_window(void **state)
 {
     struct asker *f = *state;
@@ -257,6 +277,7 @@ int main(void)
         TEST(a_release_before_the_end_is_a_reset),
         TEST(the_head_of_an_answer_takes_too_long),
         TEST(the_body_of_an_answer_stalls),
+        TEST(an_answer_does_not_stall_while_the_request_moves),
         TEST(the_upstream_gives_no_window),
         TEST(a_quiet_upstream_is_pinged),
         TEST(an_idle_conn_ends),

@@ -307,6 +307,20 @@ static void trailers_of_a_response_come_behind_its_body(void **state)
     assert_string_equal(h2_seen(f), "1 :status=200|1 'abc'|1 grpc-status=12|1 end|");
 }
 
+/* RFC 3986 section 3.1. */
+static void a_scheme_may_be_in_capitals(void **state)
+{
+    static const char *const schemes[] = {"HTTP", "Https"};
+    struct h2_service *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+        const char *fields[] = {":method", "GET",   ":scheme", schemes[i], ":authority",
+                                "h",       ":path", "/a",      NULL};
+        h2_ask(f, fields, NULL, 0);
+        h2_run(f);
+        assert_string_equal(h2_notes(f), i == 0 ? "0 GET /a |0 end|" : "1 GET /a |1 end|");
+    }
+}
+
 /* ---- tunnels (RFC 8441) ---- */
 
 static const char *const websocket[] = {":method", "CONNECT", ":protocol",  "websocket",
@@ -398,6 +412,7 @@ int main(void)
         T(two_bodies_share_the_conn),
         T(trailers_of_a_request_are_handed_up),
         T(trailers_of_a_response_come_behind_its_body),
+        T(a_scheme_may_be_in_capitals),
         T(an_extended_connect_becomes_a_tunnel),
         T(a_tunnel_that_is_not_granted_is_an_answer),
         T(small_frames_share_blocks),
