@@ -21,7 +21,7 @@ struct h2_client_options {
     uint32_t ping_ms, pong_ms; /* quiet for so long: a PING, and its answer within; 0 = none */
     uint32_t max_streams;      /* at once, if the peer allows as many */
     size_t buffer;             /* body bytes held for a response: a stream's window */
-    size_t conn_buffer;        /* the same for all of a conn */
+    size_t conn_buffer;        /* a conn's window: what may be on its way at once */
 };
 
 /* Who keeps the conns. From the dispatch loop; none may open a stream. */
