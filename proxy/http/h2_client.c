@@ -17,6 +17,7 @@
 
 #define H2_CLIENT_MAGIC MAGIC('h', '2', 'c', 'l')
 #define BYE_MS          1000 /* for the last frames to leave */
+#define CLOGGED         4096 /* bytes of a conn's window */
 
 enum client_state {
     CLIENT_OPEN,     /* takes streams while there is room */
@@ -157,6 +158,11 @@ bool h2_client_room(const struct h2_client *cl)
         h->error != REASON_NONE || cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN))
         return false;
     return h->n_streams < cl->takes && h->n_streams < cl->options->max_streams;
+}
+
+bool h2_client_clogged(const struct h2_client *cl)
+{
+    return nghttp2_session_get_remote_window_size(cl->session.ng) < CLOGGED;
 }
 
 /* Says goodbye, and closes once that has left. */
@@ -479,6 +485,8 @@ static void client_settle(struct h2_client *cl)
         h2_client_retire(cl, REASON_UPSTREAM_IDLE_CLOSED);
     else if (h2_session_over(h))
         h2_client_retire(cl, REASON_BAD_RESPONSE);
+    else if (h->no_window)
+        h2_client_retire(cl, REASON_UPSTREAM_WRITE_STALL);
     if (cl->state == CLIENT_RETIRING && h->n_streams == 0)
         client_bye(cl);
     if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn))

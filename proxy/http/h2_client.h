@@ -58,6 +58,10 @@ bool h2_client_room(const struct h2_client *cl);
 uint32_t h2_client_streams(const struct h2_client *cl);
 bool h2_client_served(const struct h2_client *cl);
 
+/* Is the peer's window for the conn nearly used up? A body would wait for what became of others',
+ * perhaps for ever. */
+bool h2_client_clogged(const struct h2_client *cl);
+
 /* For the list of its owner. */
 struct list_node *h2_client_link(struct h2_client *cl);
 struct h2_client *h2_client_at(struct list_node *node);

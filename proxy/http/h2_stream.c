@@ -166,11 +166,13 @@ static void tx_clock(struct h2_stream *s)
 static void tx_late(struct h2_stream *s)
 {
     nghttp2_session *ng = s->session->ng;
-    if (s->tx_done || (nghttp2_session_get_remote_window_size(ng) > 0 &&
-                       nghttp2_session_get_stream_remote_window_size(ng, s->id) > 0)) {
+    bool conn_shut = nghttp2_session_get_remote_window_size(ng) <= 0;
+    if (s->tx_done ||
+        (!conn_shut && nghttp2_session_get_stream_remote_window_size(ng, s->id) > 0)) {
         tx_clock(s);
         return;
     }
+    s->session->no_window |= conn_shut;
     s->tx_deadline = NEVER;
     h2_stream_fail(s, (enum reason)s->session->ops->stalled, true);
     h2_stream_reset(s, NGHTTP2_CANCEL);

@@ -390,6 +390,29 @@ def test_clients_that_take_nothing_leave_the_conns_window_to_others(start):
     up.assert_untouched()
 
 
+def test_a_conn_without_window_takes_no_more_bodies(start):
+    """The endpoint never gives the conn's window back. What has no body needs none; a conn for whose
+    window somebody has waited in vain ends with its last stream."""
+    own, up = start(head="timeouts: { write_stall: 1s }\n")
+    c = own.client()
+    c.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n" + bytes(65536))
+    u = H2Server(up.accept(), auto=False)
+    n, _ = u.accept(end=False)
+    assert len(u.body(n, 65535)) == 65535
+    get = ask(own)
+    u.accept()
+    post = ask(own, "POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+    v = H2Server(up.accept())
+    m, got = v.accept()
+    assert got.body == b"abc"
+    v.respond(m, 200, b"ok")
+    assert post.response().body == b"ok"
+    assert c.response().status == 504
+    u.respond(n + 2, 200, b"still")
+    assert get.response().body == b"still"
+    u.expect_end()
+
+
 def test_a_request_head_above_what_nghttp2_sends_is_431(start):
     own, up = start(head="listeners: { web: { bind: '127.0.0.1:0', forwarded: true } }\n")
     with own.logged() as log:

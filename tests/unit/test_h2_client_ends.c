@@ -190,8 +190,32 @@ static void the_upstream_gives_no_window(void **state)
     asker_send(a, big, sizeof(big));
     asker_run(f);
     asker_notes(f);
+    h2_say_window(&f->peer, 0, 70000);
+    asker_notes(f);
     wire_pass(&f->w, 30100);
     NOTES("a upstream_write_stall|room 0|");
+    assert_false(h2_client_clogged(f->client));
+}
+
+/* Nobody else is to wait for it either. */
+static void a_conn_without_window_takes_no_more(void **state)
+{
+    struct asker *f = *state;
+    static char big[70000];
+    f->options.ping_ms = 0;
+    asker_up(f);
+    struct ask *a = asker_begin(f, asker_head(f, "POST", BODY_CHUNKED));
+    asker_send(a, big, sizeof(big));
+    asker_run(f);
+    h2_say_window(&f->peer, 1, 70000);
+    asker_notes(f);
+    assert_true(h2_client_room(f->client) && h2_client_clogged(f->client));
+    asker_ask(f, "GET"); /* needs none */
+    h2_say_headers(&f->peer, 3, true, ":status: 204\n");
+    NOTES("b 204 none|b end|");
+    wire_pass(&f->w, 30100);
+    asker_run(f);
+    NOTES("a upstream_write_stall|closed upstream_write_stall|");
 }
 
 static void a_quiet_upstream_is_pinged(void **state)
@@ -258,6 +282,7 @@ int main(void)
         TEST(the_head_of_an_answer_takes_too_long),
         TEST(the_body_of_an_answer_stalls),
         TEST(the_upstream_gives_no_window),
+        TEST(a_conn_without_window_takes_no_more),
         TEST(a_quiet_upstream_is_pinged),
         TEST(an_idle_conn_ends),
         TEST(retiring_waits_for_the_last_stream),
