@@ -18,7 +18,7 @@ struct h2_client_options {
     struct h1_limits limits; /* of response heads */
     uint32_t connect_ms, response_idle_ms, write_stall_ms;
     uint32_t idle_ms;          /* without a stream, and the conn ends */
-    uint32_t ping_ms, pong_ms; /* quiet for so long: a PING, and its answer within; 0 = none */
+    uint32_t ping_ms, pong_ms; /* silent for so long: a PING, and its answer within; 0 = none */
     uint32_t max_streams;      /* at once, if the peer allows as many */
     size_t buffer;             /* body bytes held for a response: a stream's window */
     size_t conn_buffer;        /* a conn's window: what may be on its way at once */

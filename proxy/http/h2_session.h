@@ -78,6 +78,7 @@ struct h2_session {
     bool settled;     /* the peer has acknowledged our settings */
     bool told;        /* and has sent its own */
     bool pong;        /* and our last ping */
+    bool news;        /* HEADERS or DATA came since a client looked last */
     bool no_window;   /* a stream has waited in vain for the peer's window for the conn */
     bool sent_data;   /* by the current nghttp2_session_mem_send */
     bool goaway_got;  /* the peer takes no stream above goaway_last */

@@ -413,6 +413,21 @@ def test_a_conn_without_window_takes_no_more_bodies(start):
     u.expect_end()
 
 
+def test_a_silent_conn_is_asked_once_in_a_while(start):
+    own, up = start(", ping: 1s")
+    c = ask(own)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.until(lambda: pings(u) == 1, "PING")
+    u.respond(n, 200, b"ok")
+    assert c.response().body == b"ok"
+    assert pings(u) == 1
+
+
+def pings(u):
+    return sum(f.type == h2wire.Type.PING and not f.flags & h2wire.ACK for f in u.frames)
+
+
 def test_a_request_head_above_what_nghttp2_sends_is_431(start):
     own, up = start(head="listeners: { web: { bind: '127.0.0.1:0', forwarded: true } }\n")
     with own.logged() as log:

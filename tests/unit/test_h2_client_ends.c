@@ -228,12 +228,38 @@ static void a_quiet_upstream_is_pinged(void **state)
     wire_pass(&f->w, 20100);
     GOT("PING|");
     NOTES("");
-    wire_pass(&f->w, 20100);
+    wire_pass(&f->w, 299000);
+    GOT("");
     f->peer.acks = false;
+    wire_pass(&f->w, 1200);
     GOT("PING|");
     wire_pass(&f->w, 10100);
     NOTES("a upstream_silent|closed upstream_silent|");
     assert_null(a->stream);
+}
+
+/* What gRPC's servers take, who end the conn at the third PING in 5 minutes without data. */
+static void a_part_of_an_answer_is_what_makes_pings_frequent(void **state)
+{
+    struct asker *f = *state;
+    asker_up(f);
+    asker_begin(f, asker_head(f, "POST", BODY_CHUNKED));
+    asker_run(f);
+    h2_got(&f->peer);
+    wire_pass(&f->w, 20100);
+    GOT("PING|");
+    h2_say_window(&f->peer, 0, 1);
+    wire_pass(&f->w, 299000);
+    GOT("");
+    h2_say_headers(&f->peer, 1, false, ":status: 200\n");
+    wire_pass(&f->w, 20100);
+    GOT("PING|");
+    wire_pass(&f->w, 10000);
+    h2_say_data(&f->peer, 1, false, "x");
+    wire_pass(&f->w, 20100);
+    GOT("PING|");
+    wire_pass(&f->w, 20100);
+    GOT("");
 }
 
 static void an_idle_conn_ends(void **state)
@@ -284,6 +310,7 @@ int main(void)
         TEST(the_upstream_gives_no_window),
         TEST(a_conn_without_window_takes_no_more),
         TEST(a_quiet_upstream_is_pinged),
+        TEST(a_part_of_an_answer_is_what_makes_pings_frequent),
         TEST(an_idle_conn_ends),
         TEST(retiring_waits_for_the_last_stream),
     };
