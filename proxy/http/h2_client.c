@@ -506,7 +506,7 @@ static void client_settle(struct h2_client *cl)
         client_bye(cl);
     if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn))
         return;
-    if (!h2_client_room(cl))
+    if (!h2_client_room(cl) && !idle) /* its keeper has to be able to end an idle one */
         list_unlink(&cl->link);
     if (idle && !cl->idle) {
         cl->idle = true;

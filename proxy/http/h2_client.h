@@ -27,7 +27,7 @@ struct h2_client_options {
 /* Who keeps the conns. From the dispatch loop; none may open a stream. */
 struct h2_client_owner {
     /* It has room again, or has just served its last stream: list it, or let it end. It takes
-     * itself out of the list when it has none any more. */
+     * itself out of the list when it has neither any more. */
     void (*room)(void *ctx, struct h2_client *);
     /* Its peer has said how many streams it takes at once, or has changed its mind. */
     void (*takes)(void *ctx, struct h2_client *, uint32_t streams);

@@ -21,7 +21,7 @@ struct pool_endpoint {
     struct list_node idle; /* the one used last is first */
     uint32_t n_idle;
     uint32_t index;
-    struct list_node h2;     /* conns that have room; idle ones last */
+    struct list_node h2;     /* conns that have room, or are idle, which are last */
     struct list_node probes; /* conns whose protocol is not known yet */
     bool spoke_h1;           /* what the last of them came to */
     uint32_t takes;          /* streams that a conn takes at once, as was said last; 0: unknown */

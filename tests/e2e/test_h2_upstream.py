@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/2 to upstreams: what each message becomes, how many conns there are, and which requests are
 sent again."""
+import signal
 import threading
 
 import pytest
@@ -426,6 +427,21 @@ def test_a_silent_conn_is_asked_once_in_a_while(start):
 
 def pings(u):
     return sum(f.type == h2wire.Type.PING and not f.flags & h2wire.ACK for f in u.frames)
+
+
+def test_a_drain_does_not_wait_for_an_idle_conn_that_takes_no_requests(start):
+    own, up = start(head="shutdown: 10m\n")
+    c = ask(own)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.respond(n, 200, b"ok")
+    c.response()
+    c.close()
+    u.peer.send(h2wire.settings({Setting.MAX_CONCURRENT_STREAMS: 0}))
+    u.until(lambda: u.acked == 2, "the ACK of SETTINGS")
+    own.signal(signal.SIGTERM)
+    u.expect_end()
+    assert own.wait() == 0
 
 
 def test_a_request_head_above_what_nghttp2_sends_is_431(start):
