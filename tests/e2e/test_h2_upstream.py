@@ -439,7 +439,7 @@ def test_a_drain_does_not_wait_for_an_idle_conn_that_takes_no_requests(start):
     c.close()
     u.peer.send(h2wire.settings({Setting.MAX_CONCURRENT_STREAMS: 0}))
     u.until(lambda: u.acked == 2, "the ACK of SETTINGS")
-    own.signal(signal.SIGTERM)
+    own.signal(signal.SIGINT)
     u.expect_end()
     assert own.wait() == 0
 
