@@ -482,6 +482,18 @@ def test_http_2_on_both_sides(start):
         assert (answer.body, answer.trailers) == (b"y", [(b"x-u", b"2")])
 
 
+def test_an_answer_that_ends_with_its_head_gets_a_length_for_http_1_only(start):
+    own, up = start()
+    with h2peer.client(own).hello() as c:
+        s = c.request(path="/")
+        u = H2Server(up.accept())
+        u.respond(u.accept()[0], 404)
+        assert c.response(s).get("content-length") is None
+    old = ask(own)
+    u.respond(u.accept()[0], 404)
+    old.expect("HTTP/1.1 404 Not Found\r\n{date}\r\nContent-Length: 0\r\n\r\n")
+
+
 @tools.needs("nghttpd", "h2load")
 def test_h2load_to_nghttpd(closing, start_weir, tmp_path):
     (tmp_path / "file").write_bytes(b"f" * 3000)

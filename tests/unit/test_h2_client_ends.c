@@ -56,7 +56,7 @@ static void a_whole_answer_and_a_reset_without_error(void **state)
     asker_notes(f);
     h2_say_headers(&f->peer, 1, true, ":status: 413\n");
     h2_say_rst(&f->peer, 1, 0);
-    NOTES("a 413 length content-length=0|a end|room 0|");
+    NOTES("a 413 none|a end|room 0|");
 }
 
 static void goaway_ends_what_it_does_not_cover(void **state)
