@@ -249,6 +249,7 @@ struct config_pool {
     struct config_outlier outlier;
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
+    uint64_t ping_ms;  /* that a conn of HTTP/2 with requests may be silent; 0: for ever */
     uint32_t max_idle; /* idle conns per worker and endpoint, 0..65536 */
     enum config_protocol protocol;
     struct config_tls_client tls;

@@ -113,6 +113,10 @@ static const struct schema_row upstream_rows[] = {
      .doc = "How long an idle connection is kept; keep it below the endpoints' own timeout."},
     {INT("max_idle", config_pool, max_idle), .dflt = "256", .min = 0, .max = 65536,
      .doc = "Idle connections that each worker keeps to an endpoint; 0: none."},
+    {DURATION("ping", config_pool, ping_ms), .dflt = "30s", .min = SECOND, .max = MAX_TIME,
+     .word = "none", .word_value = 0,
+     .doc = "How long a connection of HTTP/2 that has requests may be silent before a PING asks "
+            "whether the endpoint is still there; none: it is never asked."},
     {SCALAR("protocol", config_pool, protocol, enum config_protocol, type_enum),
      .choices = protocols, .dflt = "auto",
      .doc = "h1, h2, or auto: with tls what the endpoint chooses by ALPN, else h1."},

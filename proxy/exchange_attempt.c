@@ -81,6 +81,7 @@ static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enu
     x->attempt_us = reactor_us(&x->worker->reactor);
     x->attempts++;
     x->endpoint = endpoint;
+    x->wish.body = x->request->body != BODY_NONE || x->request->upgrade.len > 0;
     x->wish.response_head_ms = x->snapshot->routes[x->route->index].try_ms;
     u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
     if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))

@@ -108,6 +108,14 @@ static bool stream_keeps(const struct h1_stream *s, const struct http_head *head
     return options->service->keep_alive(options->ctx, &s->srv->client.peer);
 }
 
+/* An answer over HTTP/2 may end with its head and say no length: here the client would wait for the
+ * end of the conn. */
+static bool ends_with_head(const struct h1_stream *s, const struct http_head *head)
+{
+    return head->body == BODY_NONE && !s->head->is_head && head->status != 204 &&
+           head->status != 304;
+}
+
 static void op_send_head(struct stream *base, const struct http_head *head)
 {
     struct h1_stream *s = stream_of(base);
@@ -129,6 +137,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     s->keep = stream_keeps(s, head);
     struct h1_framing framing = {
         .chunked = s->chunked,
+        .empty = ends_with_head(s, head),
         .close = !s->keep,
         .keep_alive = s->keep && s->head->minor == 0,
     };

@@ -93,6 +93,7 @@ struct pool_request {
     void *owner;
     const struct http_peer *client; /* for whom; NULL: nobody can say */
     uint32_t response_head_ms;
+    bool body;             /* more follows its head */
     struct list_node link; /* the pool's, while it waits */
 };
 

@@ -90,6 +90,7 @@ static void test_dump_is_complete(void **state)
                               "      connect: 1s\n"
                               "      idle: 55s\n"
                               "      max_idle: 256\n"
+                              "      ping: 30s\n"
                               "      protocol: auto\n"
                               "      proxy_protocol: none\n");
     free(text);

@@ -215,6 +215,25 @@ static void the_window_of_the_conn_survives_streams_that_are_dropped(void **stat
     free(bytes);
 }
 
+/* Behind a proxy others use the conn too. */
+static void streams_whose_bodies_nobody_takes_hold_up_no_other(void **state)
+{
+    struct h2_service *f = *state;
+    char *bytes = calloc(1, H2_STREAM_WINDOW);
+    f->credit = false;
+    f->quiet = true;
+    for (unsigned i = 0; i < H2_MAX_STREAMS - 1; i++) {
+        h2_post(f, "/", bytes, H2_STREAM_WINDOW);
+        assert_int_equal(f->served[i].body_len, H2_STREAM_WINDOW);
+    }
+    h2_post(f, "/", "hello", 5);
+    assert_string_equal(f->served[H2_MAX_STREAMS - 1].body, "hello");
+    for (unsigned i = 0; i < H2_MAX_STREAMS; i++)
+        h2_answer(&f->served[i], "");
+    h2_run(f);
+    free(bytes);
+}
+
 static void small_frames_do_not_hold_blocks(void **state)
 {
     struct h2_service *f = *state;
@@ -407,6 +426,7 @@ int main(void)
         T(a_body_comes_whole_and_credit_makes_room),
         T(a_body_stops_where_the_credit_ends),
         T(the_window_of_the_conn_survives_streams_that_are_dropped),
+        T(streams_whose_bodies_nobody_takes_hold_up_no_other),
         T(small_frames_do_not_hold_blocks),
         T(what_the_service_sends_is_reported_as_drained_and_bounded),
         T(two_bodies_share_the_conn),
