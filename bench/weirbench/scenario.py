@@ -26,7 +26,7 @@ WORKLOADS = {
     "upload": {"bytes": (int, None), "tls": (bool, False)},
     "mixed": {"get": (int, 9), "post": (int, 1), "bytes": (int, 1024)},
     "websocket": {"bytes": (int, 64)},
-    "handshake": {"resumed": (bool, False)},
+    "handshake": {"resumed": (bool, False), "version": (("1.2", "1.3"), "1.3")},
     "h2": {"streams": (int, 16), "upstream": (("h1", "h2"), "h1")},
     "grpc": {"streams": (int, 16)},
 }
