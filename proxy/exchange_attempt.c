@@ -41,10 +41,11 @@ static void trailers_keep(struct exchange *x, const struct http_head *from)
     http_head_init(x->trailers);
     for (unsigned i = 0; i < from->n_fields; i++) {
         const struct http_field *f = &from->fields[i];
-        if (!(f->flags & FIELD_DROPPED))
-            http_head_add(x->trailers, (enum field_id)f->id,
-                          text_keep(x->trailers_text, field_name(f)),
-                          text_keep(x->trailers_text, field_value(f)));
+        if (f->flags & FIELD_DROPPED)
+            continue;
+        http_head_add(x->trailers, (enum field_id)f->id, text_keep(x->trailers_text, field_name(f)),
+                      text_keep(x->trailers_text, field_value(f)));
+        x->trailers->fields[x->trailers->n_fields - 1].flags = f->flags;
     }
 }
 

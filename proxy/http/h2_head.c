@@ -136,8 +136,10 @@ void h2_read_field(struct h2_reading *in, struct h2_text name, struct h2_text va
     if (in->error != REASON_NONE)
         return;
     if (pseudo) {
+        head->secret_line |= secret;
         read_pseudo(in, name.span, kept);
     } else if (is_host(id, in)) {
+        head->secret_line |= secret;
         read_host(in, kept);
     } else {
         if (id == FIELD_CONTENT_LENGTH && !in->trailers)
@@ -360,6 +362,13 @@ static nghttp2_nv nv_of_field(const struct http_field *f)
     return nv;
 }
 
+/* Pseudo fields take after the first line that they were. */
+static void nv_mark(const struct http_head *head, nghttp2_nv *nv, size_t n)
+{
+    for (size_t i = 0; i < n && head->secret_line; i++)
+        nv[i].flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+}
+
 /* Has HTTP/2 a place for it? */
 static bool field_speaks_h2(const struct http_field *f)
 {
@@ -396,6 +405,7 @@ size_t h2_write_response(const struct http_head *head, nghttp2_nv *nv, char digi
     digits[1] = (char)('0' + head->status / 10 % 10);
     digits[2] = (char)('0' + head->status % 10);
     nv[0] = nv_named(SPAN_LIT(":status"), span_of(digits, 3));
+    nv_mark(head, nv, 1);
     return 1 + h2_write_fields(head, nv + 1);
 }
 
@@ -429,6 +439,7 @@ size_t h2_write_request(const struct http_head *head, struct span scheme, nghttp
     nv[n++] = nv_named(SPAN_LIT(":path"), put_path(head, path));
     if (extended)
         nv[n++] = nv_named(SPAN_LIT(":protocol"), head->upgrade);
+    nv_mark(head, nv, n);
     return n + h2_write_fields(head, nv + n);
 }
 

@@ -55,6 +55,7 @@ struct http_head {
     uint16_t status;
     struct span phrase;
     /* both */
+    bool secret_line;    /* the first line's parts are what FIELD_SECRET says of a field */
     uint8_t version;     /* of HTTP: 10, 11, 20 */
     uint8_t minor;       /* HTTP/1.x; 1 where there are no such versions */
     uint8_t body;        /* enum body_kind */

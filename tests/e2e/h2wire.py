@@ -178,10 +178,10 @@ def number(value, prefix, first=0):
     return bytes(out) + bytes([value])
 
 
-def literal(name, value):
+def literal(name, value, never=False):
     """One field, neither indexed nor compressed: no table of either side changes, and any byte may
-    be in it."""
-    return b"\0" + b"".join(number(len(x), 7) + x for x in map(to_bytes, (name, value)))
+    be in it. never: nor may it be indexed by anybody (RFC 7541 section 6.2.3)."""
+    return (b"\x10" if never else b"\0") + b"".join(number(len(x), 7) + x for x in map(to_bytes, (name, value)))
 
 
 def block(fields):
@@ -209,6 +209,9 @@ class Decoder:
 
     def __init__(self):
         self.hpack = hpack.Decoder(max_header_list_size=1 << 20)
+        self.never = []  # names of the fields that were never to be indexed
 
     def decode(self, data):
-        return [(bytes(n), bytes(v)) for n, v in self.hpack.decode(data, raw=True)]
+        fields = self.hpack.decode(data, raw=True)
+        self.never += [bytes(f[0]) for f in fields if not f.indexable]
+        return [(bytes(n), bytes(v)) for n, v in fields]

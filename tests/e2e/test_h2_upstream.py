@@ -39,6 +39,33 @@ def ask(own, text=GET):
     return c
 
 
+def test_what_nobody_may_index_is_not_indexed_behind_weir_either(start):
+    """Its table is shared by all clients (RFC 7541 section 7.1.3)."""
+    own, up = start()
+    line = h2wire.block(h2wire.request_fields("POST")[:3]) + h2wire.literal(":path", "/", never=True)
+    plain = h2wire.block(h2wire.pairs([("x-plain", "1"), ("cookie", "a=b")]))
+    secret = [("x-secret", "abc"), ("authorization", "Basic abc"), ("cookie", "c=d")]
+    secret = plain + b"".join(h2wire.literal(n, v, never=True) for n, v in secret)
+    trailers = h2wire.literal("x-sum", "1", never=True)
+    with h2peer.client(own).hello() as c:
+        for s in (1, 3):
+            c.streams[s] = c._new_stream(s)
+            c.peer.send(h2wire.headers(s, line + secret, False) + h2wire.headers(s, trailers))
+        c.barrier()
+        u = H2Server(up.accept())
+        for s in (1, 3):
+            u.decoder.never.clear()
+            n, got = u.accept()
+            assert got.trailers == [(b"x-sum", b"1")] and got.get("cookie") == "a=b; c=d"
+            marked = {b":path", b"x-secret", b"authorization", b"cookie", b"x-sum"}
+            assert marked <= set(u.decoder.never) and b"x-plain" not in u.decoder.never
+            u.peer.send(h2wire.headers(n, h2wire.block([(":status", "200")]) + secret, False))
+            u.peer.send(h2wire.headers(n, trailers))
+            assert c.response(s).trailers == [(b"x-sum", b"1")]
+            assert {b"x-secret", b"cookie", b"x-sum"} <= set(c.decoder.never)
+            assert b":status" not in c.decoder.never and b"x-plain" not in c.decoder.never
+
+
 def test_a_request_and_its_response(start):
     own, up = start()
     c = ask(
