@@ -77,15 +77,19 @@ static void add_reason(struct http_head *head, const struct reason_row *row, str
     http_head_add(head, FIELD_DATE, SPAN_LIT("Date"), date);
 }
 
-/* Nothing but a head that is trailers as well; over HTTP/2 the stream ends with it, which
- * BODY_NONE says, over HTTP/1 its length does. The rows' texts need no percent-encoding. */
+/* Nothing but a head that is trailers as well, and ends the message. The rows' texts need no
+ * percent-encoding. */
 static void reply_grpc(struct reactor *r, struct stream *s, enum reason reason, struct span id)
 {
     const struct reason_row *row = reason_row(reason);
     struct http_head head;
-    struct text length, status, code;
-    begin(&head, 200, SPAN_LIT("application/grpc"), &length, 0);
+    struct text status, code;
+    http_head_init(&head);
+    head.status = 200;
+    head.phrase = http_status_phrase(200);
     head.body = BODY_NONE;
+    http_head_add(&head, FIELD_CONTENT_TYPE, SPAN_LIT("Content-Type"),
+                  SPAN_LIT("application/grpc"));
     text_print(&code, "%u", grpc_status_of(reason));
     http_head_add(&head, FIELD_OTHER, SPAN_LIT("grpc-status"), text_span(&code));
     http_head_add(&head, FIELD_OTHER, SPAN_LIT("grpc-message"), span_str(row->text));

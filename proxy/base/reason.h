@@ -154,6 +154,8 @@ enum reason_count {
       "the upstream shut its connection down before it looked at the request")                     \
     X(UPSTREAM_STREAM_RESET, "upstream_stream_reset", UPSTREAM, 502, IDEMPOTENT, EXCHANGE,         \
       "connection_terminated", "the upstream reset the stream")                                    \
+    X(UPSTREAM_CANCELLED, "upstream_cancelled", UPSTREAM, 502, IDEMPOTENT, EXCHANGE,               \
+      "connection_terminated", "the upstream cancelled the stream")                                \
     X(UPSTREAM_SILENT, "upstream_silent", UPSTREAM, 504, ELSEWHERE, EXCHANGE,                      \
       "connection_timeout", "the upstream did not answer a PING")                                  \
     X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", UPSTREAM, 502, UNSENT, EXCHANGE,                 \

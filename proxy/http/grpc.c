@@ -4,6 +4,7 @@
 
 /* Of grpc's statuscodes.md. */
 enum {
+    GRPC_CANCELLED = 1,
     GRPC_UNKNOWN = 2,
     GRPC_DEADLINE_EXCEEDED = 4,
     GRPC_PERMISSION_DENIED = 7,
@@ -83,6 +84,8 @@ unsigned grpc_status_of(enum reason reason)
 {
     if (reason == REASON_REQUEST_TIMEOUT)
         return GRPC_DEADLINE_EXCEEDED;
+    if (reason == REASON_UPSTREAM_CANCELLED)
+        return GRPC_CANCELLED;
     switch (reason_row(reason)->status) {
     case 400:
         return GRPC_INTERNAL;

@@ -333,6 +333,8 @@ static void on_head(struct h2_stream *s, enum reason reason)
 
 static enum reason on_reset(const struct h2_stream *s, uint32_t code)
 {
+    if (code == NGHTTP2_CANCEL)
+        return REASON_UPSTREAM_CANCELLED;
     if (code != NGHTTP2_REFUSED_STREAM)
         return REASON_UPSTREAM_STREAM_RESET;
     return s->session->goaway_got && s->id > s->session->goaway_last ? REASON_UPSTREAM_GOAWAY

@@ -140,7 +140,7 @@ struct h2_stream {
     bool tx_end;   /* queued whole */
     bool tx_done;  /* the end was framed */
     bool deferred; /* nghttp2 waits to be told of more */
-    bool cut;      /* is reset once tx is empty */
+    uint8_t cut;   /* code that it is reset with once tx is empty; 0: it is not */
     bool reset;    /* RST_STREAM was submitted */
 };
 

@@ -360,8 +360,8 @@ static void deliver_message(struct h2_stream *s)
 /* Nobody above has it: what is left to be said to the peer? */
 static void stream_settle(struct h2_stream *s)
 {
-    if (s->cut && chain_empty(&s->tx))
-        h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR);
+    if (s->cut != 0 && chain_empty(&s->tx))
+        h2_stream_reset(s, s->cut);
     else if (s->tx_done && !s->rx_end) /* the rest of the request is of no use */
         h2_stream_reset(s, NGHTTP2_NO_ERROR);
 }
@@ -503,6 +503,13 @@ static void forget_input(struct h2_stream *s)
     h2_stream_arm(s);
 }
 
+/* gRPC's clients take CANCEL for DEADLINE_EXCEEDED when theirs has passed, else for CANCELLED. */
+static uint8_t cut_code(enum reason reason)
+{
+    bool cancelled = reason == REASON_REQUEST_TIMEOUT || reason == REASON_UPSTREAM_CANCELLED;
+    return cancelled ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR;
+}
+
 void h2_stream_release(struct stream *base, enum reason reason)
 {
     struct h2_stream *s = h2_stream_of(base);
@@ -522,7 +529,7 @@ void h2_stream_release(struct stream *base, enum reason reason)
     } else if (!s->malformed && !s->tx_end) { /* cut: behind what is queued */
         if (s->gone || reason_row(reason)->side == SIDE_GONE)
             h2_stream_reset(s, NGHTTP2_CANCEL);
-        s->cut = true;
+        s->cut = cut_code(reason);
     }
     h2_stream_mark(s);
 }

@@ -163,6 +163,7 @@ def test_a_trailers_only_error(pair):
 
 def grpc_error(answer):
     assert (answer.status, answer.body, answer.trailers) == (200, b"", None)
+    assert answer.get("content-length") is None
     assert answer.get("content-type") == "application/grpc"
     assert answer.get("grpc-message")
     return int(answer.get("grpc-status"))
@@ -181,6 +182,15 @@ def test_errors_of_weirs_own_are_grpcs(pair, start_weir):
         assert grpc_error(other.response(s)) == 12
 
 
+def test_an_error_for_a_call_over_http_1_has_one_length(start_weir):
+    own = start_weir("routes: [ { match: { path: /never }, to: app } ]\npools: { app: [ 127.0.0.1:1 ] }\n")
+    with own.client() as c:
+        c.send("POST /s/m HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n")
+        answer = c.response()
+        assert (answer.status, answer.get("grpc-status")) == (200, "12")
+        assert [v for k, v in answer.fields if k.lower() == b"content-length"] == [b"0"]
+
+
 @pytest.mark.parametrize("value", ["300m", "300000u", "99999999n"])
 def test_a_deadline_is_weirs_too(pair, value):
     own, c, up = pair
@@ -193,6 +203,46 @@ def test_a_deadline_is_weirs_too(pair, value):
         u.until(u.streams[n].over, "the stream's end")
         u.until(lambda: u.streams[n].code is not None, "RST_STREAM")
         assert u.streams[n].code == h2peer.Code.CANCEL
+
+
+def begun(c, up, more=()):
+    """A call whose answer has begun: (stream, upstream's side, its stream)."""
+    s = c.request("POST", "/s/m", more=[*CALL, *more], body=MESSAGE)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.headers(n, [(":status", "200"), CALL[0]])
+    u.data(n, MESSAGE)
+    assert c.body(s, len(MESSAGE)) == MESSAGE
+    return s, u, n
+
+
+def test_a_deadline_within_the_answer_is_a_cancellation(pair):
+    """Which clients take for DEADLINE_EXCEEDED when theirs has passed; INTERNAL_ERROR never is."""
+    own, c, up = pair
+    with own.counts("request_timeout"):
+        s, u, n = begun(c, up, [("grpc-timeout", "500m")])
+        c.expect_rst(s, h2peer.Code.CANCEL)
+        u.until(lambda: u.streams[n].code is not None, "RST_STREAM")
+        assert u.streams[n].code == h2peer.Code.CANCEL
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [("CANCEL", "upstream_cancelled"), ("INTERNAL_ERROR", "upstream_stream_reset")]
+)
+def test_a_cancellation_by_the_server_arrives_as_one(pair, code, reason):
+    own, c, up = pair
+    with own.counts(reason):
+        s, u, n = begun(c, up)
+        u.reset(n, h2peer.Code[code])
+        c.expect_rst(s, h2peer.Code[code])
+
+
+def test_a_call_that_the_server_cancels_at_once_was_cancelled(pair):
+    _, c, up = pair
+    s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+    u = H2Server(up.accept())
+    u.reset(u.accept()[0], h2peer.Code.CANCEL)
+    assert grpc_error(c.response(s)) == 1
 
 
 @pytest.mark.parametrize("value", ["", "1", "S", "-1S", "123456789m", "1x", "1 S"])

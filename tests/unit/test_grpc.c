@@ -83,18 +83,24 @@ static void malformed_timeouts_are_none(void **state)
     assert_false(grpc_timeout(call("POST", "text/plain", "1S"), &ms));
 }
 
-/* grpc's http-grpc-status-mapping.md, but for a deadline, which is known as one here. */
+/* grpc's http-grpc-status-mapping.md, but for what is known better here. */
 static void every_reason_with_a_status_has_a_code(void **state)
 {
     static const struct {
         enum reason reason;
         unsigned code;
     } rows[] = {
-        {REASON_BAD_FIELD, 13},       {REASON_NO_ROUTE, 12},
-        {REASON_NO_ENDPOINT, 14},     {REASON_CONNECT_REFUSED, 14},
-        {REASON_CONNECT_TIMEOUT, 14}, {REASON_RESPONSE_HEAD_TIMEOUT, 14},
-        {REASON_REQUEST_TIMEOUT, 4},  {REASON_BODY_TIMEOUT, 4},
-        {REASON_NO_POOL, 2},          {REASON_BODY_TOO_LARGE, 2},
+        {REASON_BAD_FIELD, 13},
+        {REASON_NO_ROUTE, 12},
+        {REASON_NO_ENDPOINT, 14},
+        {REASON_CONNECT_REFUSED, 14},
+        {REASON_CONNECT_TIMEOUT, 14},
+        {REASON_RESPONSE_HEAD_TIMEOUT, 14},
+        {REASON_REQUEST_TIMEOUT, 4},
+        {REASON_BODY_TIMEOUT, 4},
+        {REASON_NO_POOL, 2},
+        {REASON_BODY_TOO_LARGE, 2},
+        {REASON_UPSTREAM_CANCELLED, 1},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)

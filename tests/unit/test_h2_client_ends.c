@@ -23,7 +23,7 @@ static void a_reset_has_its_reason(void **state)
     } cases[] = {
         {2, "a upstream_stream_reset|room 0|"},
         {7, "b upstream_refused|room 0|"},
-        {8, "c upstream_stream_reset|room 0|"},
+        {8, "c upstream_cancelled|room 0|"},
         {11, "d upstream_stream_reset|room 0|"},
     };
     asker_up(f);
