@@ -15,6 +15,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/cert_watch.h"
 #include "proxy/http/h2_session.h"
+#include "proxy/upstream/health.h"
 
 #define MOMENT_MAX_MS 5000
 #define ABORT_MS      1000 /* that an immediate end may take */
@@ -30,6 +31,7 @@ struct control {
     struct admin *admin;
     struct admin_view view;
     struct cert_watch *certs; /* NULL: there is no TLS */
+    struct health *health;
     enum phase phase;
     uv_signal_t signals[2];
     uv_async_t ended;
@@ -129,6 +131,7 @@ static void on_ended(uv_async_t *async)
     if (c->admin != NULL)
         admin_close(c->admin);
     cert_watch_close(c->certs);
+    health_close(c->health);
     close_handle(&c->ended);
     close_handle(&c->moment);
     close_handle(&c->deadline);
@@ -195,6 +198,7 @@ static int admin_start(struct control *c)
         .snapshot = c->options->snapshot,
         .log = c->options->log,
         .certs = c->certs,
+        .health = c->health,
         .ready = true,
     };
     if (c->options->admin_socket >= 0)
@@ -220,6 +224,8 @@ static int control_init(struct control *c, const struct control_options *options
     uv_timer_init(&c->reactor.loop, &c->deadline);
     c->ended.data = c->moment.data = c->deadline.data = c;
     c->certs = cert_watch_new(&c->reactor.loop, options->snapshot, on_certs, c);
+    c->health =
+        health_new(&c->reactor, options->snapshot->pools, options->snapshot->n_pools, uv_hrtime());
     if ((err = signals_start(c)) != 0 || (err = admin_start(c)) != 0)
         return err;
     for (unsigned i = 0; err == 0 && i < options->n_workers; i++)
@@ -252,7 +258,9 @@ int control_run(const struct control_options *options)
         _exit(1);
     }
     bool serving = options->serving(options->ctx);
-    if (!serving)
+    if (serving)
+        health_start(c.health);
+    else
         control_abort(&c);
     reactor_run(&c.reactor);
     for (unsigned i = 0; i < options->n_workers; i++) {
@@ -261,6 +269,7 @@ int control_run(const struct control_options *options)
     }
     admin_free(c.admin);
     cert_watch_free(c.certs);
+    health_free(c.health);
     reactor_fini(&c.reactor);
     free(c.workers);
     return serving ? 0 : 1;

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "proxy/upstream/health.h"
+
 void pool_tls_free(const struct tls_client_options *tls)
 {
     if (tls == NULL)
@@ -30,6 +32,7 @@ void snapshot_unref(struct snapshot *snap)
         lb_group_free(snap->pools[i].balance);
         free(snap->pools[i].endpoints);
         pool_tls_free(snap->pools[i].tls);
+        health_spec_free(snap->pools[i].health);
     }
     route_table_free(snap->table);
     free(snap->listeners);

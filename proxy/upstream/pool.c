@@ -56,7 +56,11 @@ static void pool_shaken(void *ctx, uint32_t endpoint, const struct tls_info *inf
 static void view_secure(struct pool_view *view, const struct pool_spec *spec)
 {
     static const uint8_t offers[] = {
-        [POOL_AUTO] = TLS_ALPN_H1 | TLS_ALPN_H2, [POOL_H1] = TLS_ALPN_H1, [POOL_H2] = TLS_ALPN_H2};
+        [POOL_AUTO] = TLS_ALPN_H1 | TLS_ALPN_H2,
+        [POOL_H1] = TLS_ALPN_H1,
+        [POOL_H2] = TLS_ALPN_H2,
+        [POOL_UP] = TLS_ALPN_H1 | TLS_ALPN_H2,
+    };
     struct tls_client_options options = *spec->tls;
     char *error = NULL;
     options.alpn = offers[spec->protocol];
@@ -102,7 +106,8 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
         view_secure(view, spec);
     else if (spec->protocol == POOL_AUTO)
         view->protocol = POOL_H1;
-    view->lb = lb_new(spec->balance, seed);
+    if (spec->balance != NULL)
+        view->lb = lb_new(spec->balance, seed);
     return view;
 }
 
@@ -487,6 +492,10 @@ struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
         *reason = REASON_UPSTREAM_TLS_FAILED;
         return NULL;
     }
+    if (view->protocol == POOL_UP) {
+        probe_wait(ep, request, reason);
+        return NULL;
+    }
     if (view->protocol == POOL_AUTO)
         return pool_open_auto(ep, fresh, request, reason);
     return view->protocol == POOL_H2 ? pool_open_h2(ep, fresh, request, reason)
@@ -534,5 +543,8 @@ void pool_close_idle(struct pool_view *view)
             h1_client_close(cl, REASON_DONE);
         while ((node = list_pop_front(&ep->h2)) != NULL)
             h2_client_retire(h2_client_at(node), REASON_DONE);
+        list_for_each_safe (probe, &ep->probes)
+            if (list_empty(probe_waiting(probe_at(probe))))
+                probe_give_up(probe_at(probe));
     }
 }
