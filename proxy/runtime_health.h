@@ -8,9 +8,9 @@
 struct config_pool;
 
 /* Of a pool that has checks; its endpoints are not set. The caller's: health_spec_free. */
-struct health_spec *runtime_health(const struct config_pool *from);
+struct health_spec *runtime_health(const struct config_pool *pool);
 
 /* Is any endpoint checked at another address than requests go to? */
-bool runtime_health_elsewhere(const struct config_pool *from);
+bool runtime_health_elsewhere(const struct config_pool *pool);
 
 #endif

@@ -117,22 +117,23 @@ static const char *why_text(const struct check *k, unsigned why, char out[WHY_TE
     return out;
 }
 
-static void tell_down(const struct check *k, unsigned why, uint64_t was_since, uint64_t now)
+/* What became of it, after how long in the state before. why: "" or more to say, with its comma. */
+static void tell(const struct check *k, const char *state, uint64_t was_us, uint32_t checks,
+                 const char *result, const char *why)
 {
     const struct checked_pool *p = k->pool;
-    char text[WHY_TEXT];
-    log_info("pool %s: %s is down after %.1f s: %u checks in a row failed, at last because %s",
-             p->real->name, p->real->endpoints[k->index].text, (double)(now - was_since) / 1e6,
-             p->spec->rules.down_after, why_text(k, why, text));
+    char count[32] = "one check";
+    if (checks > 1)
+        snprintf(count, sizeof(count), "%u checks in a row", checks);
+    log_info("pool %s: %s is %s after %.1f s: it %s %s%s", p->real->name,
+             p->real->endpoints[k->index].text, state, (double)was_us / 1e6, result, count, why);
 }
 
-static void tell_up(const struct check *k, bool proven, uint64_t was_since, uint64_t now)
+static void tell_down(const struct check *k, unsigned why, uint64_t was_us)
 {
-    const struct checked_pool *p = k->pool;
-    uint32_t passed = proven ? p->spec->rules.up_after : 1;
-    log_info("pool %s: %s is up after %.1f s: %u check%s in a row passed", p->real->name,
-             p->real->endpoints[k->index].text, (double)(now - was_since) / 1e6, passed,
-             passed == 1 ? "" : "s");
+    char text[WHY_TEXT], more[WHY_TEXT + 32];
+    snprintf(more, sizeof(more), ", at last because %s", why_text(k, why, text));
+    tell(k, "down", was_us, k->pool->spec->rules.down_after, "failed", more);
 }
 
 /* The balancer, and the log. */
@@ -147,11 +148,11 @@ static void check_judge(struct check *k, unsigned why)
         return;
     case LB_HEALTH_WENT_DOWN:
         lb_group_mark(p->real->balance, k->index, LB_DOWN, true, now);
-        tell_down(k, why, since, now);
+        tell_down(k, why, now - since);
         return;
     case LB_HEALTH_WENT_UP:
         lb_group_mark(p->real->balance, k->index, mark, false, now);
-        tell_up(k, proven, since, now);
+        tell(k, "up", now - since, proven ? p->spec->rules.up_after : 1, "passed", "");
         return;
     }
 }

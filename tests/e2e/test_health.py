@@ -100,14 +100,14 @@ def test_traffic_avoids_one_that_answers_500_until_it_is_well_again(start_weir, 
     assert weir.metric("weir_health_checks_total", result="failed", reason="bad_status") >= 1
     said = wait_said(
         weir,
-        rf"info +pool app: {b.address} is down after (\d+\.\d) s: 1 checks in a row failed, "
+        rf"info +pool app: {b.address} is down after (\d+\.\d) s: it failed one check, "
         "at last because the status was 500",
     )
     assert float(said[1]) >= 0.5, "how long it was up"
     b.answer = GOOD
     wait_up(weir, b.address, True)
     assert draw(weir, 100) == {b"a", b"b"}
-    wait_said(weir, rf"info +pool app: {b.address} is up after \d+\.\d s: 1 check in a row passed")
+    wait_said(weir, rf"info +pool app: {b.address} is up after \d+\.\d s: it passed one check")
     wait_up(weir, a.address, True)
 
 
