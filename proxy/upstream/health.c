@@ -59,6 +59,7 @@ struct health {
     struct lb_rng rng;
     struct list_node waiting; /* checks, the first in time first */
     uint32_t running;
+    bool beginning; /* begin_waiting is at it */
     bool closed;
     size_t n_pools;               /* of the snapshot */
     struct checked_pool *pools[]; /* NULL: it has no checks */
@@ -161,13 +162,15 @@ static void check_judge(struct check *k, unsigned why)
 
 static void check_begin(struct check *k);
 
-/* Somebody else may begin now. */
+/* Others may begin now. Those that end at once are behind one another, not inside. */
 static void begin_waiting(struct health *h)
 {
-    while (h->running < HEALTH_AT_ONCE && !list_empty(&h->waiting)) {
-        struct check *k = CONTAINER_OF(list_pop_front(&h->waiting), check, link);
-        check_begin(k);
-    }
+    if (h->beginning)
+        return;
+    h->beginning = true;
+    while (h->running < HEALTH_AT_ONCE && !list_empty(&h->waiting))
+        check_begin(CONTAINER_OF(list_pop_front(&h->waiting), check, link));
+    h->beginning = false;
 }
 
 static void check_stop(struct check *k, enum reason reason)
