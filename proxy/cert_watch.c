@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Watching certificates. Owns the watches of directories and the set that each listener uses; must
- * never leave a listener without one, nor read files that are still being written. Control thread.
+ * Watching certificates. Owns the watches of directories and the set that each listener and each
+ * pool uses; must never leave one of them without, nor read files that are still being written.
+ * Control thread.
  */
 #include "proxy/cert_watch.h"
 
@@ -24,17 +25,16 @@
 #define SETTLE_MS  150   /* nothing has changed for so long: the writer is done */
 #define RESTLESS   20    /* settle times after which it is read although it still changes */
 #define RETRY_MS   60000 /* after an error, though nothing has changed */
-#define MAX_FOLDER 64    /* directories of a listener that are watched; others are polled only */
+#define MAX_FOLDER 64    /* directories that are watched; others are polled only */
 
 struct folder {
     uv_fs_event_t event; /* first: its handle is what is closed */
-    struct cert_watch *watch;
+    char *path;
 };
 
-/* One listener with TLS. */
+/* One listener or pool with TLS. */
 struct watched {
-    const char *name;
-    const struct listener_tls *tls;
+    const struct tls_source *source;
     struct tls_set *set;
     uint64_t read;     /* the state of the files that was read last, good or not */
     uint64_t seen;     /* the state last seen */
@@ -49,8 +49,8 @@ struct cert_watch {
     uv_loop_t *loop;
     cert_swap_fn *swap;
     void *ctx;
-    struct watched *listeners; /* by index; without TLS: zeroed */
-    size_t n_listeners;
+    struct watched *watched; /* as snapshot.tls; without TLS: zeroed */
+    size_t n_watched;
     struct folder **folders;
     size_t n_folders;
     uv_timer_t poll, settle;
@@ -65,61 +65,68 @@ static struct cert_watch *watch_of(void *data)
 /* ---- reading ---- */
 
 /* Of everything that a set is read from. */
-static uint64_t state_of(const struct watched *l)
+static uint64_t state_of(const struct watched *it)
 {
-    return file_state_mix(listener_tls_state(l->tls), tls_set_key_state(l->set));
+    return file_state_mix(tls_source_state(it->source), tls_set_key_state(it->set));
 }
 
-static uint64_t state_when_read(const struct watched *l)
+static uint64_t state_when_read(const struct watched *it)
 {
-    return file_state_mix(tls_set_state(l->set), tls_set_key_state(l->set));
+    return file_state_mix(tls_set_state(it->set), tls_set_key_state(it->set));
 }
 
-static void told_warning(const struct watched *l, struct tls_problem *warning)
+static void told_warning(const struct watched *it, struct tls_problem *warning)
 {
     if (warning->text != NULL)
-        log_warn("listener \"%s\": %s; nothing is stapled", l->name, warning->text);
+        log_warn("%s \"%s\": %s; nothing is stapled", it->source->kind, it->source->name,
+                 warning->text);
     free(warning->text);
 }
 
-static void reload_failed(struct watched *l, const char *why)
+static void reload_failed(struct watched *it, const char *why)
 {
-    l->errors++;
-    l->failed = true;
-    log_error("listener \"%s\": the certificates have changed, but the old ones stay: %s", l->name,
-              why);
+    it->errors++;
+    it->failed = true;
+    log_error("%s \"%s\": the certificates have changed, but the old ones stay: %s",
+              it->source->kind, it->source->name, why);
 }
 
-static void reload_done(struct watched *l)
+static void reload_done(struct watched *it)
 {
+    const struct tls_certs *certs = tls_set_certs(it->set);
+    const char *kind = it->source->kind, *name = it->source->name;
+    it->reloads++;
+    it->failed = false;
+    if (certs == NULL) {
+        log_info("%s \"%s\": authorities reloaded", kind, name);
+        return;
+    }
     char until[32];
-    time_t expiry = (time_t)tls_certs_expiry(tls_set_certs(l->set));
+    time_t expiry = (time_t)tls_certs_expiry(certs);
     struct tm tm;
-    size_t n = tls_certs_count(tls_set_certs(l->set));
+    size_t n = tls_certs_count(certs);
     strftime(until, sizeof(until), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&expiry, &tm));
-    l->reloads++;
-    l->failed = false;
-    log_info("listener \"%s\": %zu certificate%s reloaded; valid until %s", l->name, n,
+    log_info("%s \"%s\": %zu certificate%s reloaded; valid until %s", kind, name, n,
              n == 1 ? "" : "s", until);
 }
 
-static void reload(struct cert_watch *w, struct watched *l)
+static void reload(struct cert_watch *w, struct watched *it)
 {
     struct tls_problem error = {0}, warning = {0};
-    l->read = l->seen;
-    l->restless = 0;
-    l->tried_ms = uv_now(w->loop);
-    struct tls_set *set = tls_set_load(l->tls, &error, &warning);
-    told_warning(l, &warning);
+    it->read = it->seen;
+    it->restless = 0;
+    it->tried_ms = uv_now(w->loop);
+    struct tls_set *set = tls_set_load(it->source, &error, &warning);
+    told_warning(it, &warning);
     if (set == NULL) {
-        reload_failed(l, error.text != NULL ? error.text : "out of memory");
-    } else if (!w->swap(w->ctx, (size_t)(l - w->listeners), set)) {
-        reload_failed(l, "out of memory");
+        reload_failed(it, error.text != NULL ? error.text : "out of memory");
+    } else if (!w->swap(w->ctx, (size_t)(it - w->watched), set)) {
+        reload_failed(it, "out of memory");
     } else {
-        tls_set_unref(l->set);
-        l->set = TAKE(set);
-        l->read = l->seen = state_when_read(l);
-        reload_done(l);
+        tls_set_unref(it->set);
+        it->set = TAKE(set);
+        it->read = it->seen = state_when_read(it);
+        reload_done(it);
     }
     tls_set_unref(set);
     free(error.text);
@@ -127,19 +134,19 @@ static void reload(struct cert_watch *w, struct watched *l)
 
 /* Looks at the files. Reads them if they have changed since they were read, and no more since they
  * were looked at last. True: they are still changing. */
-static bool look(struct cert_watch *w, struct watched *l)
+static bool look(struct cert_watch *w, struct watched *it)
 {
-    uint64_t state = state_of(l);
-    bool rests = state == l->seen || ++l->restless >= RESTLESS;
-    bool retry = l->failed && uv_now(w->loop) - l->tried_ms >= RETRY_MS;
-    l->seen = state;
-    if (state == l->read && !retry) {
-        l->restless = 0;
+    uint64_t state = state_of(it);
+    bool rests = state == it->seen || ++it->restless >= RESTLESS;
+    bool retry = it->failed && uv_now(w->loop) - it->tried_ms >= RETRY_MS;
+    it->seen = state;
+    if (state == it->read && !retry) {
+        it->restless = 0;
         return false;
     }
     if (!rests)
         return true;
-    reload(w, l);
+    reload(w, it);
     return false;
 }
 
@@ -153,9 +160,9 @@ static void on_settled(uv_timer_t *timer)
 static void look_at_all(struct cert_watch *w)
 {
     bool again = false;
-    for (size_t i = 0; i < w->n_listeners; i++)
-        if (w->listeners[i].tls != NULL)
-            again |= look(w, &w->listeners[i]);
+    for (size_t i = 0; i < w->n_watched; i++)
+        if (w->watched[i].source != NULL)
+            again |= look(w, &w->watched[i]);
     if (again)
         uv_timer_start(&w->settle, on_settled, SETTLE_MS, 0);
 }
@@ -181,16 +188,26 @@ static void on_event(uv_fs_event_t *event, const char *file, int events, int sta
 
 static void on_folder_closed(uv_handle_t *handle)
 {
-    free(CONTAINER_OF((uv_fs_event_t *)handle, folder, event));
+    struct folder *f = CONTAINER_OF((uv_fs_event_t *)handle, folder, event);
+    free(f->path);
+    free(f);
+}
+
+static bool is_watched(const struct cert_watch *w, const char *path)
+{
+    for (size_t i = 0; i < w->n_folders; i++)
+        if (strcmp(w->folders[i]->path, path) == 0)
+            return true;
+    return false;
 }
 
 /* Without a watch it is found by looking every now and then. */
 static void watch_folder(struct cert_watch *w, const char *path)
 {
-    if (w->n_folders == MAX_FOLDER)
+    if (w->n_folders == MAX_FOLDER || is_watched(w, path))
         return;
     struct folder *f = mem_need(calloc(1, sizeof(*f)));
-    f->watch = w;
+    f->path = mem_need(strdup(path));
     uv_fs_event_init(w->loop, &f->event);
     f->event.data = w;
     if (uv_fs_event_start(&f->event, on_event, path, 0) != 0) {
@@ -212,17 +229,16 @@ static void watch_path(struct cert_watch *w, const char *path)
     watch_folder(w, is_folder ? copy : dirname(copy));
 }
 
-static void watch_listener(struct cert_watch *w, struct watched *l,
-                           const struct listener_spec *spec)
+static void watch_source(struct cert_watch *w, struct watched *it, const struct tls_source *source)
 {
-    l->name = spec->name;
-    l->tls = spec->tls;
-    l->set = tls_set_ref(spec->tls->set);
-    for (size_t i = 0; i < l->tls->n_certs; i++)
-        watch_path(w, l->tls->certs[i]);
-    watch_path(w, l->tls->client_ca);
-    watch_path(w, l->tls->ocsp);
-    l->read = l->seen = state_when_read(l);
+    it->source = source;
+    it->set = tls_set_ref(source->set);
+    for (size_t i = 0; i < source->n_certs; i++)
+        watch_path(w, source->certs[i]);
+    watch_path(w, source->key);
+    watch_path(w, source->ca);
+    watch_path(w, source->ocsp);
+    it->read = it->seen = state_when_read(it);
 }
 
 /* ---- life ---- */
@@ -231,8 +247,8 @@ struct cert_watch *cert_watch_new(uv_loop_t *loop, const struct snapshot *snap, 
                                   void *ctx)
 {
     bool any = false;
-    for (size_t i = 0; i < snap->n_listeners; i++)
-        any |= snap->listeners[i].tls != NULL;
+    for (size_t i = 0; i < snapshot_n_tls(snap); i++)
+        any |= snap->tls[i] != NULL;
     if (!any)
         return NULL;
     struct cert_watch *w = mem_need(calloc(1, sizeof(*w)));
@@ -240,15 +256,15 @@ struct cert_watch *cert_watch_new(uv_loop_t *loop, const struct snapshot *snap, 
     w->loop = loop;
     w->swap = swap;
     w->ctx = ctx;
-    w->n_listeners = snap->n_listeners;
-    w->listeners = mem_need(calloc(w->n_listeners, sizeof(w->listeners[0])));
+    w->n_watched = snapshot_n_tls(snap);
+    w->watched = mem_need(calloc(w->n_watched, sizeof(w->watched[0])));
     w->folders = mem_need(calloc(MAX_FOLDER, sizeof(struct folder *)));
     uv_timer_init(loop, &w->poll);
     uv_timer_init(loop, &w->settle);
     w->poll.data = w->settle.data = w;
-    for (size_t i = 0; i < w->n_listeners; i++)
-        if (snap->listeners[i].tls != NULL)
-            watch_listener(w, &w->listeners[i], &snap->listeners[i]);
+    for (size_t i = 0; i < w->n_watched; i++)
+        if (snap->tls[i] != NULL)
+            watch_source(w, &w->watched[i], snap->tls[i]);
     uv_timer_start(&w->poll, on_poll, POLL_MS, POLL_MS);
     return w;
 }
@@ -270,24 +286,25 @@ void cert_watch_free(struct cert_watch *w)
     if (w == NULL)
         return;
     CHECK(w->closed);
-    for (size_t i = 0; i < w->n_listeners; i++)
-        tls_set_unref(w->listeners[i].set);
-    free(w->listeners);
+    for (size_t i = 0; i < w->n_watched; i++)
+        tls_set_unref(w->watched[i].set);
+    free(w->watched);
     free(w->folders);
     w->magic = 0;
     free(w);
 }
 
-bool cert_watch_status(const struct cert_watch *w, size_t listener, struct cert_status *out)
+bool cert_watch_status(const struct cert_watch *w, size_t index, struct cert_status *out)
 {
-    if (w == NULL || w->listeners[listener].tls == NULL)
+    if (w == NULL || w->watched[index].source == NULL)
         return false;
-    const struct watched *l = &w->listeners[listener];
+    const struct watched *it = &w->watched[index];
     *out = (struct cert_status){
-        .certs = tls_set_certs(l->set),
-        .reloads = l->reloads,
-        .errors = l->errors,
-        .failed = l->failed,
+        .source = it->source,
+        .certs = tls_set_certs(it->set),
+        .reloads = it->reloads,
+        .errors = it->errors,
+        .failed = it->failed,
     };
     return true;
 }

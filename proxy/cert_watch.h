@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificates that change while weir runs. The directories they are in are watched, and every few
- * seconds it is looked whether a file is another one, or has another time or size, which also
- * finds a symlink that was swapped (as Kubernetes does) and what no watch can be set on. What has
- * changed and has come to rest is read and checked; if it is good it replaces what is in use, else
- * the old stays, the error is told, and it is tried again when the files change, or in a minute.
- * Control thread.
+ * Certificates, and authorities, of listeners and of pools that change while weir runs. The
+ * directories they are in are watched, and every few seconds it is looked whether a file is another
+ * one, or has another time or size, which also finds a symlink that was swapped (as Kubernetes
+ * does) and what no watch can be set on. What has changed and has come to rest is read and checked;
+ * if it is good it replaces what is in use, else the old stays, the error is told, and it is tried
+ * again when the files change, or in a minute. Control thread.
  */
 #ifndef WEIR_CERT_WATCH_H
 #define WEIR_CERT_WATCH_H
@@ -18,10 +18,10 @@
 struct cert_watch;
 
 /* Called with a new set, which is the watch's: whoever keeps it counts itself. False: it could not
- * be put to use, and the old one stays. */
-typedef bool cert_swap_fn(void *ctx, size_t listener, const struct tls_set *set);
+ * be put to use, and the old one stays. index: in snapshot.tls, here and below. */
+typedef bool cert_swap_fn(void *ctx, size_t index, const struct tls_set *set);
 
-/* Begins with what the snapshot has read. NULL: no listener has TLS. */
+/* Begins with what the snapshot has read. NULL: nobody has TLS. */
 struct cert_watch *cert_watch_new(uv_loop_t *loop, const struct snapshot *snap, cert_swap_fn *swap,
                                   void *ctx);
 
@@ -29,14 +29,15 @@ struct cert_watch *cert_watch_new(uv_loop_t *loop, const struct snapshot *snap, 
 void cert_watch_close(struct cert_watch *watch);
 void cert_watch_free(struct cert_watch *watch);
 
-/* Of a listener with TLS. */
+/* Of a listener or a pool with TLS. */
 struct cert_status {
-    const struct tls_certs *certs; /* in use; until the next turn */
+    const struct tls_source *source;
+    const struct tls_certs *certs; /* in use, until the next turn; NULL: a pool shows none */
     uint64_t reloads, errors;
     bool failed; /* the files are not what is in use, because something is wrong with them */
 };
 
-/* False: the listener has no TLS. watch may be NULL. */
-bool cert_watch_status(const struct cert_watch *watch, size_t listener, struct cert_status *out);
+/* False: there is no TLS at index. watch may be NULL. */
+bool cert_watch_status(const struct cert_watch *watch, size_t index, struct cert_status *out);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "proxy/admin.h"
@@ -141,31 +142,69 @@ static void on_ended(uv_async_t *async)
 
 /* ---- certificates ---- */
 
-/* Every worker gets a context, or none does. */
-static bool on_certs(void *ctx, size_t listener, const struct tls_set *set)
+/* For the checks of a pool, with what was read for it. NULL without *error: they need none. */
+static struct tls_client_ctx *make_check_tls(const struct control *c, size_t index,
+                                             const struct tls_set *set, char **error)
+{
+    size_t n = c->options->snapshot->n_listeners;
+    struct pool_view *view = index < n ? NULL : health_tls_view(c->health, index - n);
+    if (view == NULL)
+        return NULL;
+    struct tls_client_options options = pool_tls_options(view);
+    struct tls_client_ctx *ctx = tls_set_client(set, &options, error);
+    if (ctx == NULL && *error == NULL)
+        *error = mem_need(strdup("out of memory"));
+    return ctx;
+}
+
+static void use_check_tls(struct control *c, size_t index, struct tls_client_ctx *ctx)
+{
+    if (ctx != NULL)
+        pool_secure(health_tls_view(c->health, index - c->options->snapshot->n_listeners), ctx);
+}
+
+static bool check_tls_init(struct control *c)
+{
+    const struct snapshot *snap = c->options->snapshot;
+    char *error = NULL;
+    for (size_t i = 0; i < snapshot_n_tls(snap) && error == NULL; i++) {
+        if (snap->tls[i] == NULL)
+            continue;
+        use_check_tls(c, i, make_check_tls(c, i, snap->tls[i]->set, &error));
+        if (error != NULL)
+            log_error("pool \"%s\": %s", snap->tls[i]->name, error);
+    }
+    bool ok = error == NULL;
+    free(error);
+    return ok;
+}
+
+/* Every worker gets a context, and so do the health checks, or none does. */
+static bool on_certs(void *ctx, size_t index, const struct tls_set *set)
 {
     struct control *c = ctx;
-    const struct listener_spec *spec = &c->options->snapshot->listeners[listener];
+    const struct tls_source *source = c->options->snapshot->tls[index];
     unsigned n = c->options->n_workers, made = 0;
-    struct tls_server_ctx **contexts = mem_need(calloc(n, sizeof(struct tls_server_ctx *)));
-    for (bool ok = true; ok && made < n; made += ok) {
-        char *error = NULL;
-        contexts[made] = tls_set_context(set, spec->tls, &error);
-        ok = contexts[made] != NULL;
-        if (!ok)
-            log_error("listener \"%s\": %s", spec->name, error);
-        free(error);
-        if (!ok)
-            break;
-    }
+    struct tls_ctx **contexts = mem_need(calloc(n, sizeof(struct tls_ctx *)));
+    char *error = NULL;
+    while (made < n &&
+           (contexts[made] = worker_make_tls(&c->workers[made], index, set, &error)) != NULL)
+        made++;
+    struct tls_client_ctx *checks = made == n ? make_check_tls(c, index, set, &error) : NULL;
+    bool ok = made == n && error == NULL;
+    if (!ok)
+        log_error("%s \"%s\": %s", source->kind, source->name, error);
+    free(error);
+    use_check_tls(c, index, checks);
     for (unsigned i = 0; i < made; i++) {
-        if (made == n)
-            worker_swap_tls(&c->workers[i], listener, contexts[i]);
+        if (ok)
+            worker_swap_tls(&c->workers[i], index, contexts[i]);
         else
-            tls_server_ctx_free(contexts[i]);
+            tls_ctx_unref(contexts[i]);
     }
     free(contexts);
-    return made == n;
+    reactor_dispatch(&c->reactor);
+    return ok;
 }
 
 /* ---- the beginning ---- */
@@ -226,6 +265,8 @@ static int control_init(struct control *c, const struct control_options *options
     c->certs = cert_watch_new(&c->reactor.loop, options->snapshot, on_certs, c);
     c->health =
         health_new(&c->reactor, options->snapshot->pools, options->snapshot->n_pools, uv_hrtime());
+    if (!check_tls_init(c))
+        return UV_ENOMEM;
     if ((err = signals_start(c)) != 0 || (err = admin_start(c)) != 0)
         return err;
     for (unsigned i = 0; err == 0 && i < options->n_workers; i++)

@@ -207,37 +207,11 @@ static bool on_keep_alive(void *ctx, const struct http_peer *peer)
     return !w->draining && !over_limit(w, peer) && !reactor_short(&w->reactor);
 }
 
-/* Of a conn that ends for it there may be no exchange that would be counted. */
-static bool ends_unasked(enum reason reason)
-{
-    switch (reason) {
-    case REASON_IDLE_TIMEOUT:
-    case REASON_HEAD_TIMEOUT: /* HTTP/2: nobody was asked yet */
-    case REASON_BAD_PROXY_HEADER:
-    case REASON_PROXY_HEADER_TIMEOUT:
-    case REASON_TLS_HANDSHAKE_FAILED:
-    case REASON_TLS_HANDSHAKE_TIMEOUT:
-    case REASON_H2_PROTOCOL_ERROR:
-    case REASON_H2_SETTINGS_TIMEOUT:
-    case REASON_H2_RESET_FLOOD:
-    case REASON_H2_CONTINUATION_FLOOD:
-    case REASON_H2_SETTINGS_FLOOD:
-    case REASON_H2_PING_FLOOD:
-    case REASON_H2_EMPTY_DATA_FLOOD:
-    case REASON_H2_PRIORITY_FLOOD:
-    case REASON_H2_WINDOW_FLOOD:
-    case REASON_H2_HPACK_BOMB:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
     struct worker *w = ctx;
     (void)peer;
-    if (ends_unasked(reason))
+    if (reason_row(reason)->count == COUNT_CONN)
         counter_inc(&w->stats.reasons[reason]);
     worker_conn_closed(w);
 }

@@ -232,35 +232,36 @@ enum cert_number { CERT_RELOADS, CERT_ERRORS, CERT_FAILED };
 static void cert_lines(struct text *t, const struct admin_view *v, const char *name,
                        const char *type, const char *help, enum cert_number which)
 {
-    char listener[512];
+    char user[512];
     struct cert_status status;
     head(t, name, type, help);
-    for (size_t i = 0; i < v->snapshot->n_listeners; i++) {
+    for (size_t i = 0; i < snapshot_n_tls(v->snapshot); i++) {
         if (!cert_watch_status(v->certs, i, &status))
             continue;
         uint64_t n = which == CERT_RELOADS  ? status.reloads
                      : which == CERT_ERRORS ? status.errors
                                             : status.failed;
-        line(t, "%s{listener=\"%s\"} %" PRIu64 "\n", name,
-             label(span_str(v->snapshot->listeners[i].name), listener), n);
+        line(t, "%s{%s=\"%s\"} %" PRIu64 "\n", name, status.source->kind,
+             label(span_str(status.source->name), user), n);
     }
 }
 
 /* By file: what names are in a certificate is for the log of whoever reads it. */
 static void cert_expiry(struct text *t, const struct admin_view *v)
 {
-    char listener[512], file[512];
+    char user[512], file[512];
     struct cert_status status;
     head(t, "weir_tls_cert_expiry_seconds", "gauge",
          "When a certificate in use expires, in Unix time.");
-    for (size_t i = 0; i < v->snapshot->n_listeners; i++) {
-        if (!cert_watch_status(v->certs, i, &status))
+    for (size_t i = 0; i < snapshot_n_tls(v->snapshot); i++) {
+        if (!cert_watch_status(v->certs, i, &status) || status.certs == NULL)
             continue;
-        label(span_str(v->snapshot->listeners[i].name), listener);
+        label(span_str(status.source->name), user);
         for (size_t k = 0; k < tls_certs_count(status.certs); k++) {
             const struct tls_cert_info *cert = tls_certs_at(status.certs, k);
-            line(t, "weir_tls_cert_expiry_seconds{listener=\"%s\",file=\"%s\"} %" PRId64 "\n",
-                 listener, label(span_str(cert->cert_file), file), cert->not_after);
+            line(t, "weir_tls_cert_expiry_seconds{%s=\"%s\",file=\"%s\"} %" PRId64 "\n",
+                 status.source->kind, user, label(span_str(cert->cert_file), file),
+                 cert->not_after);
         }
     }
 }

@@ -118,7 +118,6 @@ static bool build_listeners(struct runtime *rt)
 {
     struct snapshot *snap = rt->snap;
     bool ok = true;
-    snap->n_listeners = rt->cfg->listener_count;
     snap->listeners = array(snap->n_listeners, sizeof(snap->listeners[0]));
     for (size_t i = 0; i < snap->n_listeners; i++) {
         const struct config_listener *from = &rt->cfg->listeners[i];
@@ -131,7 +130,7 @@ static bool build_listeners(struct runtime *rt)
         add_networks(&to->proxy_from, &to->proxy_from_unix, from->proxy_protocol.from,
                      from->proxy_protocol.from_count);
         ok &= resolve(rt, &from->bind, &to->addr);
-        ok &= runtime_listener_tls(from, to, true, rt->errs);
+        ok &= runtime_listener_tls(from, &snap->tls[i], true, rt->errs);
     }
     return ok;
 }
@@ -204,7 +203,8 @@ static bool build_health(struct runtime *rt, const struct config_pool *from, str
     return resolve_checks(rt, from, to);
 }
 
-static bool build_pool(struct runtime *rt, const struct config_pool *from, struct pool_spec *to)
+static bool build_pool(struct runtime *rt, const struct config_pool *from, struct pool_spec *to,
+                       struct tls_source **tls)
 {
     bool ok = true;
     to->name = copy(from->name);
@@ -219,7 +219,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
     runtime_balance(rt->cfg, from, to);
     ok &= build_health(rt, from, to);
     pool_options(rt->cfg, from, to);
-    ok &= runtime_pool_tls(from, to, rt->errs);
+    ok &= runtime_pool_tls(from, to, tls, rt->errs);
     return ok;
 }
 
@@ -227,10 +227,10 @@ static bool build_pools(struct runtime *rt)
 {
     struct snapshot *snap = rt->snap;
     bool ok = true;
-    snap->n_pools = rt->cfg->pool_count;
     snap->pools = array(snap->n_pools, sizeof(snap->pools[0]));
     for (size_t i = 0; i < snap->n_pools; i++)
-        ok &= build_pool(rt, &rt->cfg->pools[i], &snap->pools[i]);
+        ok &=
+            build_pool(rt, &rt->cfg->pools[i], &snap->pools[i], &snap->tls[snap->n_listeners + i]);
     return ok;
 }
 
@@ -323,6 +323,9 @@ static bool build_snapshot(struct runtime *rt)
 {
     rt->snap = array(1, sizeof(*rt->snap));
     atomic_init(&rt->snap->refs, 1);
+    rt->snap->n_listeners = rt->cfg->listener_count;
+    rt->snap->n_pools = rt->cfg->pool_count;
+    rt->snap->tls = array(snapshot_n_tls(rt->snap), sizeof(rt->snap->tls[0]));
     bool ok = build_listeners(rt);
     ok &= build_pools(rt);
     build_routes(rt);
@@ -470,7 +473,7 @@ static void log_summary(const struct runtime *rt)
     for (size_t i = 0; i < rt->snap->n_listeners; i++) {
         net_addr_print(&rt->snap->listeners[i].addr, text);
         log_info("listener %s on %s%s", rt->snap->listeners[i].name, text,
-                 rt->snap->listeners[i].tls != NULL ? " (TLS)" : "");
+                 rt->snap->tls[i] != NULL ? " (TLS)" : "");
     }
     for (size_t i = 0; i < rt->snap->n_pools; i++)
         log_info("pool %s: %u endpoint%s, %s", rt->snap->pools[i].name,

@@ -15,10 +15,12 @@
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
 
-/* What is wrong, and whose: "listeners.web" and "tls". */
+/* What is wrong, and whose: "listeners.web" and "tls"; and where the parts of that are named. */
 struct place {
     struct config_errors *errs;
     const char *section, *name, *key;
+    struct config_pos (*pos_of)(const void *tls, enum tls_part part);
+    const void *tls;
 };
 
 /* Adds what a loader has said, and frees it. */
@@ -43,6 +45,27 @@ static char *format_text(const char *what, const char *why)
     return copy(text);
 }
 
+static struct tls_source *source_new(const char *kind, const char *name, size_t n_certs)
+{
+    struct tls_source *source = mem_need(calloc(1, sizeof(*source)));
+    source->kind = kind;
+    source->name = copy(name);
+    source->certs = n_certs > 0 ? mem_need(calloc(n_certs, sizeof(source->certs[0]))) : NULL;
+    source->n_certs = n_certs;
+    return source;
+}
+
+static bool source_read(struct tls_source *source, const struct place *at)
+{
+    struct tls_problem error = {0}, warning = {0};
+    source->set = tls_set_load(source, &error, &warning);
+    if (source->set == NULL)
+        complain(at, CONFIG_ERROR, at->pos_of(at->tls, error.part), error.text);
+    if (warning.text != NULL)
+        complain(at, CONFIG_WARNING, at->pos_of(at->tls, warning.part), warning.text);
+    return source->set != NULL;
+}
+
 /* ---- listeners ---- */
 
 static uint8_t alpn_of(const struct config_tls_server *from)
@@ -53,22 +76,21 @@ static uint8_t alpn_of(const struct config_tls_server *from)
     return alpn;
 }
 
-static struct listener_tls *describe(const struct config_tls_server *from)
+static struct tls_source *listener_source(const struct config_listener *from)
 {
-    struct listener_tls *tls = mem_need(calloc(1, sizeof(*tls)));
-    tls->certs = mem_need(calloc(from->cert_count, sizeof(tls->certs[0])));
-    tls->n_certs = from->cert_count;
-    for (size_t i = 0; i < from->cert_count; i++)
-        tls->certs[i] = copy(from->certs[i].text);
-    tls->client_ca = copy(from->client_ca.text);
-    tls->ocsp = copy(from->ocsp.text);
-    tls->options = (struct tls_server_options){
-        .client_optional = from->client_auth == CONFIG_CLIENT_OPTIONAL,
-        .tls13_only = from->min_version == CONFIG_TLS_1_3,
-        .alpn = alpn_of(from),
+    const struct config_tls_server *tls = &from->tls;
+    struct tls_source *source = source_new("listener", from->name, tls->cert_count);
+    for (size_t i = 0; i < tls->cert_count; i++)
+        source->certs[i] = copy(tls->certs[i].text);
+    source->ca = copy(tls->client_ca.text);
+    source->ocsp = copy(tls->ocsp.text);
+    source->server = (struct tls_server_options){
+        .client_optional = tls->client_auth == CONFIG_CLIENT_OPTIONAL,
+        .tls13_only = tls->min_version == CONFIG_TLS_1_3,
+        .alpn = alpn_of(tls),
         .tickets = tls_tickets_new(),
     };
-    return tls;
+    return source;
 }
 
 /* Which of several paths it was: the one that is no good alone. */
@@ -85,12 +107,13 @@ static struct config_pos guilty_cert(const struct config_tls_server *from)
     return from->pos;
 }
 
-static struct config_pos pos_of_part(const struct config_tls_server *from, enum tls_part part)
+static struct config_pos listener_pos(const void *tls, enum tls_part part)
 {
+    const struct config_tls_server *from = tls;
     switch (part) {
     case TLS_PART_CERTS:
         return guilty_cert(from);
-    case TLS_PART_CLIENT_CA:
+    case TLS_PART_CA:
         return from->client_ca.pos;
     case TLS_PART_OCSP:
         return from->ocsp.pos;
@@ -101,7 +124,7 @@ static struct config_pos pos_of_part(const struct config_tls_server *from, enum 
 }
 
 /* Its lines are appended to; nobody else may read them. */
-static bool open_keylog(const struct config_tls_server *from, struct listener_tls *tls,
+static bool open_keylog(const struct config_tls_server *from, struct tls_source *to,
                         const struct place *at)
 {
     int fd = open(from->keylog.text, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -110,31 +133,24 @@ static bool open_keylog(const struct config_tls_server *from, struct listener_tl
                  format_text(from->keylog.text, strerror(errno)));
         return false;
     }
-    tls->options.keylog_fd = fd;
+    to->server.keylog_fd = fd;
     return true;
 }
 
-bool runtime_listener_tls(const struct config_listener *from, struct listener_spec *to, bool keylog,
+bool runtime_listener_tls(const struct config_listener *from, struct tls_source **to, bool keylog,
                           struct config_errors *errs)
 {
     const struct config_tls_server *tls = &from->tls;
-    struct place at = {errs, "listeners", from->name, "tls"};
-    struct tls_problem error = {0}, warning = {0};
+    struct place at = {errs, "listeners", from->name, "tls", listener_pos, tls};
     if (!tls->enabled)
         return true;
-    to->tls = describe(tls);
-    if (to->tls->options.tickets == NULL) {
+    *to = listener_source(from);
+    if ((*to)->server.tickets == NULL) {
         complain(&at, CONFIG_ERROR, tls->pos, copy("the system has no randomness to give"));
         return false;
     }
-    to->tls->set = tls_set_load(to->tls, &error, &warning);
-    if (to->tls->set == NULL)
-        complain(&at, CONFIG_ERROR, pos_of_part(tls, error.part), error.text);
-    if (warning.text != NULL)
-        complain(&at, CONFIG_WARNING, pos_of_part(tls, warning.part), warning.text);
-    if (to->tls->set == NULL)
-        return false;
-    return !keylog || tls->keylog.text == NULL || open_keylog(tls, to->tls, &at);
+    return source_read(*to, &at) &&
+           (!keylog || tls->keylog.text == NULL || open_keylog(tls, *to, &at));
 }
 
 /* ---- pools ---- */
@@ -152,26 +168,30 @@ static const char *server_name(const struct config_pool *from)
     return first->host;
 }
 
-static bool load_client_files(const struct config_pool *from, struct tls_client_options *to,
-                              const struct place *at)
+/* The system's authorities are named too: they change as any others do. */
+static struct tls_source *pool_source(const struct config_pool *from)
 {
     const struct config_tls_client *tls = &from->tls;
-    char *error = NULL;
-    if (tls->verify) {
-        to->ca = tls_trust_load(tls->ca.text, &error);
-        if (to->ca == NULL) {
-            complain(at, CONFIG_ERROR, tls->ca.text ? tls->ca.pos : tls->pos, error);
-            return false;
-        }
-    }
-    if (tls->cert.text != NULL) {
-        to->cert = tls_certs_load_pair(tls->cert.text, tls->key.text, &error);
-        if (to->cert == NULL) {
-            complain(at, CONFIG_ERROR, tls->cert.pos, error);
-            return false;
-        }
-    }
-    return true;
+    struct tls_source *source = source_new("pool", from->name, tls->cert.text != NULL);
+    if (tls->cert.text != NULL)
+        source->certs[0] = copy(tls->cert.text);
+    source->key = copy(tls->key.text);
+    if (tls->verify)
+        source->ca = copy(tls->ca.text != NULL ? tls->ca.text : tls_trust_system());
+    source->is_client = true;
+    source->client = (struct tls_client_options){
+        .no_verify = !tls->verify,
+        .server_name = copy(server_name(from)),
+    };
+    return source;
+}
+
+static struct config_pos pool_pos(const void *tls, enum tls_part part)
+{
+    const struct config_tls_client *from = tls;
+    if (part == TLS_PART_CERTS)
+        return from->cert.pos;
+    return part == TLS_PART_CA && from->ca.text != NULL ? from->ca.pos : from->pos;
 }
 
 static enum pool_protocol protocol_of(const struct config_pool *from)
@@ -182,28 +202,17 @@ static enum pool_protocol protocol_of(const struct config_pool *from)
     return from->protocol == CONFIG_PROTOCOL_H2 ? POOL_H2 : POOL_AUTO;
 }
 
-bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
+bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to, struct tls_source **tls,
                       struct config_errors *errs)
 {
-    struct place at = {errs, "pools", from->name, "upstream.tls"};
-    char *error = NULL;
+    struct place at = {errs, "pools", from->name, "upstream.tls", pool_pos, &from->tls};
     to->protocol = protocol_of(from);
     to->proxy_header = (uint8_t)from->proxy_protocol;
     if (!from->tls.enabled)
         return true;
-    struct tls_client_options *tls = mem_need(calloc(1, sizeof(*tls)));
-    *tls = (struct tls_client_options){
-        .no_verify = !from->tls.verify,
-        .server_name = copy(server_name(from)),
-    };
-    to->tls = tls;
-    if (!load_client_files(from, tls, &at))
-        return false;
-    struct tls_client_ctx *tried = tls_client_ctx_new(to->tls, &error);
-    if (tried == NULL)
-        complain(&at, CONFIG_ERROR, from->tls.pos, error);
-    tls_client_ctx_free(tried);
-    return tried != NULL;
+    *tls = pool_source(from);
+    to->tls = &(*tls)->client;
+    return source_read(*tls, &at);
 }
 
 /* ---- weir check ---- */
@@ -212,14 +221,15 @@ bool runtime_check(const struct config *cfg, struct config_errors *errs)
 {
     bool ok = true;
     for (size_t i = 0; i < cfg->listener_count; i++) {
-        struct listener_spec spec = {0};
-        ok &= runtime_listener_tls(&cfg->listeners[i], &spec, false, errs);
-        listener_tls_free(spec.tls);
+        struct tls_source *tls = NULL;
+        ok &= runtime_listener_tls(&cfg->listeners[i], &tls, false, errs);
+        tls_source_free(tls);
     }
     for (size_t i = 0; i < cfg->pool_count; i++) {
         struct pool_spec spec = {0};
-        ok &= runtime_pool_tls(&cfg->pools[i], &spec, errs);
-        pool_tls_free(spec.tls);
+        struct tls_source *tls = NULL;
+        ok &= runtime_pool_tls(&cfg->pools[i], &spec, &tls, errs);
+        tls_source_free(tls);
     }
     return ok;
 }

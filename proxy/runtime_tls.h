@@ -13,13 +13,15 @@ struct config_errors;
 struct config_listener;
 struct config_pool;
 
-/* Fills in the spec's TLS, if the listener has any. False: added to errs, with the position of the
- * file's name. keylog: whether to open the key log too. */
-bool runtime_listener_tls(const struct config_listener *from, struct listener_spec *to, bool keylog,
+/* Makes what the listener's TLS comes from, if it has any, and reads its files; *to is NULL before,
+ * and the caller's to free. False: added to errs, with the position of the file's name. keylog:
+ * whether to open the key log too. */
+bool runtime_listener_tls(const struct config_listener *from, struct tls_source **to, bool keylog,
                           struct config_errors *errs);
 
-/* The same for a pool's protocol, TLS and PROXY header. */
-bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
+/* The same for a pool; fills in its spec's protocol, PROXY header and TLS, the last of which refers
+ * to *tls. */
+bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to, struct tls_source **tls,
                       struct config_errors *errs);
 
 /* Reads every file that the configuration names for TLS, and forgets it again: what `weir check`

@@ -6,16 +6,6 @@
 
 #include "proxy/upstream/health.h"
 
-void pool_tls_free(const struct tls_client_options *tls)
-{
-    if (tls == NULL)
-        return;
-    tls_trust_free(tls->ca);
-    tls_certs_unref(tls->cert);
-    free((char *)(uintptr_t)tls->server_name);
-    free((void *)(uintptr_t)tls);
-}
-
 void snapshot_unref(struct snapshot *snap)
 {
     if (snap == NULL || atomic_fetch_sub_explicit(&snap->refs, 1, memory_order_acq_rel) != 1)
@@ -24,17 +14,18 @@ void snapshot_unref(struct snapshot *snap)
         free((char *)(uintptr_t)snap->listeners[i].name);
         cidr_set_fini(&snap->listeners[i].trusted);
         cidr_set_fini(&snap->listeners[i].proxy_from);
-        listener_tls_free(snap->listeners[i].tls);
     }
     for (size_t i = 0; i < snap->n_pools; i++) {
         free((char *)(uintptr_t)snap->pools[i].name);
         free((char *)(uintptr_t)snap->pools[i].key.name.ptr);
         lb_group_free(snap->pools[i].balance);
         free(snap->pools[i].endpoints);
-        pool_tls_free(snap->pools[i].tls);
         health_spec_free(snap->pools[i].health);
     }
+    for (size_t i = 0; i < snapshot_n_tls(snap); i++)
+        tls_source_free(snap->tls[i]);
     route_table_free(snap->table);
+    free(snap->tls);
     free(snap->listeners);
     free(snap->routes);
     free(snap->pools);

@@ -10,8 +10,8 @@
 #include "proxy/base/cidr.h"
 #include "proxy/http/forward.h"
 #include "proxy/http/h1_server.h"
-#include "proxy/listener_tls.h"
 #include "proxy/route.h"
+#include "proxy/tls_source.h"
 #include "proxy/upstream/pool.h"
 
 struct listener_spec {
@@ -24,7 +24,6 @@ struct listener_spec {
     uint32_t redirect_https;    /* serves nothing but redirects to this port; 0: requests */
     struct cidr_set proxy_from; /* peers whose conns begin with a header of the PROXY protocol */
     bool proxy_from_unix;
-    struct listener_tls *tls; /* NULL: plain text */
 };
 
 /* What a route says beside where it leads; same index as in the table. */
@@ -43,6 +42,7 @@ struct snapshot {
     struct route_spec *routes;
     struct pool_spec *pools;
     size_t n_pools;
+    struct tls_source **tls; /* by listener, and behind them by pool; NULL: plain text */
     size_t n_rows; /* of statistics: row 0 is "no route"; a route has one for "no pool", then one
                       for each of its targets */
     struct h1_server_options server; /* service and ctx are the worker's */
@@ -55,8 +55,11 @@ struct snapshot {
 /* The last one frees it, with all that it points to. NULL is fine. */
 void snapshot_unref(struct snapshot *snap);
 
-/* What a pool's TLS is made of, and what it refers to. NULL is fine. */
-void pool_tls_free(const struct tls_client_options *tls);
+/* How many there are in tls. */
+static inline size_t snapshot_n_tls(const struct snapshot *snap)
+{
+    return snap->n_listeners + snap->n_pools;
+}
 
 /* Returns snap, for whoever keeps it. */
 static inline struct snapshot *snapshot_ref(struct snapshot *snap)

@@ -54,7 +54,8 @@ static bool on_accepted(struct listener *l, int fd, const struct net_addr *addr,
     peer.over_limit = over;
     if (w->tells_clients)
         learn_local(&peer, fd);
-    struct front_wants wants = {.proxy_header = is_proxied(spec, addr), .tls = spec->tls != NULL};
+    struct front_wants wants = {.proxy_header = is_proxied(spec, addr),
+                                .tls = w->tls[l->index] != NULL};
     if (!front_accept(&w->reactor, &w->front, wants, fd, net_addr_is_unix(&spec->addr), &peer,
                       &w->conns))
         return false;
@@ -120,21 +121,39 @@ static void worker_close(struct worker *w)
         client_conn_close_idle(client_conn_at(node));
 }
 
+static void use_tls(struct worker *w, size_t index, struct tls_ctx *ctx)
+{
+    if (index >= w->snapshot->n_listeners) {
+        pool_secure(w->pools[index - w->snapshot->n_listeners], tls_client_ctx_of(ctx));
+        return;
+    }
+    tls_server_ctx_free(w->tls[index]);
+    w->tls[index] = tls_server_ctx_of(ctx);
+}
+
 static void worker_change_tls(struct worker *w)
 {
-    for (size_t i = 0; i < w->n_listeners; i++) {
-        struct tls_server_ctx *next = atomic_exchange(&w->tls_next[i], NULL);
-        if (next == NULL)
-            continue;
-        tls_server_ctx_free(w->tls[i]);
-        w->tls[i] = next;
+    for (size_t i = 0; i < snapshot_n_tls(w->snapshot); i++) {
+        struct tls_ctx *next = atomic_exchange(&w->tls_next[i], NULL);
+        if (next != NULL)
+            use_tls(w, i, next);
     }
 }
 
-void worker_swap_tls(struct worker *w, size_t listener, struct tls_server_ctx *ctx)
+struct tls_ctx *worker_make_tls(const struct worker *w, size_t index, const struct tls_set *set,
+                                char **error)
+{
+    const struct snapshot *snap = w->snapshot;
+    if (index < snap->n_listeners)
+        return tls_server_ctx_base(tls_set_server(set, &snap->tls[index]->server, error));
+    struct tls_client_options options = pool_tls_options(w->pools[index - snap->n_listeners]);
+    return tls_client_ctx_base(tls_set_client(set, &options, error));
+}
+
+void worker_swap_tls(struct worker *w, size_t index, struct tls_ctx *ctx)
 {
     /* One that the worker has not seen yet is nobody's but ours. */
-    tls_server_ctx_free(atomic_exchange(&w->tls_next[listener], ctx));
+    tls_ctx_unref(atomic_exchange(&w->tls_next[index], ctx));
     worker_order(w, WORKER_TLS);
 }
 
@@ -181,30 +200,31 @@ static void stats_init(struct worker *w)
 /* Its own contexts: no lock of OpenSSL's is shared with other workers. */
 static int tls_init(struct worker *w)
 {
-    size_t n = w->snapshot->n_listeners;
-    w->tls = mem_need(calloc(n, sizeof(w->tls[0])));
-    w->tls_next = mem_need(calloc(n, sizeof(w->tls_next[0])));
-    for (size_t i = 0; i < n; i++) {
-        const struct listener_tls *tls = w->snapshot->listeners[i].tls;
+    const struct snapshot *snap = w->snapshot;
+    w->tls = mem_need(calloc(snap->n_listeners, sizeof(w->tls[0])));
+    w->tls_next = mem_need(calloc(snapshot_n_tls(snap), sizeof(w->tls_next[0])));
+    for (size_t i = 0; i < snapshot_n_tls(snap); i++) {
+        const struct tls_source *source = snap->tls[i];
         char *error = NULL;
-        if (tls == NULL)
+        if (source == NULL)
             continue;
-        w->tls[i] = tls_set_context(tls->set, tls, &error);
-        if (w->tls[i] == NULL) {
-            log_error("listener \"%s\": %s", w->snapshot->listeners[i].name, error);
+        struct tls_ctx *ctx = worker_make_tls(w, i, source->set, &error);
+        if (ctx == NULL) {
+            log_error("%s \"%s\": %s", source->kind, source->name, error);
             free(error);
             return UV_ENOMEM;
         }
+        use_tls(w, i, ctx);
     }
     return 0;
 }
 
 static void tls_fini(struct worker *w)
 {
-    for (size_t i = 0; i < w->snapshot->n_listeners; i++) {
+    for (size_t i = 0; i < w->snapshot->n_listeners; i++)
         tls_server_ctx_free(w->tls[i]);
-        tls_server_ctx_free(atomic_load(&w->tls_next[i]));
-    }
+    for (size_t i = 0; i < snapshot_n_tls(w->snapshot); i++)
+        tls_ctx_unref(atomic_load(&w->tls_next[i]));
     free(w->tls);
     free((void *)w->tls_next);
 }

@@ -59,8 +59,8 @@ struct worker {
     struct list_node conns; /* client_conn */
     struct listener *listeners;
     size_t n_listeners;
-    struct tls_server_ctx **tls;              /* by listener: for its new conns; NULL: plain text */
-    struct tls_server_ctx *_Atomic *tls_next; /* by listener: to be used from now on, or NULL */
+    struct tls_server_ctx **tls;       /* by listener: for its new conns; NULL: plain text */
+    struct tls_ctx *_Atomic *tls_next; /* as snapshot.tls: to be used from now on, or NULL */
     uv_async_t mailbox;
     _Atomic unsigned orders; /* enum worker_order bits not yet carried out */
     bool draining, closing;
@@ -96,9 +96,14 @@ bool worker_shed_idle(struct worker *w);
 /* From any thread. */
 void worker_order(struct worker *w, enum worker_order order);
 
-/* New conns of the listener use another context, which is the worker's from now on; those that are
- * open keep theirs. Control thread. */
-void worker_swap_tls(struct worker *w, size_t listener, struct tls_server_ctx *ctx);
+/* A context for what is at index in snapshot.tls, of what was read for it. NULL with *error set to
+ * malloc'd text. Control thread. */
+struct tls_ctx *worker_make_tls(const struct worker *w, size_t index, const struct tls_set *set,
+                                char **error);
+
+/* New conns use another context, which is the worker's from now on; those that are open keep
+ * theirs. Control thread. */
+void worker_swap_tls(struct worker *w, size_t index, struct tls_ctx *ctx);
 
 /* Carries out what was ordered: what the mailbox does in the next turn. Worker's thread. */
 void worker_obey(struct worker *w);

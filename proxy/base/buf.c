@@ -79,7 +79,7 @@ void block_recycle(struct block *block)
     }
     CHECK(pool->blocks > 0);
     slab_used_add(&pool->blocks, UINT32_MAX);
-#ifndef __SANITIZE_ADDRESS__
+#if MEM_KEEPS
     int size = block->cap < BLOCK_REST_BYTES ? 0 : block->cap < BLOCK_BYTES ? 1 : 2;
     if (pool->n_free[size] < sizes[size].keep) {
         block->next_free = pool->free[size];

@@ -15,6 +15,19 @@
 
 #define MEM_FUND_BYTES ((size_t)1 << 20)
 
+/* Under AddressSanitizer nothing that was given back is kept to be handed out again: whoever uses
+ * it nevertheless is to be found. */
+#if defined(__SANITIZE_ADDRESS__)
+#define MEM_KEEPS 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MEM_KEEPS 0
+#endif
+#endif
+#ifndef MEM_KEEPS
+#define MEM_KEEPS 1
+#endif
+
 struct mem_fund {
     void *spare; /* NULL: it was needed */
 };

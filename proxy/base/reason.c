@@ -5,8 +5,8 @@
 #include "proxy/base/check.h"
 
 static const struct reason_row rows[REASON_COUNT] = {
-#define X(id, name, side, status, retry, error, text) \
-    [REASON_##id] = {name, error, text, status, SIDE_##side, RETRY_##retry},
+#define X(id, name, side, status, retry, count, error, text) \
+    [REASON_##id] = {name, error, text, status, SIDE_##side, RETRY_##retry, COUNT_##count},
     REASONS(X)
 #undef X
 };

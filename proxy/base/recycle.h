@@ -2,7 +2,9 @@
 /*
  * Pieces of any size for a library that brings its own allocator's table of functions (nghttp2):
  * what is given back is kept by classes of size and handed out again, so that steady state calls no
- * malloc. Under AddressSanitizer every piece is a malloc of its own. One thread owns one.
+ * malloc. Pieces of 8 to 16 KiB are sparse: what is never written to costs no memory, for such
+ * buffers (an idle session has one) are used at their beginning, if at all. Under AddressSanitizer
+ * every piece is a malloc of its own. One thread owns one.
  */
 #ifndef WEIR_BASE_RECYCLE_H
 #define WEIR_BASE_RECYCLE_H
@@ -12,13 +14,20 @@
 
 #include "proxy/base/mem.h"
 
-#define RECYCLE_CLASSES 18            /* 32, 48, 64, 96, ... 8192 and what is larger */
-#define RECYCLE_KEEP    (256u * 1024) /* bytes that a class keeps */
+#define RECYCLE_CLASSES 19                 /* 32, 48, 64, 96, ... 8192, sparse ones, larger ones */
+#define RECYCLE_SPARSE  (16u * 1024 + 256) /* the largest of those */
+#define RECYCLE_KEEP    (256u * 1024)      /* bytes of malloc's that a class keeps */
+
+struct region;
 
 struct recycle {
     void *free[RECYCLE_CLASSES];
     uint32_t n_free[RECYCLE_CLASSES];
     uint32_t in_use;
+    uint32_t slots_left;    /* of the first region */
+    struct region *regions; /* what sparse pieces are carved of */
+    char *small;            /* of the last one's first page, for small pieces */
+    size_t small_left;
     struct mem_fund *fund; /* for when malloc fails; the owner's, NULL for none */
 };
 

@@ -7,14 +7,6 @@
 
 #include "proxy/base/check.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SLAB_PASS_THROUGH 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLAB_PASS_THROUGH 1
-#endif
-#endif
-
 #define CHUNK_HEADER 16
 
 void slab_init(struct slab *slab, size_t size, uint32_t per_chunk)
@@ -37,7 +29,7 @@ void slab_fini(struct slab *slab)
     slab->chunks = slab->free = NULL;
 }
 
-#ifdef SLAB_PASS_THROUGH
+#if !MEM_KEEPS
 
 void *slab_get(struct slab *slab)
 {

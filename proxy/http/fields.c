@@ -85,7 +85,7 @@ enum field_id field_lookup(struct span name)
             return is(FIELD_USER_AGENT, name);
         }
     case 11:
-        return is(FIELD_RETRY_AFTER, name);
+        return is(ascii_lower(name.ptr[0]) == 't' ? FIELD_TRACEPARENT : FIELD_RETRY_AFTER, name);
     case 12:
         switch (ascii_lower(name.ptr[0])) {
         case 'c':
@@ -126,6 +126,25 @@ enum field_id field_lookup(struct span name)
         return is(FIELD_X_CLIENT_CERT_SUBJECT, name);
     default:
         return FIELD_OTHER;
+    }
+}
+
+struct span field_text(enum field_id id)
+{
+    return known[id].name;
+}
+
+bool field_varies(enum field_id id)
+{
+    switch (id) {
+    case FIELD_X_REQUEST_ID:
+    case FIELD_X_FORWARDED_FOR:
+    case FIELD_FORWARDED:
+    case FIELD_TRACEPARENT:
+    case FIELD_GRPC_TIMEOUT:
+        return true;
+    default:
+        return false;
     }
 }
 

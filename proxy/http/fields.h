@@ -26,6 +26,7 @@
     X(CONTENT_LENGTH, "content-length", false)               \
     X(CONTENT_TYPE, "content-type", false)                   \
     X(GRPC_TIMEOUT, "grpc-timeout", false)                   \
+    X(TRACEPARENT, "traceparent", false)                     \
     X(EXPECT, "expect", false)                               \
     X(DATE, "date", false)                                   \
     X(ACCEPT, "accept", false)                               \
@@ -52,6 +53,13 @@ enum field_id {
 
 /* The number of a name, in any case; FIELD_OTHER for all the rest. */
 enum field_id field_lookup(struct span name);
+
+/* Its name, in lower case, which lasts; empty for FIELD_OTHER. */
+struct span field_text(enum field_id id);
+
+/* Is its value another one in nearly every message of a conn that many clients share? HPACK's table
+ * is not for those: they push out what repeats, and are looked for in vain. */
+bool field_varies(enum field_id id);
 
 /* Must a proxy remove it, whatever Connection says? */
 bool field_hop_by_hop(enum field_id id);

@@ -140,7 +140,8 @@ static bool keep_te(struct http_field *f)
             continue;
         f->value = "trailers";
         f->value_len = 8;
-        f->flags = FIELD_H2_ONLY; /* Connection names it rightly */
+        f->flags &= (uint8_t)~FIELD_DROPPED; /* Connection names it rightly */
+        f->flags |= FIELD_H2_ONLY;
         return true;
     }
     return false;

@@ -207,10 +207,10 @@ static void server_read(struct h1_server *srv)
         if (used == 0 && parser_error(srv) == REASON_NONE)
             break;
     }
-    if (srv->stream == NULL)
-        conn_rest_input(c);
-    else if (srv->parser != NULL)
+    if (srv->stream != NULL && srv->parser != NULL)
         h1_input_opaque(c, srv->parser, &srv->stream->base);
+    else if (srv->stream == NULL && parser_error(srv) == REASON_NONE)
+        conn_rest_input(c); /* what is wrong is still told, where it is */
 }
 
 static void server_check_drain(struct h1_server *srv)

@@ -410,12 +410,11 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rc
     struct h2_text n = text_of(name), v = text_of(value);
     (void)ng;
     (void)frame;
-    (void)flags;
     h->section_bytes += n.span.len + v.span.len + 32; /* RFC 9113 section 6.5.2 */
     if (h->section_bytes > (size_t)SECTION_TIMES * h->config->limits.header_bytes + 8192)
         return stop(h, h->ops->server ? REASON_H2_HPACK_BOMB : h->ops->broken);
     if (h->section != NULL)
-        h2_read_field(&h->reading, n, v);
+        h2_read_field(&h->reading, n, v, flags & NGHTTP2_NV_FLAG_NO_INDEX);
     return 0;
 }
 

@@ -544,8 +544,7 @@ static void client_flushed(struct conn *c, size_t n)
 {
     struct h2_client *cl = client_of(c);
     cl->sent += n;
-    h2_session_turn(&cl->session);
-    if (!conn_closed(c))
+    if (cl->state != CLIENT_OPEN || h2_session_waits(&cl->session))
         conn_wake(c);
 }
 

@@ -114,7 +114,7 @@ static void read_host(struct h2_reading *in, struct span value)
     in->host = value;
 }
 
-void h2_read_field(struct h2_reading *in, struct h2_text name, struct h2_text value)
+void h2_read_field(struct h2_reading *in, struct h2_text name, struct h2_text value, bool secret)
 {
     struct http_head *head = in->head;
     in->bytes += name.span.len + value.span.len + 4;
@@ -144,8 +144,11 @@ void h2_read_field(struct h2_reading *in, struct h2_text name, struct h2_text va
             in->error = (uint16_t)read_length(head, kept);
         in->crumbs += cookie;
         struct span kept_name = text_keep(in, name);
-        if (in->error == REASON_NONE)
-            http_head_add(head, id, kept_name, kept);
+        if (in->error != REASON_NONE)
+            return;
+        http_head_add(head, id, kept_name, kept);
+        if (secret)
+            head->fields[head->n_fields - 1].flags = FIELD_SECRET;
     }
 }
 
@@ -179,6 +182,7 @@ static void join_cookies(struct h2_reading *in)
             *first = f;
         } else {
             at = (char *)memcpy(at, "; ", 2) + 2;
+            first->flags |= f.flags;
         }
         if (f.value_len > 0)
             at = (char *)memcpy(at, f.value, f.value_len) + f.value_len;
@@ -340,6 +344,23 @@ static nghttp2_nv nv_of(struct span name, struct span value)
     };
 }
 
+/* A name of ours, which lasts and is in lower case. */
+static nghttp2_nv nv_named(struct span name, struct span value)
+{
+    nghttp2_nv nv = nv_of(name, value);
+    nv.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
+    return nv;
+}
+
+static nghttp2_nv nv_of_field(const struct http_field *f)
+{
+    nghttp2_nv nv = f->id != FIELD_OTHER ? nv_named(field_text(f->id), field_value(f))
+                                         : nv_of(field_name(f), field_value(f));
+    if (f->flags & FIELD_SECRET || field_varies(f->id))
+        nv.flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+    return nv;
+}
+
 /* Has HTTP/2 a place for it? */
 static bool field_speaks_h2(const struct http_field *f)
 {
@@ -365,7 +386,7 @@ size_t h2_write_fields(const struct http_head *head, nghttp2_nv *nv)
     for (unsigned i = 0; i < head->n_fields; i++) {
         const struct http_field *f = &head->fields[i];
         if (!(f->flags & FIELD_DROPPED) && field_speaks_h2(f))
-            nv[n++] = nv_of(field_name(f), field_value(f));
+            nv[n++] = nv_of_field(f);
     }
     return n;
 }
@@ -375,7 +396,7 @@ size_t h2_write_response(const struct http_head *head, nghttp2_nv *nv, char digi
     digits[0] = (char)('0' + head->status / 100 % 10);
     digits[1] = (char)('0' + head->status / 10 % 10);
     digits[2] = (char)('0' + head->status % 10);
-    nv[0] = nv_of(SPAN_LIT(":status"), span_of(digits, 3));
+    nv[0] = nv_named(SPAN_LIT(":status"), span_of(digits, 3));
     return 1 + h2_write_fields(head, nv + 1);
 }
 
@@ -402,13 +423,13 @@ size_t h2_write_request(const struct http_head *head, struct span scheme, nghttp
     for (unsigned i = 0; i < head->n_fields; i++)
         if (head->fields[i].id == FIELD_HOST && !(head->fields[i].flags & FIELD_DROPPED))
             authority = field_value(&head->fields[i]);
-    nv[n++] = nv_of(SPAN_LIT(":method"), extended ? SPAN_LIT("CONNECT") : head->method);
-    nv[n++] = nv_of(SPAN_LIT(":scheme"), scheme);
+    nv[n++] = nv_named(SPAN_LIT(":method"), extended ? SPAN_LIT("CONNECT") : head->method);
+    nv[n++] = nv_named(SPAN_LIT(":scheme"), scheme);
     if (authority.len > 0)
-        nv[n++] = nv_of(SPAN_LIT(":authority"), authority);
-    nv[n++] = nv_of(SPAN_LIT(":path"), put_path(head, path));
+        nv[n++] = nv_named(SPAN_LIT(":authority"), authority);
+    nv[n++] = nv_named(SPAN_LIT(":path"), put_path(head, path));
     if (extended)
-        nv[n++] = nv_of(SPAN_LIT(":protocol"), head->upgrade);
+        nv[n++] = nv_named(SPAN_LIT(":protocol"), head->upgrade);
     return n + h2_write_fields(head, nv + n);
 }
 
@@ -425,8 +446,10 @@ struct h2_trailers *h2_trailers_copy(struct recycle *pieces, const struct http_h
     t->n = n;
     for (size_t i = 0; i < n; i++) {
         t->nv[i] = nv[i];
-        t->nv[i].name = memcpy(at, nv[i].name, nv[i].namelen);
-        at += nv[i].namelen;
+        if (!(nv[i].flags & NGHTTP2_NV_FLAG_NO_COPY_NAME)) {
+            t->nv[i].name = memcpy(at, nv[i].name, nv[i].namelen);
+            at += nv[i].namelen;
+        }
         t->nv[i].value = memcpy(at, nv[i].value, nv[i].valuelen);
         at += nv[i].valuelen;
     }

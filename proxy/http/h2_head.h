@@ -30,17 +30,17 @@ struct h2_reading {
     bool has_protocol, has_host, trailers;
 };
 
-/* A field name or value; lasting: its memory outlives every head. */
+/* A field name or value. */
 struct h2_text {
     struct span span;
-    bool lasting;
+    bool lasting; /* its memory outlives every head */
 };
 
 /* head must be empty (http_head_init). A request's keeps a place for Host in front. */
 void h2_read_begin(struct h2_reading *in, bool request, bool trailers);
 
-/* Takes the next field. */
-void h2_read_field(struct h2_reading *in, struct h2_text name, struct h2_text value);
+/* Takes the next field; secret: its sender wants it in nobody's HPACK table. */
+void h2_read_field(struct h2_reading *in, struct h2_text name, struct h2_text value, bool secret);
 
 /* All fields of a request are there. An extended CONNECT (RFC 8441) becomes a GET with upgrade. */
 enum reason h2_read_request(struct h2_reading *in, bool end_stream);

@@ -402,8 +402,7 @@ static void server_flushed(struct conn *c, size_t n)
     server_arm(srv);
     if (srv->state == SERVER_LINGER && conn_unsent(c) == 0)
         conn_expect(c, CLIENT_LINGER_MS);
-    if (srv->state == SERVER_LINGER || srv->session.dead || conn_input(c).len > 0 ||
-        nghttp2_session_want_write(srv->session.ng))
+    if (srv->state == SERVER_LINGER || h2_session_waits(&srv->session))
         conn_wake(c);
 }
 

@@ -191,6 +191,11 @@ bool h2_session_over(const struct h2_session *h)
     return h->dead || (!nghttp2_session_want_read(h->ng) && !nghttp2_session_want_write(h->ng));
 }
 
+bool h2_session_waits(const struct h2_session *h)
+{
+    return h->dead || conn_input(h->conn).len > 0 || nghttp2_session_want_write(h->ng);
+}
+
 static void deliver_all(struct h2_session *h)
 {
     struct list_node *node;
@@ -270,19 +275,17 @@ static void session_read(struct h2_session *h)
     conn_release_input(c);
 }
 
-/* Pulls frames from nghttp2 into the conn's queue. True: there were some. */
-static bool session_write(struct h2_session *h)
+/* Pulls frames from nghttp2 into the conn's queue. */
+static void session_write(struct h2_session *h)
 {
     struct conn *c = h->conn;
-    bool any = false;
-    while (!h->dead && conn_unsent(c) < H2_OUT_MAX) {
+    while (!h->dead && conn_unsent(c) < H2_OUT_MAX && nghttp2_session_want_write(h->ng)) {
         const uint8_t *bytes;
         struct block *block;
         h->sent_data = false;
         ssize_t n = nghttp2_session_mem_send(h->ng, &bytes);
         if (n == 0 && !h->sent_data)
             break;
-        any = true;
         if (n > 0) {
             char *at = conn_reserve(c, (size_t)n, &block);
             memcpy(at, bytes, (size_t)n);
@@ -291,10 +294,9 @@ static bool session_write(struct h2_session *h)
             session_broken(h, n);
         }
     }
-    return any;
 }
 
-void h2_session_turn(struct h2_session *h)
+static void turn(struct h2_session *h)
 {
     struct conn *c = h->conn;
     session_read(h);
@@ -302,10 +304,18 @@ void h2_session_turn(struct h2_session *h)
         deliver_all(h);
         if (conn_closed(c))
             return;
-        if (!session_write(h) && !h->dead && h2_session_over(h)) {
+        session_write(h);
+        if (!h->dead && h2_session_over(h)) {
             h->dead = true;
             end_streams(h, h->closing != REASON_NONE ? (enum reason)h->closing
                                                      : (enum reason)h->ops->broken);
         }
     } while (!list_empty(&h->ready));
+}
+
+void h2_session_turn(struct h2_session *h)
+{
+    turn(h);
+    if (!conn_closed(h->conn))
+        conn_unwake(h->conn); /* nothing is left of what its own up-calls have asked for */
 }

@@ -154,9 +154,12 @@ bool h2_session_init(struct h2_session *h, struct conn *c, const struct h2_sessi
 /* No stream may be left. From ops->free of the conn. */
 void h2_session_fini(struct h2_session *h);
 
-/* From conn process and flushed: reads what is there, makes the up-calls, queues frames, until
+/* From conn process: reads what is there, makes the up-calls, queues frames, until
  * nothing is left to do. May have closed the conn when it returns. */
 void h2_session_turn(struct h2_session *h);
+
+/* From flushed: is there something that the next turn has room for now? */
+bool h2_session_waits(const struct h2_session *h);
 
 /* Nothing will be read or written any more, but for what is queued in the conn. */
 bool h2_session_over(const struct h2_session *h);

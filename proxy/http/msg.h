@@ -19,6 +19,7 @@
 enum http_field_flag {
     FIELD_DROPPED = 1 << 0, /* is not forwarded */
     FIELD_H2_ONLY = 1 << 1, /* is forwarded over HTTP/2 only */
+    FIELD_SECRET = 1 << 2,  /* HPACK must not remember it (RFC 7541 section 6.2.3) */
 };
 
 struct http_field {

@@ -3,7 +3,7 @@
 #include "proxy/net/addr.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
+#include <string.h>
 
 bool net_addr_ip(struct net_addr *addr, const char *host, uint16_t port)
 {
@@ -50,41 +50,90 @@ void net_addr_from(struct net_addr *addr, const struct sockaddr *sa, socklen_t l
     addr->len = len;
 }
 
-/* An IPv4 client on a dual-stack socket is still an IPv4 client. */
-static const char *ip_text(const struct net_addr *addr, char out[INET6_ADDRSTRLEN], bool *v6)
+/* ---- text: of every client's address, so without the weight of printf ---- */
+
+static char *put_bytes(char *at, const char *bytes, size_t n)
 {
-    *v6 = false;
+    memcpy(at, bytes, n);
+    at[n] = '\0';
+    return at + n;
+}
+
+static char *put_text(char *at, const char *text)
+{
+    return put_bytes(at, text, strlen(text));
+}
+
+static char *put_path(char *at, const struct net_addr *addr)
+{
+    bool named = addr->len > offsetof(struct sockaddr_un, sun_path);
+    const char *path = addr->u.un.sun_path; /* one that fills its place has no NUL */
+    return put_bytes(at, path, named ? strnlen(path, sizeof(addr->u.un.sun_path)) : 0);
+}
+
+static char *put_number(char *at, unsigned n)
+{
+    char digits[10];
+    size_t i = sizeof(digits);
+    do
+        digits[--i] = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    memcpy(at, digits + i, sizeof(digits) - i);
+    return at + sizeof(digits) - i;
+}
+
+static char *put_ip4(char *at, const unsigned char bytes[4])
+{
+    for (unsigned i = 0; i < 4; i++) {
+        at = put_number(at, bytes[i]);
+        *at++ = '.';
+    }
+    at[-1] = '\0';
+    return at - 1;
+}
+
+static bool is_ip6(const struct net_addr *addr)
+{
+    return addr->u.sa.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&addr->u.in6.sin6_addr);
+}
+
+/* An IPv4 client on a dual-stack socket is still an IPv4 client. */
+static char *put_ip(char *at, const struct net_addr *addr)
+{
     if (addr->u.sa.sa_family == AF_INET)
-        return inet_ntop(AF_INET, &addr->u.in.sin_addr, out, INET6_ADDRSTRLEN);
-    const struct in6_addr *in6 = &addr->u.in6.sin6_addr;
-    if (IN6_IS_ADDR_V4MAPPED(in6))
-        return inet_ntop(AF_INET, in6->s6_addr + 12, out, INET6_ADDRSTRLEN);
-    *v6 = true;
-    return inet_ntop(AF_INET6, in6, out, INET6_ADDRSTRLEN);
+        return put_ip4(at, (const unsigned char *)&addr->u.in.sin_addr);
+    if (!is_ip6(addr))
+        return put_ip4(at, addr->u.in6.sin6_addr.s6_addr + 12);
+    inet_ntop(AF_INET6, &addr->u.in6.sin6_addr, at, INET6_ADDRSTRLEN);
+    return at + strlen(at);
+}
+
+static bool has_ip(const struct net_addr *addr)
+{
+    return addr->u.sa.sa_family == AF_INET || addr->u.sa.sa_family == AF_INET6;
 }
 
 struct span net_addr_print(const struct net_addr *addr, char out[NET_ADDR_TEXT])
 {
-    char ip[INET6_ADDRSTRLEN];
-    bool v6;
-    int n;
-    if (net_addr_is_unix(addr))
-        n = snprintf(out, NET_ADDR_TEXT, "unix:%s",
-                     addr->len > offsetof(struct sockaddr_un, sun_path) ? addr->u.un.sun_path : "");
-    else if (ip_text(addr, ip, &v6) != NULL)
-        n = snprintf(out, NET_ADDR_TEXT, v6 ? "[%s]:%u" : "%s:%u", ip, net_addr_port(addr));
-    else
-        n = snprintf(out, NET_ADDR_TEXT, "unknown");
-    return span_of(out, (size_t)n);
+    char *at = out;
+    if (net_addr_is_unix(addr)) {
+        at = put_path(put_text(at, "unix:"), addr);
+    } else if (has_ip(addr)) {
+        at = put_text(at, is_ip6(addr) ? "[" : "");
+        at = put_text(put_ip(at, addr), is_ip6(addr) ? "]:" : ":");
+        at = put_number(at, net_addr_port(addr));
+        *at = '\0';
+    } else {
+        at = put_text(at, "unknown");
+    }
+    return span_of(out, (size_t)(at - out));
 }
 
 struct span net_addr_print_host(const struct net_addr *addr, char out[NET_ADDR_TEXT])
 {
-    char ip[INET6_ADDRSTRLEN];
-    bool v6;
-    const char *text = net_addr_is_unix(addr) ? "unix:" : ip_text(addr, ip, &v6);
-    int n = snprintf(out, NET_ADDR_TEXT, "%s", text != NULL ? text : "unknown");
-    return span_of(out, (size_t)n);
+    char *at = has_ip(addr) ? put_ip(out, addr)
+                            : put_text(out, net_addr_is_unix(addr) ? "unix:" : "unknown");
+    return span_of(out, (size_t)(at - out));
 }
 
 uint16_t net_addr_port(const struct net_addr *addr)

@@ -198,6 +198,13 @@ static inline void conn_wake(struct conn *c)
     reactor_ready(c->reactor, &c->ready);
 }
 
+/* From ops->process, which has seen to everything: takes that back. What is queued is flushed after
+ * process anyway. */
+static inline void conn_unwake(struct conn *c)
+{
+    list_unlink(&c->ready.link);
+}
+
 /* Begins to die; idempotent; the first reason stays. reset: the peer is to see an error. Never
  * calls up. What is queued is dropped. */
 void conn_close(struct conn *c, enum reason reason, bool reset);

@@ -95,7 +95,7 @@ static void tls_note_peer(struct tls *t)
     X509 *cert = SSL_get0_peer_certificate(t->ssl);
     t->info.verified = cert != NULL && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE &&
                        SSL_get_verify_result(t->ssl) == X509_V_OK;
-    if (!t->info.verified || t->client != NULL)
+    if (!t->info.verified || t->info.client != NULL)
         return;
     t->info.subject = span_str(tls_subject_text(cert));
     t->info.san = span_str(tls_san_text(cert));
@@ -122,10 +122,10 @@ static void tls_failed(struct tls *t, int error)
     bool shaking = t->state == TLS_SHAKING;
     tls_state(t, TLS_FAILED);
     tls_wrong(t, error == UV_EOF ? "the peer closed the connection" : uv_strerror(error));
-    if (t->client != NULL && shaking)
-        tls_client_ended(t->client, t->endpoint, &t->info);
-    if (t->client != NULL)
-        tls_client_forget(t->client, t->endpoint);
+    if (t->info.client != NULL && shaking)
+        tls_client_ended(t->info.client, t->endpoint, &t->info);
+    if (t->info.client != NULL)
+        tls_client_forget(t->info.client, t->endpoint);
     tls_arm(t);
     t->base.events->connected(t->base.owner, error == UV_EOF ? UV_ECONNRESET : error);
 }
@@ -150,8 +150,8 @@ static void tls_shake(struct tls *t)
     if (how == SSL_ERROR_NONE) {
         tls_state(t, TLS_UP);
         tls_note(t);
-        if (t->client != NULL)
-            tls_client_ended(t->client, t->endpoint, &t->info);
+        if (t->info.client != NULL)
+            tls_client_ended(t->info.client, t->endpoint, &t->info);
         tls_arm(t);
         t->base.events->connected(t->base.owner, 0);
     } else if (how != SSL_ERROR_WANT_READ) {
@@ -231,9 +231,9 @@ static void tls_deliver(struct tls *t)
     if (t->held == 0)
         tls_flush(t, false); /* an alert, or the answer to a change of keys */
     tls_arm(t);
-    if (t->end != 0 || (n > 0 && tls_has_more(t)))
-        tls_wake(t);
     t->base.events->read(t->base.owner, (ssize_t)n);
+    if (t->end != 0 || (n > 0 && tls_has_more(t)))
+        tls_wake(t); /* behind the conn, which takes these bytes first, or they would be moved */
 }
 
 static void tls_step(struct tls *t)
@@ -375,7 +375,7 @@ static void on_closed(void *owner)
     SSL_free(t->ssl);
     tls_ctx_unref(t->ctx);
     free((char *)(uintptr_t)t->info.error);
-    if (t->info.verified && t->client == NULL) {
+    if (t->info.verified && t->info.client == NULL) {
         free((char *)(uintptr_t)t->info.subject.ptr);
         free((char *)(uintptr_t)t->info.san.ptr);
     }
@@ -406,7 +406,7 @@ static void tls_farewell(struct tls *t)
 static bool tls_can_leave(const struct tls *t)
 {
     return (t->state == TLS_UP || t->state == TLS_FAILED) && t->write_error == 0 &&
-           !t->below_shut && (t->client == NULL || t->held == 0);
+           !t->below_shut && (t->info.client == NULL || t->held == 0);
 }
 
 static void tls_close(struct transport *transport, bool reset)
@@ -418,8 +418,8 @@ static void tls_close(struct transport *transport, bool reset)
         tls_farewell(t);
     if (t->state == TLS_UP && t->info.error == NULL) /* or else its session is forgotten */
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-    if (t->client != NULL && t->state == TLS_SHAKING) /* it took too long */
-        tls_client_ended(t->client, t->endpoint, &t->info);
+    if (t->info.client != NULL && t->state == TLS_SHAKING) /* it took too long */
+        tls_client_ended(t->info.client, t->endpoint, &t->info);
     list_unlink(&t->task.link);
     block_drop(TAKE(t->in));
     if (reset || !tls_can_leave(t)) {
@@ -521,7 +521,7 @@ struct transport *tls_wrap_client(struct transport *below, struct tls_client_ctx
     struct tls *t = tls_new(below, tls_client_ctx_base(ctx), events, owner);
     if (t == NULL)
         return NULL;
-    t->client = ctx;
+    t->info.client = ctx;
     t->endpoint = endpoint;
     chain_move(&t->out, first);
     SSL_set_connect_state(t->ssl);

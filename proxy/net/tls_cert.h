@@ -62,8 +62,11 @@ int64_t tls_certs_expiry(const struct tls_certs *certs);
  * Immutable; any thread may read. */
 struct tls_trust;
 
-/* The certificates of a PEM file, at least one; file NULL: the system's, as SSL_CERT_FILE or
- * OpenSSL's default say, or from where the usual distributions keep them. NULL with *error set. */
+/* The system's file of authorities: as SSL_CERT_FILE or OpenSSL's default say, or where the usual
+ * distributions keep it. NULL: there is none. Static storage, or the environment's. */
+const char *tls_trust_system(void);
+
+/* The certificates of a PEM file, at least one; file NULL: the system's. NULL with *error set. */
 struct tls_trust *tls_trust_load(const char *file, char **error);
 
 /* NULL is fine. */

@@ -33,7 +33,7 @@ static struct tls_client_ctx *client_of(struct tls_ctx *ctx)
 
 struct tls_ctx *tls_client_ctx_base(struct tls_client_ctx *ctx)
 {
-    return &ctx->base;
+    return ctx != NULL ? &ctx->base : NULL;
 }
 
 static void client_free(struct tls_ctx *base)
@@ -49,8 +49,13 @@ static void client_free(struct tls_ctx *base)
 
 void tls_client_ctx_free(struct tls_client_ctx *ctx)
 {
-    if (ctx != NULL)
-        tls_ctx_unref(&ctx->base);
+    tls_ctx_unref(tls_client_ctx_base(ctx));
+}
+
+struct tls_client_ctx *tls_client_ctx_of(struct tls_ctx *ctx)
+{
+    CHECK(ctx->free == client_free);
+    return client_of(ctx);
 }
 
 /* ---- sessions ---- */

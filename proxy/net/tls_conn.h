@@ -22,9 +22,9 @@
 #define TLS_MAGIC MAGIC('t', 'l', 's', ' ')
 /* Ciphertext that may wait below: with so much of it nothing more is encrypted. Reading goes on, or
  * else two peers could wait for one another, up to OUT_STOP: that much comes together only of
- * answers to a peer that changes its keys all the time and does not read. */
-#define OUT_MAX (51 * 1024) /* so that what is above it by a record's beginning fits a big block \
-                             */
+ * answers to a peer that changes its keys all the time and does not read. What is above OUT_MAX by
+ * a record's beginning still fits a big block. */
+#define OUT_MAX  (51 * 1024)
 #define OUT_STOP (128 * 1024)
 /* Records of the conn's bytes that may wait below: OUT_MAX is spent sooner, but for a chain in
  * which large and small slices take turns. */
@@ -57,7 +57,6 @@ struct tls {
     struct transport base;
     struct transport *below;
     struct tls_ctx *ctx;
-    struct tls_client_ctx *client; /* NULL: we are the server */
     uint32_t endpoint;
     uint8_t state;      /* enum tls_state */
     bool reading;       /* the conn wants to */

@@ -43,6 +43,8 @@ void tls_ctx_clear(struct tls_ctx *ctx)
 
 void tls_ctx_unref(struct tls_ctx *ctx)
 {
+    if (ctx == NULL)
+        return;
     CHECK(ctx->refs > 0);
     if (--ctx->refs == 0)
         ctx->free(ctx);

@@ -88,4 +88,14 @@ struct tls_client_ctx;
 struct tls_client_ctx *tls_client_ctx_new(const struct tls_client_options *options, char **error);
 void tls_client_ctx_free(struct tls_client_ctx *ctx);
 
+/* Either of them, for who only passes it on; NULL is passed through. The other way round it must be
+ * what is asked for. */
+struct tls_ctx;
+struct tls_ctx *tls_server_ctx_base(struct tls_server_ctx *ctx);
+struct tls_ctx *tls_client_ctx_base(struct tls_client_ctx *ctx);
+struct tls_server_ctx *tls_server_ctx_of(struct tls_ctx *ctx);
+struct tls_client_ctx *tls_client_ctx_of(struct tls_ctx *ctx);
+/* As tls_server_ctx_free or tls_client_ctx_free. */
+void tls_ctx_unref(struct tls_ctx *ctx);
+
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory for OpenSSL. For a record that is read or written it takes a buffer of some 16.5 KiB and
- * up to three small pieces, and gives them back right after (SSL_MODE_RELEASE_BUFFERS), so that a
- * quiet conn has none. Here they are kept for the next record of whichever conn: the same few,
- * still warm, and malloc is not asked. Owns a list of each kind for each thread; any thread, also
- * for a piece that another one was given.
+ * Memory for OpenSSL. A handshake takes some 600 small pieces and a buffer of 21 KiB for messages;
+ * a record that is read or written takes one of some 16.5 KiB, which it gives back right after
+ * (SSL_MODE_RELEASE_BUFFERS), so that a quiet conn has none. Here they are kept for the next record
+ * or handshake of whichever conn: the same few, still warm, and malloc is not asked. Owns lists for
+ * each thread; any thread, also for a piece that another one was given.
  */
 #include <malloc.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include <openssl/crypto.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/net/tls.h"
 #include "proxy/net/tls_ssl.h"
 
@@ -19,84 +20,93 @@ struct spare {
     struct spare *next;
 };
 
-/* What is asked for with least to most bytes becomes most. */
+struct spares {
+    struct spare *first;
+    unsigned n;
+};
+
+/* Small ones are told apart as malloc does it, by steps of 16 bytes. */
+#define STEP       16
+#define SMALL_MOST 1024
+#define SMALL_KEEP (16 * 1024) /* bytes of a size */
+#define SMALLS     (SMALL_MOST / STEP + 2)
+
+/* Of the large ones, what is asked for with least to most bytes becomes most. */
 struct kind {
     size_t least, most;
     unsigned keep;
 };
 static const struct kind kinds[] = {
-    {33, 40, 64},               /* how far a packet within a packet is written */
     {16 * 1024, 18 * 1024, 32}, /* a record */
+    {21 * 1024, 22 * 1024, 4},  /* the messages of a handshake */
 };
 #define KINDS ARRAY_LEN(kinds)
 
 static __thread struct {
-    struct spare *first[KINDS];
-    unsigned n[KINDS];
+    struct spares small[SMALLS], large[KINDS];
     unsigned long taken;
-} spares;
+} kept;
 
-static void *mem_take(size_t i)
+static void *mem_take(struct spares *of, size_t n)
 {
-    struct spare *spare = spares.first[i];
+    struct spare *spare = of->first;
     if (spare == NULL) {
-        spares.taken++;
-        return malloc(kinds[i].most);
+        kept.taken++;
+        return malloc(n);
     }
-    spares.first[i] = spare->next;
-    spares.n[i]--;
+    of->first = spare->next;
+    of->n--;
     return spare;
 }
 
 static void *mem_malloc(size_t n, const char *file, int line)
 {
     (void)file, (void)line;
+    if (n == 0)
+        return NULL;
+    if (n <= SMALL_MOST)
+        return mem_take(&kept.small[(n + sizeof(size_t) + STEP - 1) / STEP], n);
     for (size_t i = 0; i < KINDS; i++)
         if (n >= kinds[i].least && n <= kinds[i].most)
-            return mem_take(i);
-    return n > 0 ? malloc(n) : NULL;
+            return mem_take(&kept.large[i], kinds[i].most);
+    return malloc(n);
 }
 
-static void *mem_realloc(void *p, size_t n, const char *file, int line)
+/* Where n bytes, however they came to be, are worth keeping. */
+static struct spares *mem_place(size_t n)
 {
-    (void)file, (void)line;
-    return realloc(p, n);
-}
-
-#ifndef __SANITIZE_ADDRESS__ /* whoever uses what was freed is to be found */
-/* However it came to be: is it as large as these? Not much larger, or else it would be wasted. */
-static bool is_of(const struct kind *kind, size_t n)
-{
-    return n >= kind->most && n - kind->most < kind->most / 4;
-}
-
-static bool mem_keep(void *p)
-{
-    size_t n = malloc_usable_size(p);
-    for (size_t i = 0; i < KINDS; i++) {
-        if (!is_of(&kinds[i], n) || spares.n[i] == kinds[i].keep)
-            continue;
-        struct spare *spare = p;
-        spare->next = spares.first[i];
-        spares.first[i] = spare;
-        spares.n[i]++;
-        return true;
+    if (n <= SMALL_MOST + STEP / 2) {
+        struct spares *of = &kept.small[(n + sizeof(size_t)) / STEP];
+        return of->n < SMALL_KEEP / n ? of : NULL;
     }
-    return false;
+    for (size_t i = 0; i < KINDS; i++)
+        if (n >= kinds[i].most && n - kinds[i].most < 1024 && kept.large[i].n < kinds[i].keep)
+            return &kept.large[i];
+    return NULL;
 }
-#else
-static bool mem_keep(void *p)
-{
-    (void)p;
-    return false;
-}
-#endif
 
 static void mem_free(void *p, const char *file, int line)
 {
     (void)file, (void)line;
-    if (p != NULL && !mem_keep(p))
+    struct spares *of = MEM_KEEPS && p != NULL ? mem_place(malloc_usable_size(p)) : NULL;
+    if (of == NULL) {
         free(p);
+        return;
+    }
+    struct spare *spare = p;
+    spare->next = of->first;
+    of->first = spare;
+    of->n++;
+}
+
+static void *mem_realloc(void *p, size_t n, const char *file, int line)
+{
+    if (p == NULL)
+        return mem_malloc(n, file, line);
+    if (n > 0)
+        return realloc(p, n);
+    mem_free(p, file, line);
+    return NULL;
 }
 
 void tls_setup(void)
@@ -107,5 +117,5 @@ void tls_setup(void)
 
 unsigned long tls_mem_taken(void)
 {
-    return spares.taken;
+    return kept.taken;
 }

@@ -81,10 +81,6 @@ struct tls_ctx {
 /* One reference. False: no memory; it is to be cleared all the same. */
 bool tls_ctx_init(struct tls_ctx *ctx, void (*dtor)(struct tls_ctx *));
 void tls_ctx_clear(struct tls_ctx *ctx);
-void tls_ctx_unref(struct tls_ctx *ctx);
-
-struct tls_ctx *tls_server_ctx_base(struct tls_server_ctx *ctx);
-struct tls_ctx *tls_client_ctx_base(struct tls_client_ctx *ctx);
 
 /* An SSL_CTX with all that both sides have in common; it knows ctx as its app data. NULL with
  * OpenSSL's error. */

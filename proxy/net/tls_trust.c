@@ -30,7 +30,7 @@ static const char *const system_files[] = {
     "/etc/ssl/cert.pem",
 };
 
-static const char *system_file(void)
+const char *tls_trust_system(void)
 {
     const char *asked = getenv(X509_get_default_cert_file_env());
     if (asked != NULL && asked[0] != '\0')
@@ -78,7 +78,7 @@ static bool trust_read(struct tls_trust *trust, const char *path, char **error)
 
 struct tls_trust *tls_trust_load(const char *file, char **error)
 {
-    const char *path = file != NULL ? file : system_file();
+    const char *path = file != NULL ? file : tls_trust_system();
     if (path == NULL) {
         tls_fail(error, false, "the system has no certificates of authorities that could be found");
         return NULL;

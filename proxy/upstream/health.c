@@ -434,6 +434,13 @@ struct health *health_new(struct reactor *r, const struct pool_spec *pools, size
         for (struct check *k = (h)->pools[i_] != NULL ? (h)->pools[i_]->checks : NULL; \
              k != NULL && k < (h)->pools[i_]->checks + (h)->pools[i_]->real->n_endpoints; k++)
 
+struct pool_view *health_tls_view(const struct health *h, size_t pool)
+{
+    CHECK(pool < h->n_pools);
+    const struct checked_pool *p = h->pools[pool];
+    return p != NULL && p->asked.tls != NULL ? p->view : NULL;
+}
+
 void health_start(struct health *h)
 {
     FOR_EACH_CHECK(h, k)

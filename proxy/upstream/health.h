@@ -72,6 +72,10 @@ struct health *health_new(struct reactor *r, const struct pool_spec *pools, size
                           uint64_t seed);
 void health_start(struct health *health);
 
+/* Where a pool's checks get their conns, if those are made over TLS: pool_secure has to be called
+ * for it, before health_start. NULL: they are not. */
+struct pool_view *health_tls_view(const struct health *health, size_t pool);
+
 /* Ends what runs, and begins no more. Idempotent; NULL is fine. */
 void health_close(struct health *health);
 

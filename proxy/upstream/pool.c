@@ -33,7 +33,7 @@ struct pool_view {
     const struct pool_spec *spec;
     struct pool_stats *stats;
     struct lb *lb;
-    struct tls_client_ctx *tls; /* NULL: plain, or there is none to be had */
+    struct tls_client_ctx *tls; /* of new conns; NULL: plain */
     uint32_t conns;
     uint8_t protocol; /* enum pool_protocol; POOL_AUTO only with TLS */
     bool closing;
@@ -53,7 +53,7 @@ static void pool_shaken(void *ctx, uint32_t endpoint, const struct tls_info *inf
 }
 
 /* The handshake offers what the pool speaks. */
-static void view_secure(struct pool_view *view, const struct pool_spec *spec)
+struct tls_client_options pool_tls_options(struct pool_view *view)
 {
     static const uint8_t offers[] = {
         [POOL_AUTO] = TLS_ALPN_H1 | TLS_ALPN_H2,
@@ -61,15 +61,11 @@ static void view_secure(struct pool_view *view, const struct pool_spec *spec)
         [POOL_H2] = TLS_ALPN_H2,
         [POOL_UP] = TLS_ALPN_H1 | TLS_ALPN_H2,
     };
-    struct tls_client_options options = *spec->tls;
-    char *error = NULL;
-    options.alpn = offers[spec->protocol];
+    struct tls_client_options options = *view->spec->tls;
+    options.alpn = offers[view->protocol];
     options.ended = pool_shaken;
     options.ctx = view;
-    view->tls = tls_client_ctx_new(&options, &error);
-    if (view->tls == NULL)
-        log_error("pool %s: TLS: %s", spec->name, error != NULL ? error : "out of memory");
-    free(error);
+    return options;
 }
 
 struct lb_group *pool_balance(const struct lb_policy *policy, const struct lb_options *options,
@@ -102,9 +98,7 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
     /* A conn with a PROXY header is one client's, and nobody knows whether that asks again. */
     CHECK(spec->proxy_header == 0 || (spec->protocol == POOL_H1 && spec->options.once));
     view->protocol = spec->protocol;
-    if (spec->tls != NULL)
-        view_secure(view, spec);
-    else if (spec->protocol == POOL_AUTO)
+    if (spec->tls == NULL && spec->protocol == POOL_AUTO)
         view->protocol = POOL_H1;
     if (spec->balance != NULL)
         view->lb = lb_new(spec->balance, seed);
@@ -143,10 +137,23 @@ uint64_t pool_idle_ms(const struct pool_view *view, uint32_t index)
 
 /* ---- what conns tell ---- */
 
+/* Was the conn made with what the files said before? Its upstream was checked against authorities
+ * that may be trusted no more, and was shown a certificate that may have been revoked: it serves
+ * nobody new, though who is on it already is let finish. */
+static bool pool_outdated(const struct pool_view *view, const struct conn *c)
+{
+    const struct tls_info *tls = conn_tls(c);
+    return tls != NULL && tls->client != view->tls;
+}
+
 static void client_idle(void *ctx, struct h1_client *cl)
 {
     struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
     const struct pool_spec *spec = ep->view->spec;
+    if (pool_outdated(ep->view, h1_client_conn(cl))) {
+        h1_client_close(cl, REASON_UPSTREAM_TLS_CHANGED);
+        return;
+    }
     if (ep->view->closing || ep->n_idle >= spec->max_idle) {
         h1_client_close(cl, REASON_DONE);
         return;
@@ -220,7 +227,9 @@ static void h2_room(void *ctx, struct h2_client *cl)
     struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
     bool idle = h2_client_streams(cl) == 0;
     list_unlink(h2_client_link(cl));
-    if (ep->view->closing || (idle && ep->n_idle + h2_idle(ep) >= ep->view->spec->max_idle))
+    if (pool_outdated(ep->view, h2_client_conn(cl)))
+        h2_client_retire(cl, REASON_UPSTREAM_TLS_CHANGED);
+    else if (ep->view->closing || (idle && ep->n_idle + h2_idle(ep) >= ep->view->spec->max_idle))
         h2_client_retire(cl, REASON_DONE);
     else if (idle)
         list_push_back(&ep->h2, h2_client_link(cl));
@@ -408,7 +417,8 @@ static void probe_up_h2(struct pool_endpoint *ep, struct conn *from, struct list
     list_push_front(&ep->h2, h2_client_link(cl));
     while (h2_client_room(cl) && (request = pop_waiting(waiting)) != NULL)
         request->events->ready(request, open_h2(cl, request));
-    if (h2_client_streams(cl) == 0) /* who waited has gone: is it one idle conn too many? */
+    /* Who waited has gone: is it one idle conn too many? Or has its time passed meanwhile? */
+    if (h2_client_streams(cl) == 0 || pool_outdated(view, h2_client_conn(cl)))
         h2_room(ep, cl);
 }
 
@@ -485,13 +495,8 @@ struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
                          struct pool_request *request, enum reason *reason)
 {
     CHECK(index < view->spec->n_endpoints && !list_linked(&request->link));
+    CHECK((view->spec->tls != NULL) == (view->tls != NULL));
     struct pool_endpoint *ep = &view->endpoints[index];
-    if (view->protocol == POOL_H1 && view->spec->tls == NULL)
-        return pool_open_h1(ep, fresh, request, reason);
-    if (view->spec->tls != NULL && view->tls == NULL) {
-        *reason = REASON_UPSTREAM_TLS_FAILED;
-        return NULL;
-    }
     if (view->protocol == POOL_UP) {
         probe_wait(ep, request, reason);
         return NULL;
@@ -532,19 +537,32 @@ bool pool_shed_idle(struct pool_view *view)
     return false;
 }
 
-void pool_close_idle(struct pool_view *view)
+/* Of every endpoint: closes what is idle, and lets nobody join what is not. */
+static void pool_retire(struct pool_view *view, enum reason reason)
 {
-    view->closing = true;
     for (uint32_t i = 0; i < view->spec->n_endpoints; i++) {
         struct pool_endpoint *ep = &view->endpoints[i];
         struct h1_client *cl;
         struct list_node *node;
         while ((cl = take_idle(ep)) != NULL)
-            h1_client_close(cl, REASON_DONE);
+            h1_client_close(cl, reason);
         while ((node = list_pop_front(&ep->h2)) != NULL)
-            h2_client_retire(h2_client_at(node), REASON_DONE);
-        list_for_each_safe (probe, &ep->probes)
-            if (list_empty(probe_waiting(probe_at(probe))))
-                probe_give_up(probe_at(probe));
+            h2_client_retire(h2_client_at(node), reason);
+        while ((node = list_pop_front(&ep->probes)) != NULL)
+            if (list_empty(probe_waiting(probe_at(node))))
+                probe_give_up(probe_at(node));
     }
+}
+
+void pool_secure(struct pool_view *view, struct tls_client_ctx *ctx)
+{
+    tls_client_ctx_free(view->tls);
+    view->tls = ctx;
+    pool_retire(view, REASON_UPSTREAM_TLS_CHANGED);
+}
+
+void pool_close_idle(struct pool_view *view)
+{
+    view->closing = true;
+    pool_retire(view, REASON_DONE);
 }

@@ -47,7 +47,7 @@ struct pool_spec {
                            * and options.once */
     struct h1_client_options options;
     struct h2_client_options h2;
-    const struct tls_client_options *tls; /* NULL: plain; alpn follows from protocol */
+    const struct tls_client_options *tls; /* NULL: plain; see pool_tls_options */
     struct health_spec *health;           /* health.h; NULL: its endpoints are not checked */
 };
 
@@ -70,6 +70,15 @@ struct pool_view;
 /* A worker's view. spec and stats must outlive it. seed differs from worker to worker. */
 struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
                                 struct pool_stats *stats, uint64_t seed);
+
+/* What a context for the view's conns is made with, but for ca and cert if they are not the spec's.
+ * The spec has TLS. Any thread. */
+struct tls_client_options pool_tls_options(struct pool_view *view);
+
+/* New conns are made with ctx, which is the view's from now on: before the first, and again
+ * whenever the files have changed that it comes from. Conns of the context before serve whom they
+ * serve, or whoever waits for their handshake, and nobody else. */
+void pool_secure(struct pool_view *view, struct tls_client_ctx *ctx);
 
 /* All conns must be gone: pool_close_idle, then let the loop run. NULL is fine. */
 void pool_view_free(struct pool_view *view);

@@ -5,8 +5,8 @@
 
     def test_a_story(weir, upstream): ...
 
-A module whose stories are the same over HTTP/2 and TLS says MATRIX = Matrix() (matrix.py): then each
-of its tests runs over all of it, as it is.
+A module whose stories are the same over HTTP/2 and TLS says MATRIX = Matrix() (matrix.py): then
+each of its tests runs over all of it, as it is.
 
 One weir and one scripted upstream serve all the tests of a module (start-up is slow under
 sanitizers); a weir that died is reported by the test in which it died and replaced for the next

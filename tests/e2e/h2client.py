@@ -56,7 +56,8 @@ class Exchange:
 
     def switched(self):
         """Whether it is a tunnel."""
-        return bool(self.protocol and self.stream.message and self.stream.message.status // 100 == 2)
+        message = self.stream.message
+        return bool(self.protocol and message and message.status // 100 == 2)
 
     def _head(self, fields, more=(), status=None):
         status = status or int(dict(fields)[b":status"])
@@ -79,7 +80,7 @@ class Exchange:
 
 
 class H2Socket:
-    """See above. Whether it is ready only ready() knows: its descriptor is that of what is below."""
+    """See above. Whether it is ready only ready() knows: the descriptor is that of what is below."""
 
     def __init__(self, below):
         self.below, self.raw = below, getattr(below, "raw", below)
@@ -91,7 +92,8 @@ class H2Socket:
         self.sending = None  # the exchange whose request is on its way
         self.waiting = []  # exchanges whose responses are not all out
         self.out, self.owed = bytearray(), []  # what the test may take, and credit for it
-        self.gone = self.over = None  # what recv() comes to, b"" or an error: below, and for the test
+        # What recv() comes to, b"" or an error: below, and for the test.
+        self.gone = self.over = None
         until = deadline()
         while not (self.h2.theirs and self.h2.acked) and self.gone is None:
             assert peers.ready(below, select.POLLIN, until - time.monotonic()), "no SETTINGS"
@@ -103,8 +105,8 @@ class H2Socket:
     # ---- requests, as the parser finds them -----------------------------------------------------
 
     def head(self, request, length):
-        upgrade = request.all("upgrade") if "upgrade" in request.get("connection", "").lower() else []
-        protocol = upgrade[0].encode("latin-1") if upgrade else None
+        asked = "upgrade" in request.get("connection", "").lower()
+        protocol = request.get("upgrade", "").encode("latin-1") if asked else None
         number = self.h2.open(self._fields(request, protocol), length == 0 and not protocol)
         self.sending = Exchange(self.h2.streams[number], request, protocol)
         self.waiting.append(self.sending)

@@ -90,7 +90,8 @@ class Matrix:
         """A few cells, others for other names."""
         cells = self.cells()
         turn = zlib.crc32(name.encode())
-        return sorted({cells[(turn + i * len(cells) // SAMPLE) % len(cells)] for i in range(SAMPLE)}, key=str)
+        picked = {(turn + i * len(cells) // SAMPLE) % len(cells) for i in range(SAMPLE)}
+        return [cells[i] for i in sorted(picked)]
 
 
 @dataclass

@@ -176,7 +176,7 @@ def question(scheme):
             settings({Setting.ENABLE_PUSH: 0, Setting.INITIAL_WINDOW_SIZE: 70000}),
             window_update(0, 1000),
             priority(5),
-            frame(Type.HEADERS, PADDED | PRIORITY, 1, b"\x03" + b"\0\0\0\0\x0f" + head[:20] + bytes(3)),
+            frame(Type.HEADERS, PADDED | PRIORITY, 1, b"\3\0\0\0\0\x0f" + head[:20] + bytes(3)),
             continuation(1, head[20:70], end=False),
             continuation(1, head[70:]),
             data(1, b"first "),

@@ -16,7 +16,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*
 FIELD_LINE = re.compile(
     rb"(" + TOKEN + rb"):[ \t]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*"
 )
-START = re.compile(rb"HTTP/1\.1 [1-9][0-9][0-9] |" + TOKEN + rb" [^\x00-\x20\x7f]+ HTTP/1\.1\r\n")
+START = re.compile(rb"HTTP/1\.1 [1-9][0-9][0-9] |" + REQUEST_LINE.pattern + rb"\r\n")
 # Where http.HTTPStatus of an older Python has other words than RFC 9110.
 PHRASES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable"}
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
@@ -241,11 +241,12 @@ def neutral(expected):
     if not h2 or not start:
         return data
     head, end, body = data.partition(b"\r\n\r\n")
-    first, *fields = head.split(b"\r\n")
+    _, *fields = head.split(b"\r\n")
     status = int(start.group(1))
     if status != 101 and h2_client:
         fields = [f for f in fields if not f.lower().startswith((b"connection:", b"keep-alive:"))]
-    return b"\r\n".join([b"HTTP/1.1 %d %b" % (status, phrase(status).encode()), *fields]) + end + body
+    first = b"HTTP/1.1 %d %b" % (status, phrase(status).encode())
+    return b"\r\n".join([first, *fields]) + end + body
 
 
 def phrase(status):

@@ -223,7 +223,8 @@ static struct snapshot *build_snapshot(const uint8_t *set)
     atomic_init(&snap->refs, 1);
     snap->listeners = calloc(1, sizeof(snap->listeners[0]));
     snap->pools = calloc(2, sizeof(snap->pools[0]));
-    CHECK(snap->listeners != NULL && snap->pools != NULL);
+    snap->tls = calloc(2, sizeof(snap->tls[0]));
+    CHECK(snap->listeners != NULL && snap->pools != NULL && snap->tls != NULL);
     /* The one listener is not counted: the rig itself accepts. */
     snap->listeners[0].name = "rig";
     snap->listeners[0].forward =

@@ -314,6 +314,16 @@ void pool_rig_speak(struct pool_rig *f, enum pool_protocol protocol)
 {
     f->spec.protocol = (uint8_t)protocol;
     f->view = pool_view_new(&f->r, &f->spec, &f->stats, 1);
+    if (f->spec.tls != NULL)
+        pool_rig_secure(f);
+}
+
+void pool_rig_secure(struct pool_rig *f)
+{
+    struct tls_client_options options = pool_tls_options(f->view);
+    char *error = NULL;
+    pool_secure(f->view, tls_client_ctx_new(&options, &error));
+    assert_null(error);
 }
 
 /* With TLS, in which the upstream agrees to these. */

@@ -59,6 +59,9 @@ int pool_rig_teardown(void **state);
 void pool_rig_speak(struct pool_rig *f, enum pool_protocol protocol);
 void pool_rig_tls(struct pool_rig *f, enum pool_protocol protocol, uint8_t upstream_alpn);
 
+/* The view gets a new context, as when certificates have changed. */
+void pool_rig_secure(struct pool_rig *f);
+
 /* A turn that does not wait, and what comes to the upstream in it. */
 void pool_rig_turn(struct pool_rig *f);
 

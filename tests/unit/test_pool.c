@@ -449,6 +449,9 @@ static void the_proxy_header_is_not_encrypted(void **state)
     f->tls = (struct tls_client_options){.server_name = "a.example", .no_verify = true};
     f->spec.tls = &f->tls;
     announce(f, PROXY_HEADER_V1);
+    struct tls_client_options options = pool_tls_options(f->view);
+    char *error = NULL;
+    pool_secure(f->view, tls_client_ctx_new(&options, &error));
     request(f, false);
     int fd = upstream(f);
     expect_bytes(f, fd, SPAN_LIT(V1));

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "proxy/base/check.h"
@@ -163,13 +164,151 @@ static void waiting_takes_too_long(void **state)
     assert_int_equal(b->reason, REASON_CONNECT_TIMEOUT);
 }
 
+/* ---- certificates change ---- */
+
+static uint64_t changed(const struct pool_rig *f)
+{
+    return counter_get(&f->stats.reasons[REASON_UPSTREAM_TLS_CHANGED]);
+}
+
+static void wait_changed(struct pool_rig *f, uint64_t n)
+{
+    while (changed(f) < n)
+        pool_rig_turn(f);
+    assert_int_equal(changed(f), n);
+}
+
+static void begin_counted(struct pool_rig *f, enum pool_protocol protocol, uint8_t alpn)
+{
+    static struct counter reasons[REASON_COUNT];
+    memset(reasons, 0, sizeof(reasons));
+    f->stats.reasons = reasons;
+    pool_rig_tls(f, protocol, alpn);
+}
+
+static void idle_is_closed(struct pool_rig *f, enum pool_protocol protocol)
+{
+    begin_counted(f, protocol, TLS_ALPN_H1 | TLS_ALPN_H2);
+    struct ask *a = pool_rig_ask(f, false);
+    pool_rig_answer(f, &f->conns[0]);
+    pool_rig_finish(f, a);
+    assert_int_equal(counter_get(&f->stats.conns), 1);
+    pool_rig_secure(f);
+    struct ask *b = pool_rig_ask(f, false);
+    pool_rig_answer(f, &f->conns[1]);
+    pool_rig_finish(f, b);
+    wait_changed(f, 1);
+    assert_int_equal(counter_get(&f->stats.conns), 1);
+    assert_int_equal(counter_get(&f->stats.reused), 0);
+    assert_true(pool_rig_ask(f, false)->stream->reused);
+}
+
+static void an_idle_conn_of_http1_is_closed(void **state)
+{
+    idle_is_closed(*state, POOL_H1);
+}
+
+static void an_idle_conn_of_http2_is_closed(void **state)
+{
+    idle_is_closed(*state, POOL_H2);
+}
+
+static void a_busy_conn_of_http1_serves_whom_it_serves(void **state)
+{
+    struct pool_rig *f = *state;
+    begin_counted(f, POOL_H1, TLS_ALPN_H1);
+    struct ask *a = pool_rig_ask(f, false);
+    while (f->n_conns == 0 || f->conns[0].n_ids == 0)
+        pool_rig_turn(f);
+    pool_rig_secure(f);
+    struct ask *b = pool_rig_ask(f, false);
+    pool_rig_answer(f, &f->conns[0]);
+    pool_rig_finish(f, a);
+    wait_changed(f, 1);
+    pool_rig_answer(f, &f->conns[1]);
+    pool_rig_finish(f, b);
+    assert_true(a->ended && b->ended);
+    assert_int_equal(counter_get(&f->stats.conns), 1);
+}
+
+/* It takes two: one conn has room when they change, the other none, and so is in no list. */
+static void busy_conns_of_http2_serve_whom_they_serve(void **state)
+{
+    struct pool_rig *f = *state;
+    begin_counted(f, POOL_H2, TLS_ALPN_H2);
+    struct ask *first[3];
+    for (unsigned i = 0; i < ARRAY_LEN(first); i++)
+        first[i] = pool_rig_ask(f, false);
+    while (f->n_conns < 2 || f->conns[0].n_ids + f->conns[1].n_ids < 3)
+        pool_rig_turn(f);
+    assert_int_equal(counter_get(&f->stats.opened), 2);
+    pool_rig_secure(f);
+    struct ask *b = pool_rig_ask(f, false);
+    pool_rig_answer(f, &f->conns[2]);
+    pool_rig_finish(f, b);
+    assert_int_equal(changed(f), 0);
+    struct upstream *full = &f->conns[f->conns[0].n_ids == 2 ? 0 : 1];
+    pool_rig_answer(f, full);
+    struct ask *c = pool_rig_ask(f, false); /* though the full one has room again */
+    pool_rig_answer(f, &f->conns[2]);
+    pool_rig_finish(f, c);
+    pool_rig_answer(f, &f->conns[0]);
+    pool_rig_answer(f, &f->conns[1]);
+    for (unsigned i = 0; i < ARRAY_LEN(first); i++) {
+        pool_rig_finish(f, first[i]);
+        assert_true(first[i]->ended);
+    }
+    wait_changed(f, 2);
+    assert_int_equal(counter_get(&f->stats.conns), 1);
+    assert_int_equal(counter_get(&f->stats.opened), 3);
+}
+
+/* Its handshake has begun: who waits for it is served, who comes now is not. */
+static void handshake_serves_who_waited(struct pool_rig *f, uint8_t alpn)
+{
+    begin_counted(f, POOL_AUTO, alpn);
+    struct ask *a = pool_rig_ask(f, false);
+    pool_rig_secure(f);
+    struct ask *b = pool_rig_ask(f, false);
+    assert_true(a->waited && b->waited);
+    assert_int_equal(counter_get(&f->stats.opened), 2);
+    pool_rig_answer(f, &f->conns[0]);
+    pool_rig_answer(f, &f->conns[1]);
+    pool_rig_finish(f, a);
+    pool_rig_finish(f, b);
+    assert_true(a->ended && b->ended);
+    wait_changed(f, 1);
+    assert_int_equal(counter_get(&f->stats.conns), 1);
+}
+
+static void a_handshake_of_before_serves_who_waited_by_http1(void **state)
+{
+    handshake_serves_who_waited(*state, TLS_ALPN_H1);
+}
+
+static void a_handshake_of_before_serves_who_waited_by_http2(void **state)
+{
+    handshake_serves_who_waited(*state, TLS_ALPN_H2);
+}
+
+/* Nobody waits any more: the conn is not kept. */
+static void a_handshake_of_before_that_nobody_waits_for(void **state)
+{
+    struct pool_rig *f = *state;
+    begin_counted(f, POOL_AUTO, TLS_ALPN_H1);
+    struct ask *a = pool_rig_ask(f, false);
+    pool_rig_secure(f);
+    pool_cancel(&a->wish);
+    wait_changed(f, 1);
+    assert_int_equal(counter_get(&f->stats.conns), 0);
+}
+
 static void a_conn_that_nobody_waits_for_ends_with_the_pool(void **state)
 {
     struct pool_rig *f = *state;
     f->deaf = true;
     pool_rig_tls(f, POOL_AUTO, TLS_ALPN_H1);
     struct ask *a = pool_rig_ask(f, false);
-    pool_close_idle(f->view);
     assert_int_equal(counter_get(&f->stats.conns), 1);
     pool_cancel(&a->wish);
     pool_close_idle(f->view);
@@ -194,6 +333,13 @@ int main(void)
         TEST(who_waits_may_give_up),
         TEST(waiting_takes_too_long),
         TEST(a_conn_that_nobody_waits_for_ends_with_the_pool),
+        TEST(an_idle_conn_of_http1_is_closed),
+        TEST(an_idle_conn_of_http2_is_closed),
+        TEST(a_busy_conn_of_http1_serves_whom_it_serves),
+        TEST(busy_conns_of_http2_serve_whom_they_serve),
+        TEST(a_handshake_of_before_serves_who_waited_by_http1),
+        TEST(a_handshake_of_before_serves_who_waited_by_http2),
+        TEST(a_handshake_of_before_that_nobody_waits_for),
     };
     return cmocka_run_group_tests(tests, pool_rig_setup_all, pool_rig_teardown_all);
 }

@@ -128,6 +128,20 @@ static void only_a_failed_attempt_may_be_retried(void **state)
     }
 }
 
+/* Nobody else's conn is counted by itself. */
+static void only_what_clients_do_ends_a_conn_that_counts(void **state)
+{
+    (void)state;
+    for_each_reason(i)
+    {
+        const struct reason_row *row = reason_row(i);
+        if (row->count == COUNT_CONN)
+            assert_true(row->side == SIDE_CLIENT || row->side == SIDE_GONE);
+        else
+            assert_int_equal(row->count, COUNT_EXCHANGE);
+    }
+}
+
 static void a_reply_carries_an_error_of_rfc_9209(void **state)
 {
     (void)state;
@@ -197,6 +211,7 @@ int main(void)
         cmocka_unit_test(every_row_has_a_sentence),
         cmocka_unit_test(a_status_is_one_that_fits_the_side),
         cmocka_unit_test(only_a_failed_attempt_may_be_retried),
+        cmocka_unit_test(only_what_clients_do_ends_a_conn_that_counts),
         cmocka_unit_test(a_reply_carries_an_error_of_rfc_9209),
         cmocka_unit_test(statuses_are_the_documented_ones),
     };

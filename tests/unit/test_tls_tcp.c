@@ -14,14 +14,11 @@
 #include "proxy/base/check.h"
 #include "proxy/net/tcp.h"
 #include "proxy/net/tls_ssl.h"
-#include "tests/unit/cert_maker.h"
-#include "tests/unit/tls_ends.h"
+#include "tests/unit/tls_rig.h"
 
 #define BIG 3000000
 
-static struct cert_maker maker;
-static struct tls_server_ctx *server;
-static struct tls_client_ctx *client;
+static struct tls_peers peers;
 struct side {
     struct conn conn;
     size_t got, flushed;
@@ -88,30 +85,15 @@ static const struct conn_ops ops = {.name = "side",
 
 static int setup_all(void **state)
 {
-    char *error = NULL;
     (void)state;
-    cert_maker_init(&maker);
-    cert_make(&maker, &(struct cert_spec){.file = "a", .san = "DNS:a.example"});
-    const char *path = cert_path(&maker, "a.crt");
-    struct tls_certs *certs = tls_certs_load(&path, 1, &error);
-    struct tls_trust *trust = tls_trust_load(path, &error);
-    struct tls_server_options so = {.alpn = TLS_ALPN_H1};
-    struct tls_client_options co = {.ca = trust, .server_name = "a.example", .alpn = TLS_ALPN_H1};
-    server = tls_server_ctx_new(&so, certs, &error);
-    client = tls_client_ctx_new(&co, &error);
-    assert_non_null(server);
-    assert_non_null(client);
-    tls_certs_unref(certs);
-    tls_trust_free(trust);
+    tls_peers_init(&peers, TLS_ALPN_H1, TLS_ALPN_H1);
     return 0;
 }
 
 static int teardown_all(void **state)
 {
     (void)state;
-    tls_server_ctx_free(server);
-    tls_client_ctx_free(client);
-    cert_maker_fini(&maker);
+    tls_peers_fini(&peers);
     return 0;
 }
 
@@ -135,8 +117,8 @@ static int setup(void **state)
     conn_init(&f->client.conn, &f->r, &ops, 0);
     assert_true(conn_adopt(&f->server.conn, fds[0], true));
     assert_true(conn_adopt(&f->client.conn, fds[1], true));
-    conn_secure_server(&f->server.conn, server);
-    conn_secure_client(&f->client.conn, client, 0, NULL);
+    conn_secure_server(&f->server.conn, peers.server);
+    conn_secure_client(&f->client.conn, peers.client, 0, NULL);
     reactor_dispatch(&f->r);
     *state = f;
     return 0;
@@ -218,7 +200,7 @@ static void a_question_and_its_answer_take_no_buffers(void **state)
         until(f, &f->client.got, i * 2000);
     }
     assert_true(taken > 0);
-#ifndef __SANITIZE_ADDRESS__
+#if MEM_KEEPS
     assert_int_equal(tls_mem_taken(), taken);
 #endif
 }

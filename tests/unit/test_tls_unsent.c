@@ -14,46 +14,25 @@
 
 #include "proxy/base/check.h"
 #include "proxy/http/h1_client.h"
-#include "tests/unit/cert_maker.h"
 #include "tests/unit/h1_owner.h"
-#include "tests/unit/tls_ends.h"
+#include "tests/unit/tls_rig.h"
 
 #define OVERHEAD 22 /* of a record of TLS 1.3 with AES-GCM */
 #define WIDE     1000000
 
-static struct cert_maker maker;
-static struct tls_certs *certs;
-static struct tls_trust *trust;
-static struct tls_server_ctx *server;
-static struct tls_client_ctx *client;
+static struct tls_peers peers;
 
 static int setup_all(void **state)
 {
-    char *error = NULL, path[CERT_PATH];
-    const char *paths[] = {path};
     (void)state;
-    cert_maker_init(&maker);
-    cert_make(&maker, &(struct cert_spec){.file = "ca", .cn = "Test CA", .ca = true});
-    cert_make(&maker, &(struct cert_spec){.file = "a", .issuer = "ca", .san = "DNS:a.example"});
-    snprintf(path, sizeof(path), "%s", cert_path(&maker, "a.crt"));
-    certs = tls_certs_load(paths, 1, &error);
-    trust = tls_trust_load(cert_path(&maker, "ca.crt"), &error);
-    struct tls_server_options so = {.alpn = TLS_ALPN_H1};
-    struct tls_client_options co = {.ca = trust, .server_name = "a.example", .alpn = TLS_ALPN_H1};
-    server = tls_server_ctx_new(&so, certs, &error);
-    client = tls_client_ctx_new(&co, &error);
-    assert_null(error);
+    tls_peers_init(&peers, TLS_ALPN_H1, TLS_ALPN_H1);
     return 0;
 }
 
 static int teardown_all(void **state)
 {
     (void)state;
-    tls_server_ctx_free(server);
-    tls_client_ctx_free(client);
-    tls_certs_unref(certs);
-    tls_trust_free(trust);
-    cert_maker_fini(&maker);
+    tls_peers_fini(&peers);
     return 0;
 }
 
@@ -95,7 +74,7 @@ static void what_has_left_are_whole_records(void **state)
     struct tls_ends e;
     (void)state;
     tls_ends_init(&e, WIDE);
-    tls_ends_meet(&e, server, client);
+    tls_ends_meet(&e, peers.server, peers.client);
     for (size_t n = 1; n <= wire + 1; n++) {
         e.client.flushed = e.server.got_len = 0;
         conn_pause(&e.server.conn, PAUSE_CREDIT);
@@ -120,7 +99,7 @@ static void what_has_not_left_does_not_leave_after_a_close(void **state)
     for (size_t n = 1; n <= 40; n++) {
         struct tls_ends e;
         tls_ends_init(&e, WIDE);
-        tls_ends_meet(&e, server, client);
+        tls_ends_meet(&e, peers.server, peers.client);
         conn_pause(&e.server.conn, PAUSE_CREDIT);
         pair_capacity(e.pair, TLS_ENDS_CLIENT, n);
         tls_end_say(&e, &e.client, "0123456789", 10, 10);
@@ -141,7 +120,7 @@ static void what_has_left_before_an_error_is_told(void **state)
     char *bytes = calloc(1, in_whole_records(SIZE_MAX));
     (void)state;
     tls_ends_init(&e, WIDE);
-    tls_ends_meet(&e, server, client);
+    tls_ends_meet(&e, peers.server, peers.client);
     conn_pause(&e.server.conn, PAUSE_CREDIT);
     pair_capacity(e.pair, TLS_ENDS_CLIENT, 10 + OVERHEAD - 1);
     say_pieces(&e, &e.client, bytes);
@@ -167,8 +146,8 @@ static void what_has_left_before_an_error_is_told(void **state)
 static void post(struct owner *f, size_t n)
 {
     owner_rewire(f, WIDE);
-    wire_secure(&f->w, server);
-    conn_secure_client(h1_client_conn(f->client), client, 0, NULL);
+    wire_secure(&f->w, peers.server);
+    conn_secure_client(h1_client_conn(f->client), peers.client, 0, NULL);
     owner_connect_up(f);
     wire_settle(&f->w);
     wire_read(&f->w, false);
