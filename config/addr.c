@@ -204,6 +204,11 @@ static void print_address(const struct schema_row *row, const void *field, FILE 
     emit_text(out, ((const struct config_addr *)field)->text);
 }
 
+static bool address_is_set(const void *field)
+{
+    return ((const struct config_addr *)field)->text != NULL;
+}
+
 const struct schema_type type_address = {
     .name = "address",
     .expected = "an address such as 127.0.0.1:8080, \"[::1]:8080\" or \"unix:/run/app.sock\"",
@@ -211,6 +216,7 @@ const struct schema_type type_address = {
     .pattern = "^(unix:/.+|\\[[0-9a-fA-F:.]+\\]:[0-9]{1,5}|[^:/\\[\\]]*:[0-9]{1,5})$",
     .parse = parse_address,
     .print = print_address,
+    .is_set = address_is_set,
 };
 
 /* Networks. */

@@ -340,7 +340,8 @@ static bool bind_list(struct bind *b, const struct schema_row *row, const struct
     const struct schema_items *s = row->items;
     if (node == NULL)
         return true;
-    if (node->kind == TREE_SCALAR && (row->flags & ROW_SINGLE)) {
+    if ((row->flags & ROW_SINGLE) &&
+        (node->kind == TREE_SCALAR || (node->kind == TREE_MAP && s->elem->shape == SHAPE_TABLE))) {
         char *item = items_new(b, row, obj, 1);
         *(struct config_pos *)(void *)item = node->pos;
         return bind_row(b, s->elem, node, item);

@@ -180,6 +180,8 @@ struct config_endpoint {
     uint32_t priority;          /* 0..7; lower goes first */
     bool backup;                /* only when no other is usable */
     bool drain;                 /* no new requests, but counts when weights are compared */
+    struct config_addr health;  /* where it is checked; text NULL: at the pool's health.port, or
+                                   where requests go */
 };
 
 /* What requests have in common that go to the same endpoint: one of four. */
@@ -227,6 +229,50 @@ struct config_outlier {
     struct config_outlier_rule latency;
 };
 
+/* An answer's status codes, 100..599. */
+struct config_status {
+    struct config_pos pos;
+    uint32_t from;
+    uint32_t to; /* 0: from alone */
+};
+
+struct config_health_http {
+    struct config_pos pos;
+    bool enabled;
+    const char *path; /* may have a query */
+    const char *method;
+    const char *host; /* or NULL: the endpoint's address */
+    struct config_header_match *headers;
+    size_t header_count;
+    struct config_status *status;
+    size_t status_count; /* 0: 200..399 */
+    const char *body;    /* a text that is in the answer; or NULL */
+};
+
+struct config_health_grpc {
+    struct config_pos pos;
+    bool enabled;
+    const char *service; /* or NULL: the server as a whole */
+    const char *host;    /* or NULL: the endpoint's address */
+};
+
+/* Exactly one of http, tcp and grpc is enabled. */
+struct config_health {
+    struct config_pos pos;
+    bool enabled; /* false: endpoints are not checked, and the rest is unset */
+    struct config_health_http http;
+    struct config_health_grpc grpc;
+    bool tcp;
+    uint64_t every_ms;
+    uint64_t every_down_ms; /* 0: every_ms */
+    uint64_t timeout_ms;    /* at most every_ms and every_down_ms */
+    uint32_t down_after, up_after;
+    uint32_t jitter; /* percent */
+    uint32_t port;   /* 0: the endpoints' */
+    bool tls;        /* as the pool has it; false: plain text */
+    bool must_pass;  /* no requests before a check has passed */
+};
+
 enum config_protocol {
     CONFIG_PROTOCOL_AUTO, /* with tls what ALPN says, else HTTP/1 */
     CONFIG_PROTOCOL_H1,
@@ -245,6 +291,7 @@ struct config_pool {
     struct config_endpoint *endpoints; /* at least one */
     size_t endpoint_count;
     struct config_balance balance;
+    struct config_health health;
     uint64_t slow_start_ms; /* 0: none */
     struct config_outlier outlier;
     uint64_t connect_ms;

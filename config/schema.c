@@ -195,14 +195,14 @@ static const struct schema_items method_items = {
     .unique_offset = FIELD(config_str, text, const char *),
 };
 
-static const struct schema_row header_name = {
+const struct schema_row schema_field_name = {
     STRING(NULL, config_header_match, name),
     .accept = grammar_field_name,
     .pattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
     .expected = "the name of a header field",
 };
 
-static const struct schema_row header_elem = {
+const struct schema_row schema_field_value = {
     STRING(NULL, config_header_match, value),
     .accept = grammar_field_value,
     .expected = "the value of a header field",
@@ -210,8 +210,8 @@ static const struct schema_row header_elem = {
 
 static const struct schema_items header_items = {
     .size = sizeof(struct config_header_match),
-    .name = &header_name,
-    .elem = &header_elem,
+    .name = &schema_field_name,
+    .elem = &schema_field_value,
     .what = "one field; without the key, every request matches",
     .unique = "is listed twice; the names of fields do not depend on case",
     .unique_offset = FIELD(config_header_match, name, const char *),

@@ -24,6 +24,8 @@ static const struct schema_row endpoint_rows[] = {
      .doc = "Whether it gets requests only when no other is usable."},
     {BOOL("drain", config_endpoint, drain), .dflt = "false",
      .doc = "Whether it gets no new requests."},
+    {ADDRESS("health", config_endpoint, health),
+     .doc = "Where its health checks go, if not where requests go."},
 };
 
 static const struct schema_table endpoint_table = {
@@ -149,6 +151,13 @@ static const struct schema_row pool_rows[] = {
      .table = &schema_balance,
      .offset = FIELD(config_pool, balance, struct config_balance),
      .doc = "How requests are spread over the endpoints."},
+    {.key = "health",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_health,
+     .offset = FIELD(config_pool, health, struct config_health),
+     .present_offset = FIELD(config_pool, health.enabled, bool),
+     .doc = "How the endpoints are checked; not at all if not given."},
     {DURATION("slow_start", config_pool, slow_start_ms), .dflt = "none", .min = MS, .max = HOUR,
      .word = "none", .word_value = 0,
      .doc = "Over which an endpoint that comes, or comes back, gets its share."},
@@ -217,11 +226,34 @@ static void check_zones(struct bind *b, const struct config_pool *pool)
     }
 }
 
+/* What its checks need of the endpoints. */
+static void check_endpoints_health(struct bind *b, const struct config_pool *pool)
+{
+    for (size_t i = 0; i < pool->endpoint_count; i++) {
+        const struct config_endpoint *e = &pool->endpoints[i];
+        if (e->health.text != NULL && !pool->health.enabled)
+            bind_error(b, e->health.pos,
+                       "says where %s is checked, but the pool has no health: say how, such as "
+                       "health: { http: /healthz }",
+                       bind_quote(b, e->address.text));
+        else if (pool->health.port != 0 && e->address.host == NULL && e->health.text == NULL)
+            bind_error(b, e->pos,
+                       "%s has no port that health.port could stand for; give it a health: "
+                       "address of its own",
+                       bind_quote(b, e->address.text));
+    }
+}
+
 static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
 {
     const struct config_pool *pool = obj;
     (void)node;
     check_zones(b, pool);
+    check_endpoints_health(b, pool);
+    if (pool->health.grpc.enabled && pool->proxy_protocol != CONFIG_PROXY_NONE)
+        bind_error(b, pool->health.grpc.pos,
+                   "gRPC is HTTP/2, which upstream.proxy_protocol cannot be used with; check with "
+                   "http or tcp");
     if (pool->tls.enabled && pool->tls.verify && pool->tls.sni == NULL)
         check_server_name(b, pool);
     if (pool->proxy_protocol != CONFIG_PROXY_NONE && pool->protocol == CONFIG_PROTOCOL_H2)
@@ -230,8 +262,8 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"health", "retry_budget", "max_connections", "queue",
-                                         "sticky", "dns",          "kubernetes",      NULL};
+static const char *const pool_later[] = {"retry_budget", "max_connections", "queue", "sticky",
+                                         "dns",          "kubernetes",      NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

@@ -7,6 +7,7 @@
 #define WEIR_ADMIN_H
 
 #include "proxy/cert_watch.h"
+#include "proxy/upstream/health.h"
 #include "proxy/worker.h"
 
 struct admin;
@@ -18,6 +19,7 @@ struct admin_view {
     const struct snapshot *snapshot;
     const struct access_log *log;   /* or NULL */
     const struct cert_watch *certs; /* or NULL */
+    const struct health *health;
     bool ready;
 };
 

@@ -7,6 +7,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "proxy/admin.h"
@@ -16,6 +17,7 @@
 #include "proxy/cert_watch.h"
 #include "proxy/http/h2_session.h"
 #include "proxy/outlier_watch.h"
+#include "proxy/upstream/health.h"
 
 #define MOMENT_MAX_MS 5000
 #define ABORT_MS      1000 /* that an immediate end may take */
@@ -32,6 +34,7 @@ struct control {
     struct admin_view view;
     struct cert_watch *certs; /* NULL: there is no TLS */
     struct outlier_watch *outliers;
+    struct health *health;
     enum phase phase;
     uv_signal_t signals[2];
     uv_async_t ended;
@@ -132,6 +135,7 @@ static void on_ended(uv_async_t *async)
         admin_close(c->admin);
     cert_watch_close(c->certs);
     outlier_watch_close(c->outliers);
+    health_close(c->health);
     close_handle(&c->ended);
     close_handle(&c->moment);
     close_handle(&c->deadline);
@@ -141,7 +145,44 @@ static void on_ended(uv_async_t *async)
 
 /* ---- certificates ---- */
 
-/* Every worker gets a context, or none does. */
+/* For the checks of a pool, with what was read for it. NULL without *error: they need none. */
+static struct tls_client_ctx *make_check_tls(const struct control *c, size_t index,
+                                             const struct tls_set *set, char **error)
+{
+    size_t n = c->options->snapshot->n_listeners;
+    struct pool_view *view = index < n ? NULL : health_tls_view(c->health, index - n);
+    if (view == NULL)
+        return NULL;
+    struct tls_client_options options = pool_tls_options(view);
+    struct tls_client_ctx *ctx = tls_set_client(set, &options, error);
+    if (ctx == NULL && *error == NULL)
+        *error = mem_need(strdup("out of memory"));
+    return ctx;
+}
+
+static void use_check_tls(struct control *c, size_t index, struct tls_client_ctx *ctx)
+{
+    if (ctx != NULL)
+        pool_secure(health_tls_view(c->health, index - c->options->snapshot->n_listeners), ctx);
+}
+
+static bool check_tls_init(struct control *c)
+{
+    const struct snapshot *snap = c->options->snapshot;
+    char *error = NULL;
+    for (size_t i = 0; i < snapshot_n_tls(snap) && error == NULL; i++) {
+        if (snap->tls[i] == NULL)
+            continue;
+        use_check_tls(c, i, make_check_tls(c, i, snap->tls[i]->set, &error));
+        if (error != NULL)
+            log_error("pool \"%s\": %s", snap->tls[i]->name, error);
+    }
+    bool ok = error == NULL;
+    free(error);
+    return ok;
+}
+
+/* Every worker gets a context, and so do the health checks, or none does. */
 static bool on_certs(void *ctx, size_t index, const struct tls_set *set)
 {
     struct control *c = ctx;
@@ -152,17 +193,21 @@ static bool on_certs(void *ctx, size_t index, const struct tls_set *set)
     while (made < n &&
            (contexts[made] = worker_make_tls(&c->workers[made], index, set, &error)) != NULL)
         made++;
-    if (made < n)
+    struct tls_client_ctx *checks = made == n ? make_check_tls(c, index, set, &error) : NULL;
+    bool ok = made == n && error == NULL;
+    if (!ok)
         log_error("%s \"%s\": %s", source->kind, source->name, error);
     free(error);
+    use_check_tls(c, index, checks);
     for (unsigned i = 0; i < made; i++) {
-        if (made == n)
+        if (ok)
             worker_swap_tls(&c->workers[i], index, contexts[i]);
         else
             tls_ctx_unref(contexts[i]);
     }
     free(contexts);
-    return made == n;
+    reactor_dispatch(&c->reactor);
+    return ok;
 }
 
 /* ---- the beginning ---- */
@@ -195,6 +240,7 @@ static int admin_start(struct control *c)
         .snapshot = c->options->snapshot,
         .log = c->options->log,
         .certs = c->certs,
+        .health = c->health,
         .ready = true,
     };
     if (c->options->admin_socket >= 0)
@@ -221,6 +267,10 @@ static int control_init(struct control *c, const struct control_options *options
     c->ended.data = c->moment.data = c->deadline.data = c;
     c->certs = cert_watch_new(&c->reactor.loop, options->snapshot, on_certs, c);
     c->outliers = outlier_watch_new(&c->reactor.loop, options->snapshot);
+    c->health =
+        health_new(&c->reactor, options->snapshot->pools, options->snapshot->n_pools, uv_hrtime());
+    if (!check_tls_init(c))
+        return UV_ENOMEM;
     if ((err = signals_start(c)) != 0 || (err = admin_start(c)) != 0)
         return err;
     for (unsigned i = 0; err == 0 && i < options->n_workers; i++)
@@ -253,7 +303,9 @@ int control_run(const struct control_options *options)
         _exit(1);
     }
     bool serving = options->serving(options->ctx);
-    if (!serving)
+    if (serving)
+        health_start(c.health);
+    else
         control_abort(&c);
     reactor_run(&c.reactor);
     for (unsigned i = 0; i < options->n_workers; i++) {
@@ -263,6 +315,7 @@ int control_run(const struct control_options *options)
     admin_free(c.admin);
     cert_watch_free(c.certs);
     outlier_watch_free(c.outliers);
+    health_free(c.health);
     reactor_fini(&c.reactor);
     free(c.workers);
     return serving ? 0 : 1;

@@ -422,6 +422,48 @@ static void tls(struct text *t, const struct admin_view *v)
                "Whether the last change of certificates was not put to use.", CERT_FAILED);
 }
 
+/* ---- health checks ---- */
+
+static void endpoints_up(struct text *t, const struct admin_view *v)
+{
+    char pool[512], endpoint[512];
+    head(t, "weir_endpoint_up", "gauge",
+         "Whether an endpoint gets requests, as far as its health checks decide.");
+    for (size_t i = 0; i < v->snapshot->n_pools; i++) {
+        const struct pool_spec *spec = &v->snapshot->pools[i];
+        label(span_str(spec->name), pool);
+        for (uint32_t k = 0; spec->health != NULL && k < spec->n_endpoints; k++)
+            if (!health_repeats(v->health, i, k)) /* a series is there once */
+                line(t, "weir_endpoint_up{pool=\"%s\",endpoint=\"%s\"} %d\n", pool,
+                     label(span_str(spec->endpoints[k].text), endpoint),
+                     lb_health_usable(health_of(v->health, i, k)));
+    }
+}
+
+static void check_line(struct text *t, const char *pool, const char *result, const char *reason,
+                       uint64_t n)
+{
+    line(t, "weir_health_checks_total{pool=\"%s\",result=\"%s\",reason=\"%s\"} %" PRIu64 "\n", pool,
+         result, reason, n);
+}
+
+static void health_checks(struct text *t, const struct admin_view *v)
+{
+    char pool[512];
+    head(t, "weir_health_checks_total", "counter", "Health checks that have ended, by result.");
+    for (size_t i = 0; i < v->snapshot->n_pools; i++) {
+        const struct health_counts *counts = health_counts(v->health, i);
+        if (counts == NULL)
+            continue;
+        label(span_str(v->snapshot->pools[i].name), pool);
+        check_line(t, pool, "passed", "", counts->passed);
+        check_line(t, pool, "skipped", "", counts->skipped);
+        for (unsigned why = 0; why < HEALTH_WHY_COUNT; why++)
+            if (counts->failed[why] > 0)
+                check_line(t, pool, "failed", health_why_name(why), counts->failed[why]);
+    }
+}
+
 void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct chain *out)
 {
     struct text t = {.pool = pool, .out = out};
@@ -441,6 +483,8 @@ void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct cha
     objects(&t, v);
     tls(&t, v);
     upstream_handshakes(&t, v);
+    endpoints_up(&t, v);
+    health_checks(&t, v);
     single(&t, "weir_access_log_dropped_total", "counter", "Access log lines that were lost.",
            v->log != NULL ? access_log_dropped(v->log) : 0);
     single(&t, "weir_accept_paused_total", "counter",

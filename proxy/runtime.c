@@ -24,6 +24,7 @@
 #include "proxy/net/listen.h"
 #include "proxy/net/pipe.h"
 #include "proxy/runtime_balance.h"
+#include "proxy/runtime_health.h"
 #include "proxy/runtime_tls.h"
 
 #define H2_STREAMS      100 /* on one conn to an endpoint */
@@ -133,6 +134,12 @@ static bool build_listeners(struct runtime *rt)
     return ok;
 }
 
+static struct endpoint_spec *new_endpoints(uint32_t n)
+{
+    size_t size = n * sizeof(struct endpoint_spec);
+    return memset(mem_need(aligned_alloc(LB_CACHE_LINE, size)), 0, size);
+}
+
 static void pool_options(const struct config *cfg, const struct config_pool *from,
                          struct pool_spec *to)
 {
@@ -166,15 +173,42 @@ static void pool_options(const struct config *cfg, const struct config_pool *fro
     };
 }
 
+/* Where checks go, if that is elsewhere. */
+static bool resolve_checks(struct runtime *rt, const struct config_pool *from, struct pool_spec *to)
+{
+    bool ok = true;
+    for (uint32_t i = 0; i < to->n_endpoints; i++) {
+        struct endpoint_spec *at = &to->health->endpoints[i];
+        struct config_addr addr = from->endpoints[i].address;
+        if (from->endpoints[i].health.text != NULL)
+            addr = from->endpoints[i].health;
+        else if (from->health.port != 0)
+            addr.port = (uint16_t)from->health.port;
+        ok &= resolve(rt, &addr, &at->addr);
+        if (ok)
+            net_addr_print(&at->addr, at->text);
+    }
+    return ok;
+}
+
+static bool build_health(struct runtime *rt, const struct config_pool *from, struct pool_spec *to)
+{
+    if (!from->health.enabled)
+        return true;
+    to->health = runtime_health(from);
+    if (!runtime_health_elsewhere(from))
+        return true;
+    to->health->endpoints = new_endpoints(to->n_endpoints);
+    return resolve_checks(rt, from, to);
+}
+
 static bool build_pool(struct runtime *rt, const struct config_pool *from, struct pool_spec *to,
                        struct tls_source **tls)
 {
     bool ok = true;
     to->name = copy(from->name);
     to->n_endpoints = (uint32_t)from->endpoint_count;
-    to->endpoints =
-        mem_need(aligned_alloc(LB_CACHE_LINE, to->n_endpoints * sizeof(to->endpoints[0])));
-    memset(to->endpoints, 0, to->n_endpoints * sizeof(to->endpoints[0]));
+    to->endpoints = new_endpoints(to->n_endpoints);
     for (uint32_t i = 0; i < to->n_endpoints; i++) {
         struct endpoint_spec *ep = &to->endpoints[i];
         ok &= resolve(rt, &from->endpoints[i].address, &ep->addr);
@@ -182,6 +216,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
             net_addr_print(&ep->addr, ep->text);
     }
     runtime_balance(rt->cfg, from, to);
+    ok &= build_health(rt, from, to);
     pool_options(rt->cfg, from, to);
     ok &= runtime_pool_tls(from, to, tls, rt->errs);
     return ok;
@@ -299,6 +334,14 @@ static bool build_snapshot(struct runtime *rt)
 
 /* ---- limits of the machine ---- */
 
+static uint64_t checks_at_once(const struct runtime *rt)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < rt->snap->n_pools; i++)
+        n += rt->snap->pools[i].health != NULL ? rt->snap->pools[i].n_endpoints : 0;
+    return n < HEALTH_AT_ONCE ? n : HEALTH_AT_ONCE;
+}
+
 /* A client conn and the upstream conn behind it are two descriptors; some are needed for ourselves,
  * and an eighth of the rest may be pipes. Rather accept fewer than accept what cannot be served. */
 static void fit_descriptors(struct runtime *rt)
@@ -314,7 +357,7 @@ static void fit_descriptors(struct runtime *rt)
     }
     if (lim.rlim_cur == RLIM_INFINITY)
         return;
-    uint64_t own = 48 + rt->n_workers * (8 + rt->snap->n_listeners);
+    uint64_t own = 48 + rt->n_workers * (8 + rt->snap->n_listeners) + checks_at_once(rt);
     uint64_t pipes = lim.rlim_cur > own ? (lim.rlim_cur - own) / 16 / rt->n_workers : 0;
     rt->snap->pipes = pipes < PIPES_MAX ? (uint32_t)pipes : PIPES_MAX;
     own += 2 * rt->snap->pipes * rt->n_workers;

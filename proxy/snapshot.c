@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "proxy/upstream/health.h"
+
 void snapshot_unref(struct snapshot *snap)
 {
     if (snap == NULL || atomic_fetch_sub_explicit(&snap->refs, 1, memory_order_acq_rel) != 1)
@@ -18,6 +20,7 @@ void snapshot_unref(struct snapshot *snap)
         free((char *)(uintptr_t)snap->pools[i].key.name.ptr);
         lb_group_free(snap->pools[i].balance);
         free(snap->pools[i].endpoints);
+        health_spec_free(snap->pools[i].health);
     }
     for (size_t i = 0; i < snapshot_n_tls(snap); i++)
         tls_source_free(snap->tls[i]);

@@ -56,7 +56,11 @@ static void pool_shaken(void *ctx, uint32_t endpoint, const struct tls_info *inf
 struct tls_client_options pool_tls_options(struct pool_view *view)
 {
     static const uint8_t offers[] = {
-        [POOL_AUTO] = TLS_ALPN_H1 | TLS_ALPN_H2, [POOL_H1] = TLS_ALPN_H1, [POOL_H2] = TLS_ALPN_H2};
+        [POOL_AUTO] = TLS_ALPN_H1 | TLS_ALPN_H2,
+        [POOL_H1] = TLS_ALPN_H1,
+        [POOL_H2] = TLS_ALPN_H2,
+        [POOL_UP] = TLS_ALPN_H1 | TLS_ALPN_H2,
+    };
     struct tls_client_options options = *view->spec->tls;
     options.alpn = offers[view->protocol];
     options.ended = pool_shaken;
@@ -96,7 +100,8 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
     view->protocol = spec->protocol;
     if (spec->tls == NULL && spec->protocol == POOL_AUTO)
         view->protocol = POOL_H1;
-    view->lb = lb_new(spec->balance, seed);
+    if (spec->balance != NULL)
+        view->lb = lb_new(spec->balance, seed);
     return view;
 }
 
@@ -494,6 +499,10 @@ struct stream *pool_open(struct pool_view *view, uint32_t index, bool fresh,
     CHECK(index < view->spec->n_endpoints && !list_linked(&request->link));
     CHECK((view->spec->tls != NULL) == (view->tls != NULL));
     struct pool_endpoint *ep = &view->endpoints[index];
+    if (view->protocol == POOL_UP) {
+        probe_wait(ep, request, reason);
+        return NULL;
+    }
     if (view->protocol == POOL_AUTO)
         return pool_open_auto(ep, fresh, request, reason);
     return view->protocol == POOL_H2 ? pool_open_h2(ep, fresh, request, reason)
@@ -541,8 +550,9 @@ static void pool_retire(struct pool_view *view, enum reason reason)
             h1_client_close(cl, reason);
         while ((node = list_pop_front(&ep->h2)) != NULL)
             h2_client_retire(h2_client_at(node), reason);
-        while (list_pop_front(&ep->probes) != NULL)
-            ;
+        while ((node = list_pop_front(&ep->probes)) != NULL)
+            if (list_empty(probe_waiting(probe_at(node))))
+                probe_give_up(probe_at(node));
     }
 }
 

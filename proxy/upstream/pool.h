@@ -19,6 +19,8 @@
 #include "proxy/net/tls_stats.h"
 #include "proxy/upstream/balance_key.h"
 
+struct health_spec;
+
 struct endpoint_spec {
     struct lb_endpoint lb;
     struct net_addr addr;
@@ -30,11 +32,12 @@ enum pool_protocol {
     POOL_AUTO, /* what ALPN says; HTTP/1 without TLS */
     POOL_H1,
     POOL_H2, /* by prior knowledge without TLS */
+    POOL_UP, /* like auto, but no stream before its conn is up: for those who want no more */
 };
 
 struct pool_spec {
     const char *name;
-    struct lb_group *balance; /* of the endpoints: pool_balance */
+    struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
     uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
@@ -47,6 +50,7 @@ struct pool_spec {
     struct h1_client_options options;
     struct h2_client_options h2;
     const struct tls_client_options *tls; /* NULL: plain; see pool_tls_options */
+    struct health_spec *health;           /* health.h; NULL: its endpoints are not checked */
 };
 
 /* One worker's counters of a pool. */

@@ -59,9 +59,17 @@ struct probe *probe_dial(struct reactor *r, const struct probe_options *options,
         reactor_free(r, SLAB_PROBE, p);
         return NULL;
     }
-    conn_secure_client(&p->conn, options->tls, options->endpoint, to);
+    if (options->tls != NULL)
+        conn_secure_client(&p->conn, options->tls, options->endpoint, to);
     conn_expect(&p->conn, options->connect_ms);
     return p;
+}
+
+void probe_give_up(struct probe *p)
+{
+    CHECK(list_empty(&p->waiting));
+    list_unlink(&p->link);
+    conn_close(&p->conn, REASON_DONE, false);
 }
 
 static void probe_free(struct conn *c)

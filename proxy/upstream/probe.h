@@ -26,14 +26,17 @@ struct probe_owner {
 /* How long connecting and the handshake may take together, and what conns are made with. */
 struct probe_options {
     uint32_t connect_ms, write_stall_ms;
-    struct tls_client_ctx *tls;
-    uint32_t endpoint; /* for TLS sessions */
+    struct tls_client_ctx *tls; /* NULL: it is up once it is connected */
+    uint32_t endpoint;          /* for TLS sessions */
 };
 
 /* Begins to connect. NULL with *err set to a libuv error if that fails at once. */
 struct probe *probe_dial(struct reactor *r, const struct probe_options *options,
                          const struct net_addr *to, const struct probe_owner *owner, void *ctx,
                          int *err);
+
+/* Nobody waits for it any more. closed follows. */
+void probe_give_up(struct probe *p);
 
 /* The list of those who wait, and the probe's place in its owner's list; both are left alone. */
 struct list_node *probe_waiting(struct probe *p);

@@ -33,6 +33,7 @@ LAYERS = {
 EXTRA = {
     "proxy/runtime.c": ("config",),
     "proxy/runtime_balance.c": ("config",),
+    "proxy/runtime_health.c": ("config",),
     "proxy/runtime_tls.c": ("config",),
     "proxy/main.c": ("config",),
 }

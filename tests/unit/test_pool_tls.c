@@ -303,6 +303,20 @@ static void a_handshake_of_before_that_nobody_waits_for(void **state)
     assert_int_equal(counter_get(&f->stats.conns), 0);
 }
 
+static void a_conn_that_nobody_waits_for_ends_with_the_pool(void **state)
+{
+    struct pool_rig *f = *state;
+    f->deaf = true;
+    pool_rig_tls(f, POOL_AUTO, TLS_ALPN_H1);
+    struct ask *a = pool_rig_ask(f, false);
+    assert_int_equal(counter_get(&f->stats.conns), 1);
+    pool_cancel(&a->wish);
+    pool_close_idle(f->view);
+    reactor_dispatch(&f->r);
+    pool_rig_turn(f);
+    assert_int_equal(counter_get(&f->stats.conns), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, pool_rig_setup, pool_rig_teardown)
 
 int main(void)
@@ -318,6 +332,7 @@ int main(void)
         TEST(an_upstream_of_http1_gets_a_conn_for_each),
         TEST(who_waits_may_give_up),
         TEST(waiting_takes_too_long),
+        TEST(a_conn_that_nobody_waits_for_ends_with_the_pool),
         TEST(an_idle_conn_of_http1_is_closed),
         TEST(an_idle_conn_of_http2_is_closed),
         TEST(a_busy_conn_of_http1_serves_whom_it_serves),

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When checks run, and what becomes of them. Owns a view of each pool that is for checks alone, and
+ * one check for each endpoint, which runs or waits for its time; must never run two for the same
+ * endpoint, nor take a request's conn. A timer only makes its check ready. The reactor's thread.
+ */
+#include "proxy/upstream/health.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/group.h"
+#include "balancer/rng.h"
+#include "proxy/base/check.h"
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+#include "proxy/upstream/health_ask.h"
+
+#define CHECK_MAGIC MAGIC('h', 'l', 't', 'h')
+
+enum check_phase {
+    CHECK_RESTS, /* the timer says when it begins */
+    CHECK_WAITS, /* until fewer others run */
+    CHECK_RUNS,  /* the timer says when it has failed */
+    CHECK_OVER,
+};
+
+struct check {
+    uint32_t magic;
+    uint32_t index; /* of the endpoint */
+    uint8_t phase;  /* enum check_phase */
+    bool woken;     /* its time has come */
+    bool repeats;   /* an endpoint before it has the same address */
+    struct checked_pool *pool;
+    struct ready ready;
+    struct wheel_timer timer;
+    struct list_node link; /* of those that wait */
+    struct pool_request wish;
+    struct stream *stream; /* or NULL */
+    struct health_answer answer;
+    struct lb_health state;
+};
+
+/* One that has checks. */
+struct checked_pool {
+    struct health *health;
+    const struct pool_spec *real; /* what requests use */
+    const struct health_spec *spec;
+    struct pool_spec asked; /* what checks use */
+    struct pool_stats stats;
+    struct pool_view *view;
+    struct health_counts counts;
+    struct check *checks; /* one for each endpoint */
+};
+
+struct health {
+    struct reactor *reactor;
+    struct lb_rng rng;
+    struct list_node waiting; /* checks, the first in time first */
+    uint32_t running;
+    bool beginning; /* begin_waiting is at it */
+    bool closed;
+    size_t n_pools;               /* of the snapshot */
+    struct checked_pool *pools[]; /* NULL: it has no checks */
+};
+
+void health_spec_free(struct health_spec *spec)
+{
+    if (spec == NULL)
+        return;
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        free((char *)(uintptr_t)spec->fields[i].name.ptr);
+        free((char *)(uintptr_t)spec->fields[i].value.ptr);
+    }
+    free(spec->fields);
+    free(spec->statuses);
+    free(spec->endpoints);
+    free((char *)(uintptr_t)spec->method.ptr);
+    free((char *)(uintptr_t)spec->target.ptr);
+    free((char *)(uintptr_t)spec->host.ptr);
+    free((char *)(uintptr_t)spec->body.ptr);
+    free((char *)(uintptr_t)spec->service.ptr);
+    free(spec);
+}
+
+const char *health_why_name(unsigned why)
+{
+    static const char *const own[] = {"timeout", "bad_status", "bad_body", "not_serving"};
+    CHECK(why < HEALTH_WHY_COUNT);
+    return why < REASON_COUNT ? reason_row((enum reason)why)->name : own[why - REASON_COUNT];
+}
+
+/* ---- what is told ---- */
+
+#define WHY_TEXT 128
+
+/* What was seen, for people. */
+static const char *why_text(const struct check *k, unsigned why, char out[WHY_TEXT])
+{
+    switch (why) {
+    case HEALTH_TIMEOUT:
+        snprintf(out, WHY_TEXT, "no whole answer within %u ms", k->pool->spec->timeout_ms);
+        break;
+    case HEALTH_BAD_STATUS:
+        snprintf(out, WHY_TEXT, "the status was %u", k->answer.status);
+        break;
+    case HEALTH_BAD_BODY:
+        snprintf(out, WHY_TEXT, "the answer, of status %u, has not the text that is asked for",
+                 k->answer.status);
+        break;
+    case HEALTH_NOT_SERVING:
+        snprintf(out, WHY_TEXT, "it does not say that it is SERVING");
+        break;
+    default:
+        snprintf(out, WHY_TEXT, "%s", reason_row((enum reason)why)->text);
+    }
+    return out;
+}
+
+/* What became of it, after how long in the state before. why: "" or more to say, with its comma. */
+static void tell(const struct check *k, const char *state, uint64_t was_us, uint32_t checks,
+                 const char *result, const char *why)
+{
+    const struct checked_pool *p = k->pool;
+    char count[32] = "one check";
+    if (checks > 1)
+        snprintf(count, sizeof(count), "%u checks in a row", checks);
+    log_info("pool %s: %s is %s after %.1f s: it %s %s%s", p->real->name,
+             p->real->endpoints[k->index].text, state, (double)was_us / 1e6, result, count, why);
+}
+
+static void tell_down(const struct check *k, unsigned why, uint64_t was_us)
+{
+    char text[WHY_TEXT], more[WHY_TEXT + 32];
+    snprintf(more, sizeof(more), ", at last because %s", why_text(k, why, text));
+    tell(k, "down", was_us, k->pool->spec->rules.down_after, "failed", more);
+}
+
+/* The balancer, and the log. */
+static void check_judge(struct check *k, unsigned why)
+{
+    struct checked_pool *p = k->pool;
+    uint64_t now = reactor_us(p->health->reactor), since = k->state.since_us;
+    bool proven = k->state.state != LB_HEALTH_UNPROVEN;
+    enum lb_mark mark = proven ? LB_DOWN : LB_UNPROVEN;
+    switch (lb_health_result(&k->state, &p->spec->rules, why == REASON_NONE, now)) {
+    case LB_HEALTH_SAME:
+        return;
+    case LB_HEALTH_WENT_DOWN:
+        lb_group_mark(p->real->balance, k->index, LB_DOWN, true, now);
+        tell_down(k, why, now - since);
+        return;
+    case LB_HEALTH_WENT_UP:
+        lb_group_mark(p->real->balance, k->index, mark, false, now);
+        tell(k, "up", now - since, proven ? p->spec->rules.up_after : 1, "passed", "");
+        return;
+    }
+}
+
+/* ---- one check ---- */
+
+static void check_begin(struct check *k);
+
+/* Others may begin now. Those that end at once are behind one another, not inside. */
+static void begin_waiting(struct health *h)
+{
+    if (h->beginning)
+        return;
+    h->beginning = true;
+    while (h->running < HEALTH_AT_ONCE && !list_empty(&h->waiting))
+        check_begin(CONTAINER_OF(list_pop_front(&h->waiting), check, link));
+    h->beginning = false;
+}
+
+static void check_stop(struct check *k, enum reason reason)
+{
+    struct stream *s = TAKE(k->stream);
+    pool_cancel(&k->wish);
+    if (s != NULL)
+        s->ops->release(s, reason);
+    k->pool->health->running--;
+}
+
+/* It was weir that could not: that says nothing of the endpoint. */
+static bool skipped(unsigned why)
+{
+    return why < REASON_COUNT && reason_row((enum reason)why)->side == SIDE_WEIR;
+}
+
+/* why: REASON_NONE if it passed. */
+static void check_end(struct check *k, unsigned why)
+{
+    struct checked_pool *p = k->pool;
+    struct health *h = p->health;
+    uint64_t now = reactor_now(h->reactor);
+    check_stop(k, why == HEALTH_TIMEOUT                      ? REASON_REQUEST_TIMEOUT
+                  : why < REASON_COUNT && why != REASON_NONE ? (enum reason)why
+                                                             : REASON_DONE);
+    if (skipped(why)) {
+        p->counts.skipped++;
+    } else {
+        if (why == REASON_NONE)
+            p->counts.passed++;
+        else
+            p->counts.failed[why]++;
+        log_debug("pool %s: check of %s: %s", p->real->name, p->real->endpoints[k->index].text,
+                  why == REASON_NONE ? "passed" : health_why_name(why));
+        check_judge(k, why);
+    }
+    health_answer_clear(&k->answer);
+    k->phase = CHECK_RESTS;
+    k->woken = false;
+    wheel_set(&h->reactor->wheel, &k->timer,
+              lb_health_next_ms(&k->state, &p->spec->rules, now, lb_rng_next(&h->rng)));
+    begin_waiting(h);
+}
+
+/* The conn is up, or will carry the request once it is. */
+static void check_ask(struct check *k, struct stream *s)
+{
+    const struct checked_pool *p = k->pool;
+    const struct endpoint_spec *at = &p->asked.endpoints[k->index];
+    k->stream = s;
+    if (p->spec->kind == HEALTH_TCP)
+        check_end(k, REASON_NONE);
+    else
+        health_ask(s, p->health->reactor, p->spec,
+                   net_addr_is_unix(&at->addr) ? SPAN_LIT("localhost") : span_str(at->text));
+}
+
+static void check_begin(struct check *k)
+{
+    struct checked_pool *p = k->pool;
+    struct reactor *r = p->health->reactor;
+    enum reason reason = REASON_NONE;
+    k->phase = CHECK_RUNS;
+    k->woken = false;
+    p->health->running++;
+    wheel_set(&r->wheel, &k->timer, reactor_now(r) + p->spec->timeout_ms);
+    struct stream *s = pool_open(p->view, k->index, true, &k->wish, &reason);
+    if (s != NULL)
+        check_ask(k, s);
+    else if (reason != REASON_NONE)
+        check_end(k, reason);
+}
+
+/* Until it is connected, it is connecting that takes too long. */
+static unsigned late_why(const struct check *k)
+{
+    bool up = k->stream != NULL && k->stream->connected_us != 0;
+    return up ? (unsigned)HEALTH_TIMEOUT : (unsigned)REASON_CONNECT_TIMEOUT;
+}
+
+static void check_run(struct ready *ready)
+{
+    struct check *k = CONTAINER_OF(ready, check, ready);
+    struct health *h = k->pool->health;
+    CHECK(k->magic == CHECK_MAGIC);
+    if (!k->woken || k->phase == CHECK_OVER) /* it has ended meanwhile */
+        return;
+    if (k->phase == CHECK_RUNS) {
+        check_end(k, late_why(k));
+    } else if (h->running < HEALTH_AT_ONCE) {
+        check_begin(k);
+    } else {
+        k->phase = CHECK_WAITS;
+        list_push_back(&h->waiting, &k->link);
+    }
+}
+
+static void check_due(struct wheel_timer *timer)
+{
+    struct check *k = CONTAINER_OF(timer, check, timer);
+    k->woken = true;
+    reactor_ready(k->pool->health->reactor, &k->ready);
+}
+
+/* ---- what the pool and the stream tell ---- */
+
+static struct check *check_of(void *owner)
+{
+    return CAST_OBJ(check, owner, CHECK_MAGIC);
+}
+
+static void on_ready(struct pool_request *wish, struct stream *s)
+{
+    check_ask(check_of(wish->owner), s);
+}
+
+static void on_failed(struct pool_request *wish, enum reason reason)
+{
+    check_end(check_of(wish->owner), reason);
+}
+
+static const struct pool_request_events wish_events = {.ready = on_ready, .failed = on_failed};
+
+static void on_head(struct stream *s, struct http_head *head)
+{
+    if (head->status >= 200)
+        health_answer_head(&check_of(s->owner)->answer, head);
+}
+
+static void on_body(struct stream *s, struct chain *body)
+{
+    struct check *k = check_of(s->owner);
+    health_answer_body(&k->answer, k->pool->spec, s, body);
+}
+
+static void on_end(struct stream *s, struct http_head *trailers)
+{
+    struct check *k = check_of(s->owner);
+    check_end(k, health_answer_end(&k->answer, k->pool->spec, trailers));
+}
+
+static void on_drained(struct stream *s, size_t n)
+{
+    (void)s;
+    (void)n;
+}
+
+static void on_aborted(struct stream *s, enum reason reason)
+{
+    check_end(check_of(s->owner), reason);
+}
+
+static const struct stream_events stream_events = {
+    .head = on_head,
+    .body = on_body,
+    .end = on_end,
+    .drained = on_drained,
+    .aborted = on_aborted,
+};
+
+/* ---- life ---- */
+
+/* Conns like those of requests, but each for one check, and in time for its end. */
+static struct pool_spec asked_of(const struct pool_spec *real)
+{
+    const struct health_spec *spec = real->health;
+    struct pool_spec asked = *real;
+    asked.balance = NULL;
+    asked.max_idle = 0;
+    asked.options.once = true;
+    asked.options.connect_ms = asked.h2.connect_ms = spec->timeout_ms;
+    asked.h2.ping_ms = 0;
+    if (spec->endpoints != NULL)
+        asked.endpoints = spec->endpoints;
+    if (spec->plain)
+        asked.tls = NULL;
+    if (spec->kind == HEALTH_GRPC)
+        asked.protocol = POOL_H2;
+    if (spec->kind == HEALTH_TCP) {
+        asked.protocol = POOL_UP;
+        if (asked.proxy_header != 0) /* a handshake may only come after it */
+            asked.tls = NULL;
+        asked.proxy_header = 0;
+    }
+    return asked;
+}
+
+static void check_init(struct checked_pool *p, uint32_t i, uint32_t nth)
+{
+    struct check *k = &p->checks[i];
+    struct health *h = p->health;
+    *k = (struct check){.magic = CHECK_MAGIC, .index = i, .pool = p, .ready = {.run = check_run}};
+    list_init(&k->ready.link);
+    list_init(&k->link);
+    list_init(&k->wish.link);
+    wheel_timer_init(&k->timer, check_due);
+    k->wish.events = &wish_events;
+    k->wish.stream_events = &stream_events;
+    k->wish.owner = k;
+    k->wish.response_head_ms = p->spec->timeout_ms;
+    lb_health_init(&k->state, &p->spec->rules, p->spec->must_pass, nth, reactor_us(h->reactor));
+    if (p->spec->must_pass)
+        lb_group_mark(p->real->balance, i, LB_UNPROVEN, true, k->state.since_us);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const struct endpoint_spec *x = *(const struct endpoint_spec *const *)a;
+    const struct endpoint_spec *y = *(const struct endpoint_spec *const *)b;
+    int order = strcmp(x->text, y->text);
+    return order != 0 ? order : (x > y) - (x < y);
+}
+
+static void find_repeated(struct checked_pool *p)
+{
+    const struct pool_spec *real = p->real;
+    const struct endpoint_spec **sorted = mem_need(calloc(real->n_endpoints, sizeof(*sorted)));
+    for (uint32_t i = 0; i < real->n_endpoints; i++)
+        sorted[i] = &real->endpoints[i];
+    qsort((void *)sorted, real->n_endpoints, sizeof(*sorted), by_text);
+    for (uint32_t i = 1; i < real->n_endpoints; i++)
+        if (strcmp(sorted[i]->text, sorted[i - 1]->text) == 0)
+            p->checks[sorted[i] - real->endpoints].repeats = true;
+    free((void *)sorted);
+}
+
+static struct checked_pool *checked_new(struct health *h, const struct pool_spec *real,
+                                        uint32_t *nth)
+{
+    struct checked_pool *p = mem_need(calloc(1, sizeof(*p)));
+    p->health = h;
+    p->real = real;
+    p->spec = real->health;
+    p->asked = asked_of(real);
+    p->view = pool_view_new(h->reactor, &p->asked, &p->stats, 0);
+    p->checks = mem_need(calloc(real->n_endpoints, sizeof(p->checks[0])));
+    for (uint32_t i = 0; i < real->n_endpoints; i++)
+        check_init(p, i, (*nth)++);
+    find_repeated(p);
+    return p;
+}
+
+struct health *health_new(struct reactor *r, const struct pool_spec *pools, size_t n, uint64_t seed)
+{
+    struct health *h = mem_need(calloc(1, sizeof(*h) + n * sizeof(h->pools[0])));
+    uint32_t nth = 0;
+    h->reactor = r;
+    h->n_pools = n;
+    lb_rng_seed(&h->rng, seed);
+    list_init(&h->waiting);
+    for (size_t i = 0; i < n; i++)
+        if (pools[i].health != NULL)
+            h->pools[i] = checked_new(h, &pools[i], &nth);
+    return h;
+}
+
+/* Every check of it, as k. */
+#define FOR_EACH_CHECK(h, k)                                                           \
+    for (size_t i_ = 0; i_ < (h)->n_pools; i_++)                                       \
+        for (struct check *k = (h)->pools[i_] != NULL ? (h)->pools[i_]->checks : NULL; \
+             k != NULL && k < (h)->pools[i_]->checks + (h)->pools[i_]->real->n_endpoints; k++)
+
+struct pool_view *health_tls_view(const struct health *h, size_t pool)
+{
+    CHECK(pool < h->n_pools);
+    const struct checked_pool *p = h->pools[pool];
+    return p != NULL && p->asked.tls != NULL ? p->view : NULL;
+}
+
+void health_start(struct health *h)
+{
+    FOR_EACH_CHECK(h, k)
+    wheel_set(&h->reactor->wheel, &k->timer, k->state.slot_ms);
+}
+
+void health_close(struct health *h)
+{
+    if (h == NULL || h->closed)
+        return;
+    h->closed = true;
+    FOR_EACH_CHECK(h, k)
+    {
+        if (k->phase == CHECK_RUNS)
+            check_stop(k, REASON_SHUTDOWN);
+        health_answer_clear(&k->answer);
+        list_unlink(&k->link);
+        k->phase = CHECK_OVER;
+        wheel_remove(&h->reactor->wheel, &k->timer);
+    }
+    for (size_t i = 0; i < h->n_pools; i++)
+        if (h->pools[i] != NULL)
+            pool_close_idle(h->pools[i]->view);
+    reactor_dispatch(h->reactor);
+}
+
+void health_free(struct health *h)
+{
+    if (h == NULL)
+        return;
+    for (size_t i = 0; i < h->n_pools; i++) {
+        if (h->pools[i] == NULL)
+            continue;
+        pool_view_free(h->pools[i]->view);
+        free(h->pools[i]->checks);
+        free(h->pools[i]);
+    }
+    free(h);
+}
+
+/* ---- to look at ---- */
+
+const struct health_counts *health_counts(const struct health *h, size_t pool)
+{
+    CHECK(pool < h->n_pools);
+    return h->pools[pool] != NULL ? &h->pools[pool]->counts : NULL;
+}
+
+static const struct check *check_at(const struct health *h, size_t pool, uint32_t endpoint)
+{
+    CHECK(pool < h->n_pools && h->pools[pool] != NULL);
+    CHECK(endpoint < h->pools[pool]->real->n_endpoints);
+    return &h->pools[pool]->checks[endpoint];
+}
+
+const struct lb_health *health_of(const struct health *h, size_t pool, uint32_t endpoint)
+{
+    return &check_at(h, pool, endpoint)->state;
+}
+
+bool health_repeats(const struct health *h, size_t pool, uint32_t endpoint)
+{
+    return check_at(h, pool, endpoint)->repeats;
+}
