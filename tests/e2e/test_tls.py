@@ -2,6 +2,7 @@
 """TLS with clients and with upstreams: what is offered, what is refused, whose certificate is shown,
 and how a conn ends."""
 import ssl
+import time
 
 import pytest
 
@@ -12,7 +13,7 @@ import tools
 import wire
 from h2peer import H2Server
 from h2wire import Code
-from peers import connect
+from peers import connect, deadline
 from tlspeer import TlsClient, TlsSocket, secured
 
 ROUTE = "routes: [ { to: app } ]\n"
@@ -572,13 +573,13 @@ def test_keys_that_change_all_the_time_end_the_conn_and_are_counted(secure, auth
         *("openssl", "s_client", "-connect", own.listeners["web"], "-tls1_3", "-alpn", alpn),
         *("-CAfile", authority.cert),
     ) as type_line:
-        typed = 0
+        typed, until = 0, deadline()
         while type_line(b"k"):
             typed += 1
-            assert typed < 20000, "weir bears it"
-        assert typed >= 1000
+            assert time.monotonic() < until, "weir bears it"
+        assert typed >= 1000  # of which so many are borne
     spent = own.cpu() - before
-    assert harness.sanitizer() or harness.FAULTS or spent < typed * 200e-6, f"{spent:.3f} s of CPU"
+    assert harness.sanitizer() or harness.FAULTS or spent < 1000 * 200e-6, f"{spent:.3f} s of CPU"
 
 
 def test_a_staple_is_shown(secure, authority, pair, tmp_path):
