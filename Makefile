@@ -61,6 +61,7 @@ BACKEND_SRC := $(wildcard backends/*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
 LOAD_SRC    := $(wildcard bench/load_*.c)
 MICRO_SRC   := $(wildcard bench/micro/*.c)
+SIM_SRC     := $(wildcard bench/sim/*.c) bench/load_hist.c
 TEST_SRC    := $(wildcard tests/unit/*.c)
 UNIT_SRC    := $(filter tests/unit/test_%,$(TEST_SRC))
 FUZZ_SRC    := $(wildcard tests/fuzz/*.c)
@@ -81,12 +82,14 @@ BENCH_BIN   := $(patsubst bench/%.c,$(OUT)/%,$(filter-out $(LOAD_SRC) $(FLOOR_SR
                               $(URING_SRC),$(BENCH_SRC)))
 URING_BIN   := $(if $(URING_SRC),$(OUT)/floor-uring)
 MICRO_BIN   := $(MICRO_SRC:bench/micro/%.c=$(OUT)/micro-%)
+SIM_LIB     := $(filter-out %/main.o,$(call objects,$(SIM_SRC)))
 FUZZ_LIB    := $(call objects,$(filter-out $(FUZZ_MAIN) %/replay.c %/property.c,$(FUZZ_SRC)) \
                               tests/unit/h1_feed.c)
 FUZZERS     := $(FUZZ_MAIN:tests/fuzz/%.c=$(OUT)/%)
 REPLAYS     := $(FUZZ_MAIN:tests/fuzz/fuzz_%.c=$(OUT)/tests/replay_%)
 PROPERTY    := $(OUT)/tests/property
 ALL_SRC     := $(WEIR_SRC) $(BACKEND_SRC) $(TEST_SRC) $(FUZZ_SRC) $(MICRO_SRC) \
+               $(filter bench/sim/%,$(SIM_SRC)) \
                $(filter-out $(if $(HAS_URING),,$(URING_SRC)),$(BENCH_SRC))
 PROGRAMS    := $(OUT)/weir $(OUT)/hello $(OUT)/world
 
@@ -111,7 +114,7 @@ $(OUT)/flags: FORCE
 
 # The members of the archive: a deleted source must leave it.
 $(OUT)/members: FORCE
-	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB) | $(LOAD_LIB) | $(FUZZ_LIB))
+	$(call keep,$(LIB_OBJ) | $(BACKEND_LIB) | $(UNIT_LIB) | $(LOAD_LIB) | $(SIM_LIB) | $(FUZZ_LIB))
 
 # Compiles and links a few lines against every library, so that a missing one is named at once.
 $(OUT)/libraries: scripts/check-libs.sh $(OUT)/flags
@@ -138,12 +141,15 @@ $(OUT)/hello $(OUT)/world: $(OUT)/%: $(OUT)/obj/backends/%.o $(BACKEND_LIB) $(OU
 # A unit test is one program. It links the whole of weir but main, and the helpers beside it.
 $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_LIB) $(OUT)/libweir.a $(OUT)/members
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS) -lcmocka
+	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka
 
 # bench/load.c and bench/load_*.c are one program; the two floors share how they begin.
 $(OUT)/load: $(LOAD_LIB)
 $(OUT)/floor: $(call objects,$(FLOOR_SRC))
 $(OUT)/tests/test_load: $(call objects,$(addprefix bench/load_,answer.c hist.c schedule.c))
+$(OUT)/tests/test_sim: $(SIM_LIB)
+$(OUT)/weir-sim: $(call objects,$(SIM_SRC)) $(OUT)/libweir.a $(OUT)/members
+	$(LINK) -o $@ $(filter %.o %.a,$^) $(LIBS)
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/bench/%.o $(OUT)/libweir.a $(OUT)/members
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
@@ -196,7 +202,7 @@ release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), bui
 .PHONY: tests fuzz-tests fuzzers bench-tools faults
 faults: $(FAULTS_SO) ## the preload that injects faults
 tests: $(UNIT_BIN) # the unit test programs, not run
-bench-tools: $(BENCH_BIN) $(URING_BIN) ## the floors and the load generator of bench/
+bench-tools: $(BENCH_BIN) $(URING_BIN) $(OUT)/weir-sim ## the floors, the load generator and the simulator
 fuzz-tests: $(REPLAYS) $(PROPERTY) # the fuzz targets as programs that run files, and the property
 fuzzers: $(FUZZERS) # with MODE=fuzz
 
@@ -234,6 +240,11 @@ micro: ## what a pick of each policy costs; T=p2c
 	@scripts/deps.sh build && $(MAKE) --no-print-directory $(MICRO_BIN) >&2
 	@for bin in $(MICRO_BIN); do $$bin $(T) || exit; done
 
+.PHONY: sim
+sim: ## which policy to choose, simulated for 10 to 10,000 endpoints; T='slow keys --sizes 10,100'
+	@scripts/deps.sh build && $(MAKE) --no-print-directory $(OUT)/weir-sim >&2
+	@SIM=$(OUT)/weir-sim exec $(PYTHON) bench/sim.py $(if $(REFERENCE),--reference) $(T)
+
 .PHONY: test
 test: ## install what is missing, build every variant, run every test
 	@scripts/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }
@@ -256,7 +267,7 @@ unit: ## the unit tests of one MODE; T='span list' picks some
 e2e: ## the end-to-end tests of one MODE; T='-k name' goes to pytest
 	@BUILD=$(BUILD) exec $(PYTHON) scripts/test.py --modes $(MODE) --only e2e -- $(T)
 
-# ---- torture: chaos, slow clients, soak, fuzzing, faults ---------------------------------------
+# ---- torture: chaos, slow clients, soak, TLS, fuzzing, faults -----------------------------------
 
 .PHONY: chaos slowloris soak
 chaos: ## load while backends fail, every request accounted for; SECONDS=60 SEED=1
@@ -271,6 +282,11 @@ soak: ## load of all kinds, flat memory and open files; MINUTES=10 HTTP2=1 MODE=
 	$(READY) all bench-tools
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello LOAD=$(OUT)/load exec $(PYTHON) tests/chaos/soak.py \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(HTTP2),--http2)
+
+.PHONY: testssl
+testssl: ## what testssl.sh finds in weir's TLS as it is by default; T='--json FILE'
+	@scripts/deps.sh build test testssl && $(MAKE) --no-print-directory all
+	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello exec $(PYTHON) tests/tls/testssl.py $(T)
 
 .PHONY: fuzz property
 fuzz: SECONDS ?= 60
@@ -302,7 +318,7 @@ torture-sweep: ## every single allocation fails in turn
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY   ?= clang-tidy
 STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/net proxy/http proxy/upstream \
-                           balancer config backends bench bench/micro tests/unit \
+                           balancer config backends bench bench/micro bench/sim tests/unit \
                            tests/fuzz tests/faults))
 
 .PHONY: lint lint-tree format format-check

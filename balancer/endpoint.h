@@ -19,6 +19,7 @@
 
 #define LB_CACHE_LINE 64
 #define LB_WEIGHT_MAX (1u << 20) /* of an effective weight; configured ones end at 1000 */
+#define LB_MARKS      4          /* kinds of them, enum lb_mark */
 #define LB_LEVELS     8          /* of priority: 0 (first) to 7 */
 #define LB_ZONES      32         /* 0 (not known) to 31 */
 
@@ -44,7 +45,11 @@ struct lb_endpoint {
     /* Written for each request by each worker: alone on their line, so that reading the fields
        above never waits for them. */
     alignas(LB_CACHE_LINE) _Atomic uint32_t in_flight; /* started and not finished */
+    _Atomic uint32_t run;                              /* failures since the last answer */
     _Atomic uint64_t latency;                          /* latency.h; 0 = nothing known */
+    /* All that ended so far, for outlier.h; they wrap. */
+    _Atomic uint32_t answers, failures;
+    _Atomic uint64_t logs; /* of the answers' latencies: sum of lb_outlier_log */
 };
 
 /* Zone 0, priority 0, no backup, usable and warm. */
@@ -61,7 +66,11 @@ static inline void lb_endpoint_init(struct lb_endpoint *ep, uint64_t id, uint32_
     atomic_init(&ep->marks, 0);
     atomic_init(&ep->warm_us, 0);
     atomic_init(&ep->in_flight, 0);
+    atomic_init(&ep->run, 0);
     atomic_init(&ep->latency, 0);
+    atomic_init(&ep->answers, 0);
+    atomic_init(&ep->failures, 0);
+    atomic_init(&ep->logs, 0);
 }
 
 /* Requests in flight over all workers, as of some moment just now. */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "balancer/hash.h"
-#include "balancer/policy.h"
+#include "balancer/outlier.h"
 #include "proxy/base/mem.h"
 
 struct named {
@@ -63,6 +63,8 @@ struct lb_group *lb_group_new(const struct lb_policy *policy, const struct lb_op
     size_t size = count * sizeof(struct lb_endpoint *);
     struct lb_group *group = mem_need(aligned_alloc(LB_CACHE_LINE, sizeof(*group)));
     *group = (struct lb_group){.policy = policy, .count = count};
+    atomic_init(&group->probe_us, LB_NEVER);
+    group->since = mem_need(calloc((size_t)count * LB_MARKS, sizeof(group->since[0])));
     if (options != NULL)
         group->options = *options;
     CHECK(group->options.bound == 0 || group->options.bound > 100);
@@ -82,6 +84,8 @@ void lb_group_free(struct lb_group *group)
 {
     if (group == NULL)
         return;
+    lb_outlier_free(group->outlier);
+    free(group->since);
     free(group->table);
     free(group->endpoints);
     free(group);
@@ -103,6 +107,8 @@ void lb_group_mark(struct lb_group *group, uint32_t index, enum lb_mark mark, bo
            : atomic_fetch_and_explicit(&ep->marks, ~(uint32_t)mark, memory_order_relaxed);
     if (((before & mark) != 0) == on)
         return;
+    _Atomic uint64_t *since = &group->since[(size_t)index * LB_MARKS + __builtin_ctz(mark)];
+    atomic_store_explicit(since, now_us, memory_order_relaxed);
     if (before == mark)
         atomic_store_explicit(&ep->warm_us, now_us, memory_order_relaxed);
     tell_workers(group);

@@ -15,7 +15,9 @@
 #include "balancer/endpoint.h"
 
 #define LB_ENDPOINTS_MAX (1u << 20) /* in one group */
+#define LB_NEVER         UINT64_MAX
 
+struct lb_outlier;
 struct lb_policy;
 
 /* All zero is the plainest of groups. */
@@ -31,8 +33,11 @@ struct lb_group {
     struct lb_options options;
     struct lb_endpoint **endpoints;
     uint32_t count;
-    void *table;            /* the policy's, read-only, or NULL */
-    _Atomic uint32_t epoch; /* moves on with each change of who may be picked */
+    void *table;                /* the policy's, read-only, or NULL */
+    struct lb_outlier *outlier; /* lb_outlier_attach; or NULL */
+    _Atomic uint64_t *since;    /* LB_MARKS for each endpoint: when it was marked last */
+    _Atomic uint64_t probe_us;  /* when an ejected endpoint may be asked again, or LB_NEVER */
+    _Atomic uint32_t epoch;     /* moves on with each change of who may be picked */
     alignas(LB_CACHE_LINE) _Atomic uint64_t in_flight; /* of all endpoints; only with a bound */
 };
 
@@ -67,6 +72,14 @@ uint32_t *lb_group_order(const struct lb_group *group);
 static inline uint32_t lb_group_marks(const struct lb_group *group, uint32_t index)
 {
     return atomic_load_explicit(&group->endpoints[index]->marks, memory_order_relaxed);
+}
+
+/* When it got that mark, or when it lost it; 0: it had it, or not, from the start. */
+static inline uint64_t lb_group_since(const struct lb_group *group, uint32_t index,
+                                      enum lb_mark mark)
+{
+    const _Atomic uint64_t *since = &group->since[(size_t)index * LB_MARKS];
+    return atomic_load_explicit(&since[__builtin_ctz(mark)], memory_order_relaxed);
 }
 
 static inline uint32_t lb_group_weight(const struct lb_group *group, uint32_t index)

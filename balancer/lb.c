@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "balancer/outlier.h"
 #include "balancer/shares.h"
 #include "proxy/base/mem.h"
 
@@ -20,8 +21,10 @@ struct lb {
     const struct lb_policy *policy;
     struct lb_view view;
     uint32_t reserve;      /* usable ones that have no weight now */
+    uint32_t ejected;      /* those that would be, but for outlier detection */
     uint32_t reserve_next; /* where to look for one */
     uint32_t leases;       /* out */
+    int32_t probe;         /* what was picked last is a probe of this one, or LB_NONE */
     void *local;
 };
 
@@ -40,6 +43,7 @@ static bool look(struct lb *lb, uint64_t now_us)
     v->eligible = shares.eligible;
     v->total_weight = shares.total;
     lb->reserve = shares.reserve;
+    lb->ejected = shares.ejected;
     lb->due_us = shares.due_us;
     return shares.changed;
 }
@@ -50,6 +54,7 @@ struct lb *lb_new(struct lb_group *group, uint64_t seed)
     lb->magic = LB_MAGIC;
     lb->group = group;
     lb->policy = group->policy;
+    lb->probe = LB_NONE;
     lb->view = (struct lb_view){
         .group = group,
         .endpoints = group->endpoints,
@@ -73,17 +78,32 @@ void lb_free(struct lb *lb)
     free(lb);
 }
 
-/* For another attempt, when all that have a weight were tried: a usable one that has none. */
-static int32_t pick_reserve(struct lb *lb, const struct lb_tried *tried)
+/* One that has no weight now, with just these marks. */
+static int32_t pick_weightless(struct lb *lb, const struct lb_tried *tried, uint32_t marks)
 {
     for (uint32_t k = 0; k < lb->view.count; k++) {
         uint32_t i = lb->reserve_next;
         lb->reserve_next = i + 1 < lb->view.count ? i + 1 : 0;
-        if (lb_group_weight(lb->group, i) > 0 && lb_group_marks(lb->group, i) == 0 &&
+        if (lb_group_weight(lb->group, i) > 0 && lb_group_marks(lb->group, i) == marks &&
             !lb_tried_has(tried, i))
             return (int32_t)i;
     }
     return LB_NONE;
+}
+
+/* For another attempt, when all that have a weight were tried: a usable one that has none, or an
+ * ejected one, which may well answer, rather than giving up. */
+static int32_t pick_reserve(struct lb *lb, const struct lb_tried *tried)
+{
+    int32_t i = lb->reserve > 0 ? pick_weightless(lb, tried, 0) : LB_NONE;
+    return i == LB_NONE && lb->ejected > 0 ? pick_weightless(lb, tried, LB_EJECTED) : i;
+}
+
+/* A request that was tried already is not put at stake. */
+static int32_t pick_probe(struct lb *lb, const struct lb_tried *tried, uint64_t now_us)
+{
+    uint64_t due = atomic_load_explicit(&lb->group->probe_us, memory_order_relaxed);
+    return now_us >= due && lb_tried_empty(tried) ? lb_outlier_probe(lb->group, now_us) : LB_NONE;
 }
 
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
@@ -91,14 +111,15 @@ int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint6
     uint32_t epoch = atomic_load_explicit(&lb->group->epoch, memory_order_relaxed);
     if ((epoch != lb->epoch || now_us >= lb->due_us) && look(lb, now_us))
         lb->policy->changed(lb->local, &lb->view);
-    if (lb->view.eligible == 0)
-        return LB_NONE;
+    lb->probe = pick_probe(lb, tried, now_us);
+    if (lb->probe != LB_NONE || lb->view.eligible == 0)
+        return lb->probe;
     if (lb_tried_empty(tried))
         tried = NULL;
     int32_t i = lb->policy->pick(lb->local, &lb->view, key, tried, now_us);
     DCHECK(i == LB_NONE ||
            (lb_view_share(&lb->view, (uint32_t)i) > 0 && !lb_tried_has(tried, (uint32_t)i)));
-    return i == LB_NONE && lb->reserve > 0 ? pick_reserve(lb, tried) : i;
+    return i == LB_NONE ? pick_reserve(lb, tried) : i;
 }
 
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us)
@@ -109,6 +130,8 @@ void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t 
 
     lease->lb = lb;
     lease->index = index;
+    lease->probe = lb->probe == (int32_t)index;
+    lb->probe = LB_NONE;
     lb->leases++;
     if (lb->group->options.bound > 0)
         atomic_fetch_add_explicit(&lb->group->in_flight, 1, memory_order_relaxed);
@@ -116,9 +139,31 @@ void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t 
         lb->policy->started(lb->local, &lb->view, index, now, now_us);
 }
 
-void lb_finished(struct lb_lease *lease, enum lb_outcome outcome, uint64_t latency_us,
+bool lb_answered(struct lb_lease *lease, enum lb_outcome outcome, uint64_t now_us)
+{
+    CHECK(lease->lb != NULL);
+    if (!lease->probe)
+        return false;
+    lease->probe = false;
+    return lb_outlier_probed(lease->lb->group, lease->index, outcome, now_us);
+}
+
+/* For outlier detection; returns as lb_finished. */
+static bool note(struct lb *lb, uint32_t i, enum lb_outcome outcome, uint64_t latency_us,
                  uint64_t now_us)
 {
+    if (lb->group->outlier == NULL || outcome == LB_CANCELLED)
+        return false;
+    if (lb_outcome_fails(outcome))
+        return lb_outlier_failed(lb->group, i, outcome, now_us);
+    lb_outlier_answered(lb->view.endpoints[i], latency_us);
+    return false;
+}
+
+bool lb_finished(struct lb_lease *lease, enum lb_outcome outcome, uint64_t latency_us,
+                 uint64_t now_us)
+{
+    bool news = lb_answered(lease, outcome, now_us);
     struct lb *lb = TAKE(lease->lb);
     CHECK(lb != NULL && lb->magic == LB_MAGIC && lb->leases > 0);
     uint32_t i = lease->index;
@@ -131,6 +176,7 @@ void lb_finished(struct lb_lease *lease, enum lb_outcome outcome, uint64_t laten
         atomic_fetch_sub_explicit(&lb->group->in_flight, 1, memory_order_relaxed);
     if (lb->policy->finished)
         lb->policy->finished(lb->local, &lb->view, i, before - 1, outcome, latency_us, now_us);
+    return note(lb, i, outcome, latency_us, now_us) || news;
 }
 
 const struct lb_view *lb_view_of(const struct lb *lb)

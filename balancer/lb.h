@@ -19,6 +19,7 @@ struct lb;
 struct lb_lease {
     struct lb *lb; /* NULL: not started */
     uint32_t index;
+    bool probe; /* of an ejected endpoint: how it ends decides whether that comes back */
 };
 
 static inline void lb_lease_init(struct lb_lease *lease)
@@ -43,9 +44,11 @@ void lb_free(struct lb *lb);
 /*
  * Chooses an endpoint for a new attempt: an index of one that has an effective weight (shares.h)
  * and is not in tried, or, when all of those were tried, of another that is usable (in another
- * zone or level, a backup). LB_NONE if there is none, and then it is the caller who decides whether
- * to clear tried or to give up. key and tried as in lb_policy.pick. Counts nothing: call
- * lb_started. What was told to the group is known to the next pick.
+ * zone or level, a backup) or else ejected. LB_NONE if there is none, and then it is the caller who
+ * decides whether to clear tried or to give up. key and tried as in lb_policy.pick. Counts nothing:
+ * call lb_started. What was told to the group is known to the next pick. An ejected endpoint whose
+ * time is over is picked once, by a pick that has tried nobody: the attempt that is started there
+ * is its probe.
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
 
@@ -53,10 +56,16 @@ int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint6
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us);
 
 /*
- * The attempt has ended, however. latency_us: from its start to the response's head, or to the
- * failure. The lease is empty afterwards and may be used again.
+ * The head of the response is there, though the attempt goes on: for a probe, this decides. Whether
+ * the endpoint was ejected, or came back: somebody may want to log that (outlier.h tells why).
  */
-void lb_finished(struct lb_lease *lease, enum lb_outcome outcome, uint64_t latency_us,
+bool lb_answered(struct lb_lease *lease, enum lb_outcome outcome, uint64_t now_us);
+
+/*
+ * The attempt has ended, however. latency_us: from its start to the response's head, or to the
+ * failure. The lease is empty afterwards and may be used again. Returns as lb_answered.
+ */
+bool lb_finished(struct lb_lease *lease, enum lb_outcome outcome, uint64_t latency_us,
                  uint64_t now_us);
 
 /* lb_finished if it is started, else nothing: for clean-up paths. */

@@ -49,12 +49,14 @@ static void ewma_finished(void *local, const struct lb_view *v, uint32_t i, uint
     (void)local, (void)in_flight;
     switch (outcome) {
     case LB_OK:
+    case LB_ERROR:
         lb_latency_seen(ep, latency_us, now_us);
         break;
     case LB_CANCELLED:
         lb_latency_at_least(ep, latency_us, now_us);
         break;
     case LB_OVERLOADED:
+    case LB_UNAVAILABLE:
     case LB_CONNECT_FAILED:
     case LB_FAILED:
     case LB_TIMED_OUT:

@@ -29,6 +29,10 @@ const char *lb_outcome_name(enum lb_outcome outcome)
         return "ok";
     case LB_OVERLOADED:
         return "overloaded";
+    case LB_UNAVAILABLE:
+        return "unavailable";
+    case LB_ERROR:
+        return "error";
     case LB_CONNECT_FAILED:
         return "connect_failed";
     case LB_FAILED:

@@ -19,8 +19,10 @@
 
 /* How an attempt ended, as far as a policy may care. */
 enum lb_outcome {
-    LB_OK,             /* a response came, of whatever status but the next */
-    LB_OVERLOADED,     /* 429 or 503 */
+    LB_OK,             /* a response came, of whatever status but the next three */
+    LB_OVERLOADED,     /* 429, or refused for now */
+    LB_UNAVAILABLE,    /* 503 */
+    LB_ERROR,          /* another 5xx */
     LB_CONNECT_FAILED, /* refused, unreachable, connect timeout: no request was seen by it */
     LB_FAILED,         /* reset, closed early, bad response */
     LB_TIMED_OUT,      /* too slow */

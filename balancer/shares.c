@@ -133,6 +133,7 @@ static void count_servers(struct tally *t, struct lb_shares *out)
         const struct lb_endpoint *ep = t->group->endpoints[i];
         if (!serves(t, ep)) {
             out->reserve += is_open(ep) && marks_of(ep) == 0;
+            out->ejected += is_open(ep) && marks_of(ep) == LB_EJECTED;
             continue;
         }
         struct sums *s = &t->level[ep->priority];

@@ -9,8 +9,6 @@
 
 #include "balancer/group.h"
 
-#define LB_NEVER UINT64_MAX
-
 #define LB_PANIC_PERCENT 50  /* fewer usable than that, and outlier verdicts are ignored */
 #define LB_OVERPROVISION 1.4 /* so many times its part a level can carry before it spills */
 #define LB_WARM_LEAST    0.1 /* of its weight, at the start of slow start */
@@ -21,6 +19,7 @@ struct lb_shares {
     uint64_t total;    /* of the weights */
     uint32_t eligible; /* how many are above 0 */
     uint32_t reserve;  /* how many others are usable: of other levels or zones, or backups */
+    uint32_t ejected;  /* how many would be, but for outlier detection */
     uint64_t due_us;   /* when the same call would give something else; LB_NEVER */
     bool changed;      /* against what stood in weights */
     bool backups;      /* no other is usable */

@@ -245,6 +245,34 @@ struct config_health {
     bool must_pass;  /* no requests before a check has passed */
 };
 
+enum config_outlier_mode {
+    CONFIG_OUTLIER_NONE,
+    CONFIG_OUTLIER_OBSERVE, /* only counted and logged */
+    CONFIG_OUTLIER_ENFORCE,
+};
+
+/* Endpoints are compared with one another. */
+struct config_outlier_rule {
+    struct config_pos pos;
+    enum config_outlier_mode mode;
+    uint32_t factor;    /* percent */
+    uint32_t endpoints; /* at least so many that have had */
+    uint32_t requests;  /* so many each in an interval */
+    uint64_t least_ms;  /* latency only */
+};
+
+struct config_outlier {
+    struct config_pos pos;
+    enum config_outlier_mode mode; /* OBSERVE: of the rules, too */
+    uint32_t errors;               /* in a row; 0: any */
+    uint64_t eject_ms;             /* times how often */
+    uint64_t max_eject_ms;         /* no less than eject_ms */
+    uint32_t max;                  /* percent of the endpoints, 1..100 */
+    uint64_t interval_ms;
+    struct config_outlier_rule success_rate;
+    struct config_outlier_rule latency;
+};
+
 enum config_protocol {
     CONFIG_PROTOCOL_AUTO, /* with tls what ALPN says, else HTTP/1 */
     CONFIG_PROTOCOL_H1,
@@ -265,8 +293,10 @@ struct config_pool {
     struct config_balance balance;
     struct config_health health;
     uint64_t slow_start_ms; /* 0: none */
+    struct config_outlier outlier;
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
+    uint64_t ping_ms;  /* that a conn of HTTP/2 with requests may be silent; 0: for ever */
     uint32_t max_idle; /* idle conns per worker and endpoint, 0..65536 */
     enum config_protocol protocol;
     struct config_tls_client tls;
@@ -318,9 +348,9 @@ struct config_timeouts {
     struct config_pos pos;
     uint64_t request_head;
     uint64_t client_idle;   /* between requests of a keep-alive conn */
-    uint64_t request_body;  /* between bytes */
+    uint64_t request_body;  /* between bytes, until the response begins */
     uint64_t response_head; /* per try */
-    uint64_t response_idle; /* between bytes */
+    uint64_t response_idle; /* between bytes of either direction from then on */
     uint64_t request;       /* the whole, or CONFIG_NONE */
     uint64_t upgraded;      /* idle, after a 101 */
     uint64_t write_stall;

@@ -115,6 +115,10 @@ static const struct schema_row upstream_rows[] = {
      .doc = "How long an idle connection is kept; keep it below the endpoints' own timeout."},
     {INT("max_idle", config_pool, max_idle), .dflt = "256", .min = 0, .max = 65536,
      .doc = "Idle connections that each worker keeps to an endpoint; 0: none."},
+    {DURATION("ping", config_pool, ping_ms), .dflt = "30s", .min = SECOND, .max = MAX_TIME,
+     .word = "none", .word_value = 0,
+     .doc = "How long a connection of HTTP/2 that has requests may be silent before a PING asks "
+            "whether the endpoint is still there; none: it is never asked."},
     {SCALAR("protocol", config_pool, protocol, enum config_protocol, type_enum),
      .choices = protocols, .dflt = "auto",
      .doc = "h1, h2, or auto: with tls what the endpoint chooses by ALPN, else h1."},
@@ -157,6 +161,11 @@ static const struct schema_row pool_rows[] = {
     {DURATION("slow_start", config_pool, slow_start_ms), .dflt = "none", .min = MS, .max = HOUR,
      .word = "none", .word_value = 0,
      .doc = "Over which an endpoint that comes, or comes back, gets its share."},
+    {.key = "outlier",
+     .shape = SHAPE_TABLE,
+     .table = &schema_outlier,
+     .offset = FIELD(config_pool, outlier, struct config_outlier),
+     .doc = "Which endpoints get no requests for a while, because theirs fail or are slow."},
     {.key = "upstream",
      .shape = SHAPE_TABLE,
      .table = &upstream_table,
@@ -253,8 +262,8 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"outlier", "retry_budget", "max_connections", "queue",
-                                         "sticky",  "dns",          "kubernetes",      NULL};
+static const char *const pool_later[] = {"retry_budget", "max_connections", "queue", "sticky",
+                                         "dns",          "kubernetes",      NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

@@ -16,6 +16,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/cert_watch.h"
 #include "proxy/http/h2_session.h"
+#include "proxy/outlier_watch.h"
 #include "proxy/upstream/health.h"
 
 #define MOMENT_MAX_MS 5000
@@ -32,6 +33,7 @@ struct control {
     struct admin *admin;
     struct admin_view view;
     struct cert_watch *certs; /* NULL: there is no TLS */
+    struct outlier_watch *outliers;
     struct health *health;
     enum phase phase;
     uv_signal_t signals[2];
@@ -132,6 +134,7 @@ static void on_ended(uv_async_t *async)
     if (c->admin != NULL)
         admin_close(c->admin);
     cert_watch_close(c->certs);
+    outlier_watch_close(c->outliers);
     health_close(c->health);
     close_handle(&c->ended);
     close_handle(&c->moment);
@@ -263,6 +266,7 @@ static int control_init(struct control *c, const struct control_options *options
     uv_timer_init(&c->reactor.loop, &c->deadline);
     c->ended.data = c->moment.data = c->deadline.data = c;
     c->certs = cert_watch_new(&c->reactor.loop, options->snapshot, on_certs, c);
+    c->outliers = outlier_watch_new(&c->reactor.loop, options->snapshot);
     c->health =
         health_new(&c->reactor, options->snapshot->pools, options->snapshot->n_pools, uv_hrtime());
     if (!check_tls_init(c))
@@ -310,6 +314,7 @@ int control_run(const struct control_options *options)
     }
     admin_free(c.admin);
     cert_watch_free(c.certs);
+    outlier_watch_free(c.outliers);
     health_free(c.health);
     reactor_fini(&c.reactor);
     free(c.workers);

@@ -81,6 +81,7 @@ static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enu
     x->attempt_us = reactor_us(&x->worker->reactor);
     x->attempts++;
     x->endpoint = endpoint;
+    x->wish.body = x->request->body != BODY_NONE || x->request->upgrade.len > 0;
     x->wish.response_head_ms = x->snapshot->routes[x->route->index].try_ms;
     u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
     if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
@@ -145,6 +146,8 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
         exchange_fail(x, reason);
         return;
     }
+    if (verdict == RETRY_SAME) /* that says nothing of the endpoint, only of the conn */
+        lb_lease_drop(&x->lease, reactor_us(&x->worker->reactor));
     attempt_end(x, reason);
     if (verdict == RETRY_SAME) {
         x->attempts--; /* the stale conn does not count as a try */
@@ -250,6 +253,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         x->connected_us = s->connected_us;
         x->reused = s->reused;
         x->status = head->status;
+        attempt_answered(x);
     }
     forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
     x->client->ops->send_head(x->client, head);

@@ -7,6 +7,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/exchange_log.h"
+#include "proxy/outlier_watch.h"
 #include "proxy/reply.h"
 
 static enum lb_outcome outcome_of(enum reason reason)
@@ -33,15 +34,33 @@ static enum lb_outcome outcome_of(enum reason reason)
     }
 }
 
+static enum lb_outcome outcome_of_status(unsigned status)
+{
+    if (status == 429)
+        return LB_OVERLOADED;
+    if (status == 503)
+        return LB_UNAVAILABLE;
+    return status >= 500 ? LB_ERROR : LB_OK;
+}
+
+void attempt_answered(struct exchange *x)
+{
+    if (lb_answered(&x->lease, outcome_of_status(x->status), x->first_byte_us))
+        outlier_tell(pool_spec_of(x->pool), x->endpoint, x->first_byte_us);
+}
+
 void attempt_end(struct exchange *x, enum reason reason)
 {
     if (lb_lease_started(&x->lease)) {
         uint64_t now = reactor_us(&x->worker->reactor);
         enum lb_outcome outcome = outcome_of(reason);
-        if (outcome == LB_OK && (x->status == 429 || x->status == 503))
-            outcome = LB_OVERLOADED;
+        if (outcome == LB_OK)
+            outcome = outcome_of_status(x->status);
+        if (reason == REASON_REQUEST_TIMEOUT && (!x->request_done || x->committed))
+            outcome = LB_CANCELLED; /* the client may be what is slow */
         uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
-        lb_finished(&x->lease, outcome, head - x->attempt_us, now);
+        if (lb_finished(&x->lease, outcome, head - x->attempt_us, now))
+            outlier_tell(pool_spec_of(x->pool), x->endpoint, now);
     }
     pool_cancel(&x->wish);
     struct stream *upstream = TAKE(x->upstream);

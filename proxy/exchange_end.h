@@ -6,6 +6,9 @@
 
 #include "proxy/exchange_state.h"
 
+/* The attempt has a response, of x->status, though it goes on. */
+void attempt_answered(struct exchange *x);
+
 /* Ends the attempt, if there is one, for reason (REASON_DONE: it was answered whole): its lease
  * goes back, and its stream is released. */
 void attempt_end(struct exchange *x, enum reason reason);

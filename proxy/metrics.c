@@ -9,9 +9,12 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "balancer/state.h"
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 #define LINE_MAX_BYTES 4096
 
@@ -170,6 +173,110 @@ static void pools(struct text *t, const struct admin_view *v)
     pool_lines(t, v, "weir_upstream_reused_total",
                "Requests sent on a connection that had served before.", POOL_REUSED);
     pool_lines(t, v, "weir_retries_total", "Further attempts after one that failed.", POOL_RETRIES);
+}
+
+/* ---- endpoints ---- */
+
+/* Of all pools, one after the other: what a family of metrics shows may be of no other moment. */
+struct standing {
+    struct lb_state *states;
+    struct lb_shares *pools;
+};
+
+static struct standing standing_of(struct mem_fund *fund, const struct snapshot *snap)
+{
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < snap->n_pools; i++)
+        n += snap->pools[i].n_endpoints;
+    struct standing s = {mem_need(mem_alloc(fund, n * sizeof(s.states[0]))),
+                         mem_need(mem_alloc(fund, snap->n_pools * sizeof(s.pools[0])))};
+    uint32_t *weights = mem_need(mem_alloc(fund, n * sizeof(weights[0])));
+    for (size_t i = 0; i < snap->n_pools; i++) {
+        lb_states(snap->pools[i].balance, uv_hrtime() / 1000, s.states + at, weights, &s.pools[i]);
+        at += snap->pools[i].n_endpoints;
+    }
+    free(weights);
+    return s;
+}
+
+typedef void endpoint_lines_fn(struct text *t, const struct lb_state *s, const char *labels);
+
+static void each_endpoint(struct text *t, const struct snapshot *snap, const struct lb_state *s,
+                          endpoint_lines_fn *lines)
+{
+    char pool[512], endpoint[512], twin[16], labels[1100];
+    for (size_t i = 0; i < snap->n_pools; i++) {
+        label(span_str(snap->pools[i].name), pool);
+        for (uint32_t k = 0; k < snap->pools[i].n_endpoints; k++, s++) {
+            const struct endpoint_spec *ep = &snap->pools[i].endpoints[k];
+            twin[0] = '\0';
+            if (ep->twin > 0)
+                snprintf(twin, sizeof(twin), "#%u", ep->twin + 1);
+            snprintf(labels, sizeof(labels), "pool=\"%s\",endpoint=\"%s%s\"", pool,
+                     label(span_str(ep->text), endpoint), twin);
+            lines(t, s, labels);
+        }
+    }
+}
+
+static void state_lines(struct text *t, const struct lb_state *s, const char *labels)
+{
+    line(t, "weir_endpoint_state{%s,state=\"healthy\"} %d\n", labels, s->marks == 0);
+    for (unsigned m = 0; m < LB_MARKS; m++)
+        line(t, "weir_endpoint_state{%s,state=\"%s\"} %u\n", labels,
+             lb_mark_name((enum lb_mark)(1 << m)), s->marks >> m & 1);
+}
+
+static void in_flight_line(struct text *t, const struct lb_state *s, const char *labels)
+{
+    line(t, "weir_endpoint_requests_in_flight{%s} %u\n", labels, s->in_flight);
+}
+
+static void share_line(struct text *t, const struct lb_state *s, const char *labels)
+{
+    line(t, "weir_endpoint_share{%s} %.6g\n", labels, s->share);
+}
+
+static void panics(struct text *t, const struct snapshot *snap, const struct lb_shares *shares)
+{
+    char pool[512];
+    head(t, "weir_pool_panic", "gauge",
+         "Whether so few endpoints are usable that ejections are ignored.");
+    for (size_t i = 0; i < snap->n_pools; i++)
+        line(t, "weir_pool_panic{pool=\"%s\"} %d\n", label(span_str(snap->pools[i].name), pool),
+             shares[i].panic);
+}
+
+static void ejections(struct text *t, const struct snapshot *snap)
+{
+    char pool[512];
+    head(t, "weir_ejections_total", "counter",
+         "Outliers found, by cause: ejected, observed only, or held since too few would be left.");
+    for (size_t i = 0; i < snap->n_pools; i++)
+        for (int c = 0; c < LB_CAUSES && snap->pools[i].balance->outlier != NULL; c++)
+            for (int r = 0; r < LB_RESULTS; r++)
+                line(t,
+                     "weir_ejections_total{pool=\"%s\",cause=\"%s\",result=\"%s\"} %" PRIu64 "\n",
+                     label(span_str(snap->pools[i].name), pool), lb_cause_name((enum lb_cause)c),
+                     lb_result_name((enum lb_result)r),
+                     lb_outlier_count(snap->pools[i].balance, (enum lb_cause)c, (enum lb_result)r));
+}
+
+static void endpoints(struct text *t, const struct snapshot *snap)
+{
+    struct standing s = standing_of(&t->pool->fund, snap);
+    head(t, "weir_endpoint_state", "gauge",
+         "Whether an endpoint is healthy, and what keeps it from getting requests.");
+    each_endpoint(t, snap, s.states, state_lines);
+    head(t, "weir_endpoint_requests_in_flight", "gauge", "Requests that an endpoint is serving.");
+    each_endpoint(t, snap, s.states, in_flight_line);
+    head(t, "weir_endpoint_share", "gauge",
+         "The part of its pool's new requests that an endpoint gets, by effective weight.");
+    each_endpoint(t, snap, s.states, share_line);
+    panics(t, snap, s.pools);
+    ejections(t, snap);
+    free(s.states);
+    free(s.pools);
 }
 
 static void errors(struct text *t, const struct admin_view *v)
@@ -371,6 +478,7 @@ void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct cha
     single(&t, "weir_client_connections_total", "counter", "Client connections accepted.",
            SUM(v, conns_total));
     pools(&t, v);
+    endpoints(&t, v->snapshot);
     errors(&t, v);
     objects(&t, v);
     tls(&t, v);

@@ -27,9 +27,8 @@
 #include "proxy/runtime_health.h"
 #include "proxy/runtime_tls.h"
 
-#define H2_STREAMS      100   /* on one conn to an endpoint */
-#define H2_CONN_BUFFERS 16    /* of such a conn, of limits.buffer each: 1 MiB by default */
-#define H2_PING_MS      30000 /* a conn with streams that says nothing for so long is asked */
+#define H2_STREAMS      100 /* on one conn to an endpoint */
+#define H2_CONN_BUFFERS 16  /* of such a conn, of limits.buffer each: 1 MiB by default */
 #define H2_PONG_MS      10000
 
 struct runtime {
@@ -166,7 +165,7 @@ static void pool_options(const struct config *cfg, const struct config_pool *fro
         .response_idle_ms = to->options.response_idle_ms,
         .write_stall_ms = to->options.write_stall_ms,
         .idle_ms = to->idle_ms,
-        .ping_ms = H2_PING_MS,
+        .ping_ms = clamp_ms(from->ping_ms),
         .pong_ms = H2_PONG_MS,
         .max_streams = H2_STREAMS,
         .buffer = to->options.buffer,

@@ -2,9 +2,11 @@
 /* From a pool's configuration to its group of endpoints. Owns nothing. Control thread. */
 #include "proxy/runtime_balance.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "balancer/hash.h"
+#include "balancer/outlier.h"
 #include "config/config.h"
 #include "proxy/base/mem.h"
 #include "proxy/upstream/pool.h"
@@ -64,6 +66,63 @@ static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *f
         atomic_init(&ep->marks, LB_DRAINED);
 }
 
+static enum lb_rule_mode mode_of(enum config_outlier_mode mode)
+{
+    static const enum lb_rule_mode modes[] = {
+        [CONFIG_OUTLIER_NONE] = LB_RULE_NONE,
+        [CONFIG_OUTLIER_OBSERVE] = LB_RULE_OBSERVE,
+        [CONFIG_OUTLIER_ENFORCE] = LB_RULE_ENFORCE,
+    };
+    return modes[mode];
+}
+
+static struct lb_outlier_rule rule_of(const struct config_outlier_rule *from)
+{
+    return (struct lb_outlier_rule){
+        .mode = mode_of(from->mode),
+        .factor = from->factor,
+        .endpoints = from->endpoints,
+        .requests = from->requests,
+        .least_us = from->least_ms * 1000,
+    };
+}
+
+static void detect_outliers(const struct config_outlier *from, struct pool_spec *to)
+{
+    struct lb_outlier_options options = {
+        .mode = mode_of(from->mode),
+        .errors = from->errors,
+        .max = from->max,
+        .eject_us = from->eject_ms * 1000,
+        .max_eject_us = from->max_eject_ms * 1000,
+        .success_rate = rule_of(&from->success_rate),
+        .latency = rule_of(&from->latency),
+    };
+    to->outlier_ms = (uint32_t)from->interval_ms;
+    lb_outlier_attach(to->balance, &options);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const struct endpoint_spec *ea = *(struct endpoint_spec *const *)a;
+    const struct endpoint_spec *eb = *(struct endpoint_spec *const *)b;
+    int order = strcmp(ea->text, eb->text);
+    return order != 0 ? order : ea->lb.index < eb->lb.index ? -1 : 1;
+}
+
+/* An address may be listed twice, and two names may lead to one. */
+static void number_twins(struct endpoint_spec *endpoints, uint32_t n)
+{
+    struct endpoint_spec **sorted = mem_need(malloc(n * sizeof(struct endpoint_spec *)));
+    for (uint32_t i = 0; i < n; i++)
+        sorted[i] = &endpoints[i];
+    qsort(sorted, n, sizeof(struct endpoint_spec *), by_text);
+    for (uint32_t i = 1; i < n; i++)
+        if (strcmp(sorted[i]->text, sorted[i - 1]->text) == 0)
+            sorted[i]->twin = sorted[i - 1]->twin + 1;
+    free(sorted);
+}
+
 void runtime_balance(const struct config *cfg, const struct config_pool *from, struct pool_spec *to)
 {
     const struct lb_policy *policy = lb_policy_find(from->balance.policy);
@@ -71,11 +130,13 @@ void runtime_balance(const struct config *cfg, const struct config_pool *from, s
     CHECK(policy != NULL); /* config has checked the name against the same list */
     for (uint32_t i = 0; i < to->n_endpoints; i++)
         endpoint_set(&to->endpoints[i].lb, &from->endpoints[i], i, &zones);
+    number_twins(to->endpoints, to->n_endpoints);
     struct lb_options options = {
         .bound = from->balance.bound,
         .slow_start_us = from->slow_start_ms * 1000,
         .zone = zone_find(&zones, cfg->zone),
     };
     to->balance = pool_balance(policy, &options, to->endpoints, to->n_endpoints);
+    detect_outliers(&from->outlier, to);
     to->key = key_of(&from->balance.key);
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "config/config.h"
 #include "proxy/base/check.h"
@@ -123,14 +125,34 @@ static struct config_pos listener_pos(const void *tls, enum tls_part part)
     return from->pos;
 }
 
-/* Its lines are appended to; nobody else may read them. */
+/* Why keys are not to be written there, or NULL. A file that others can open is left as it is: they
+ * may have it open already. */
+static const char *keylog_flaw(int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return strerror(errno);
+    if (!S_ISREG(st.st_mode))
+        return "keys of connections are written to a file only";
+    if (st.st_uid != geteuid())
+        return "keys of connections would be written to somebody else's file";
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
+        return "others may open it, and it is for the keys of all connections: remove it, or "
+               "\"chmod 600\" it";
+    return NULL;
+}
+
+/* Its lines are appended to; nobody else may read them. A pipe is not waited for. */
 static bool open_keylog(const struct config_tls_server *from, struct tls_source *to,
                         const struct place *at)
 {
-    int fd = open(from->keylog.text, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        complain(at, CONFIG_ERROR, from->keylog.pos,
-                 format_text(from->keylog.text, strerror(errno)));
+    const char *path = from->keylog.text;
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    const char *flaw = fd < 0 ? strerror(errno) : keylog_flaw(fd);
+    if (flaw != NULL) {
+        complain(at, CONFIG_ERROR, from->keylog.pos, format_text(path, flaw));
+        if (fd >= 0)
+            close(fd);
         return false;
     }
     to->server.keylog_fd = fd;

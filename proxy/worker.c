@@ -169,8 +169,8 @@ void worker_obey(struct worker *w)
     if (orders & WORKER_ABORT)
         list_for_each_safe (node, &w->conns)
             client_conn_abort(client_conn_at(node), REASON_SHUTDOWN);
-    reactor_dispatch(&w->reactor);
     worker_check_done(w);
+    reactor_dispatch(&w->reactor);
 }
 
 static void on_mail(uv_async_t *mailbox)

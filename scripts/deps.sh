@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs the packages that weir needs and that are missing; with nothing missing, runs nothing.
 #   deps.sh GROUP...          build: to build and run; test: `make test`; lint: `make lint`;
-#                             bench: the programs that bench/ compares weir with
+#                             bench: the programs that bench/ compares weir with;
+#                             testssl: `make testssl`
 # Debian 12 and 13, Ubuntu 24.04; as root or through sudo. It asks no question, starts no daemon
 # and leaves apt's own configuration as it was.
 set -euo pipefail
@@ -17,6 +18,7 @@ declare -A group=(
     [lint]='python3 clang-tidy clang-format shellcheck'
     [bench]='python3 python3-yaml wrk nghttp2-client nghttp2-server openssl gnuplot-nox nginx-light
              haproxy caddy lighttpd lighttpd-mod-openssl strace liburing-dev'
+    [testssl]='python3 openssl testssl.sh'
 )
 # The packages of the bench group whose daemons would start by themselves.
 daemons='nginx haproxy caddy lighttpd'
@@ -70,7 +72,7 @@ find_missing() {
     local name package
     missing=()
     for name; do
-        [ -n "${group[$name]-}" ] || die "no group '$name': build, test, lint or bench"
+        [ -n "${group[$name]-}" ] || die "no group '$name': build, test, lint, bench or testssl"
         for package in ${group[$name]}; do
             [[ " ${missing[*]} " == *" $package "* ]] || installed "$package" ||
                 missing+=("$package")

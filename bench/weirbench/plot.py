@@ -26,11 +26,16 @@ LABEL = 15                 # that two labels at the end of lines need between th
 
 def draw(result, folder):
     """([paths], why not all or None)."""
+    return draw_panels({"cpu": cpu_panels(result), "latency": latency_panels(result),
+                        "memory": memory_panels(result), "growth": growth_panels(result)}, folder)
+
+
+def draw_panels(plots, folder):
+    """Panels by the name of the file that they go to: ([paths], why not all or None)."""
     if not shutil.which("gnuplot"):
         return [], "gnuplot is not installed"
     drawn = []
-    for name, panels in (("cpu", cpu_panels(result)), ("latency", latency_panels(result)),
-                         ("memory", memory_panels(result)), ("growth", growth_panels(result))):
+    for name, panels in plots.items():
         if not panels:
             continue
         path = folder / f"{name}.svg"
@@ -134,7 +139,7 @@ def growth_panels(result):
     return panels
 
 
-def curves(lines, tics, log):
+def curves(lines, tics, log, colour_of=colour):
     """Lines with whiskers; names at their right ends, pushed apart where they would overlap."""
     values = [v for points in lines.values() for _, v in points]
     low, high = min(v["min"] for v in values), max(v["max"] for v in values)
@@ -151,14 +156,14 @@ def curves(lines, tics, log):
         shift = (index - (len(lines) - 1) / 2) * 0.025
         out += [f"$line{index} << EOD",
                 *(f"{p + shift} {v['median']} {v['min']} {v['max']}" for p, v in points), "EOD"]
-        style = f"lc rgb '{colour(proxy)}'"
+        style = f"lc rgb '{colour_of(proxy)}'"
         plots += [f"$line{index} using 1:2 with lines lw 2.2 {style} notitle",
                   f"$line{index} using 1:2:3:4 with yerrorbars pt 7 ps 0.45 lw 1.2 {style} notitle"]
         last = points[-1][1]["median"]
         ends.append((share(last, low, high, log), proxy, last))
     for at, proxy, value in apart(ends):
         out.append(f"set label {quote(f'{proxy} {short(value)}')} at graph 1.01, graph {at:.4f} "
-                   f"left tc rgb '{colour(proxy)}'")
+                   f"left tc rgb '{colour_of(proxy)}'")
     return [*out, "plot " + ", ".join(plots)]
 
 

@@ -93,6 +93,8 @@ enum reason_count {
       "the TLS handshake with the client failed")                                                  \
     X(TLS_HANDSHAKE_TIMEOUT, "tls_handshake_timeout", GONE, 0, NEVER, CONN, "",                    \
       "the TLS handshake with the client took too long")                                           \
+    X(TLS_REKEY_FLOOD, "tls_rekey_flood", GONE, 499, NEVER, CONN, "",                              \
+      "the client changed its TLS keys, or asked to renegotiate, too often")                       \
     X(CLIENT_CLOSED, "client_closed", GONE, 499, NEVER, EXCHANGE, "",                              \
       "the client closed the connection")                                                          \
     X(CLIENT_RESET, "client_reset", GONE, 499, NEVER, EXCHANGE, "",                                \

@@ -8,6 +8,8 @@
 
 #include "proxy/base/list.h"
 #include "proxy/http/stream.h"
+#include "proxy/net/conn.h"
+#include "proxy/net/tls.h"
 
 struct client_conn;
 
@@ -38,6 +40,13 @@ static inline void client_conn_init(struct client_conn *c, const struct client_c
     c->peer = *peer;
     list_init(&c->link);
     list_push_back(conns, &c->link);
+}
+
+/* Why a client's conn that has CONN_ERROR or CONN_BROKEN is over. */
+static inline enum reason client_conn_error(const struct conn *c)
+{
+    const struct tls_info *tls = conn_tls(c);
+    return tls != NULL && tls->rekey_flood ? REASON_TLS_REKEY_FLOOD : REASON_CLIENT_RESET;
 }
 
 static inline struct client_conn *client_conn_at(struct list_node *node)

@@ -272,7 +272,7 @@ static void front_process(struct conn *c)
 {
     struct front *f = front_of(c);
     if (c->flags & (CONN_ERROR | CONN_BROKEN) && f->state != FRONT_SHAKE) {
-        conn_close(c, REASON_CLIENT_RESET, false);
+        conn_close(c, client_conn_error(c), false);
         return;
     }
     if (f->state == FRONT_PROXY)

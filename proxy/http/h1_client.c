@@ -509,6 +509,14 @@ static void client_process(struct conn *c)
         client_late(cl);
 }
 
+/* What is sent while the response is awaited is no silence: one clock counts for both directions.
+ */
+static void client_wind(struct h1_client *cl)
+{
+    if (cl->rx_head && cl->conn.read_deadline != NEVER)
+        conn_expect(&cl->conn, cl->options->response_idle_ms);
+}
+
 static void client_flushed(struct conn *c, size_t n)
 {
     (void)n;
@@ -516,6 +524,7 @@ static void client_flushed(struct conn *c, size_t n)
     if (cl->state == CLIENT_FLUSH) {
         conn_wake(c);
     } else if (cl->state == CLIENT_BUSY) {
+        client_wind(cl);
         size_t drained = body_flow_drained(&cl->flow, c);
         if (drained > 0)
             cl->stream.events->drained(&cl->stream, drained);

@@ -309,20 +309,6 @@ static enum reason check_target(struct http_head *head, const struct field_index
     return REASON_NONE;
 }
 
-/* An upgrade to HTTP/2 would tunnel requests past every check of weir's. */
-static bool upgrade_allowed(struct span protocol)
-{
-    struct span name;
-    while (span_next_element(&protocol, &name)) {
-        const char *slash = name.len > 0 ? memchr(name.ptr, '/', name.len) : NULL;
-        if (slash != NULL) /* protocol-name ["/" version] */
-            name.len = (size_t)(slash - name.ptr);
-        if (span_eq_nocase(name, SPAN_LIT("h2c")) || span_eq_nocase(name, SPAN_LIT("h2")))
-            return false;
-    }
-    return true;
-}
-
 enum reason h1_check_request(struct http_head *head)
 {
     struct field_index at;
@@ -342,7 +328,7 @@ enum reason h1_check_request(struct http_head *head)
     if (head->minor == 0 && !head->keep_alive)
         head->close = true;
     if (upgrade && head->minor >= 1 && at.upgrade != NULL &&
-        upgrade_allowed(field_value(at.upgrade)))
+        http_may_upgrade(field_value(at.upgrade)))
         head->upgrade = field_value(at.upgrade);
     head->expect_continue = head->minor >= 1 && at.expect != NULL && head->body != BODY_NONE &&
                             span_eq_nocase(field_value(at.expect), SPAN_LIT("100-continue"));

@@ -194,7 +194,7 @@ static void server_read(struct h1_server *srv)
         struct h1_parser *p = parser_need(srv);
         size_t used = 0;
         h1_input_parse(c, p, &used);
-        if (p->body.bytes > 0 && !p->raw && !p->done)
+        if (p->body.bytes > 0 && !p->raw && !p->done && h1_server_awaits_body(srv))
             conn_expect(c, srv->options->body_ms);
         if (srv->state == SERVER_DRAIN) {
             srv->discarded += (uint32_t)p->body.bytes;
@@ -279,7 +279,7 @@ static void server_process(struct conn *c)
     struct h1_server *srv = server_of(c);
     bool began = h1_server_began(srv);
     if (c->flags & (CONN_ERROR | CONN_BROKEN)) {
-        server_gone(srv, REASON_CLIENT_RESET);
+        server_gone(srv, client_conn_error(c));
         return;
     }
     if (c->flags & CONN_WRITE_LATE) {

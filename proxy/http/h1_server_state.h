@@ -55,4 +55,11 @@ static inline bool h1_server_began(const struct h1_server *srv)
     return srv->parser != NULL && srv->parser->began;
 }
 
+/* The clock of a request's body runs until it is answered. From then on one clock counts, that of
+ * the response at its source: what moves in either direction winds it. */
+static inline bool h1_server_awaits_body(const struct h1_server *srv)
+{
+    return srv->stream == NULL || srv->stream->tx == TX_HEAD;
+}
+
 #endif

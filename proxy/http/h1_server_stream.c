@@ -108,6 +108,14 @@ static bool stream_keeps(const struct h1_stream *s, const struct http_head *head
     return options->service->keep_alive(options->ctx, &s->srv->client.peer);
 }
 
+/* An answer over HTTP/2 may end with its head and say no length: here the client would wait for the
+ * end of the conn. */
+static bool ends_with_head(const struct h1_stream *s, const struct http_head *head)
+{
+    return head->body == BODY_NONE && !s->head->is_head && head->status != 204 &&
+           head->status != 304;
+}
+
 static void op_send_head(struct stream *base, const struct http_head *head)
 {
     struct h1_stream *s = stream_of(base);
@@ -121,6 +129,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
         return;
     }
     s->tx = TX_BODY;
+    conn_expect(&s->srv->conn, NEVER);
     s->no_body = s->head->is_head || head->body == BODY_NONE;
     bool unbounded = !s->no_body && head->body != BODY_LENGTH;
     s->chunked = unbounded && s->head->minor >= 1;
@@ -128,6 +137,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     s->keep = stream_keeps(s, head);
     struct h1_framing framing = {
         .chunked = s->chunked,
+        .empty = ends_with_head(s, head),
         .close = !s->keep,
         .keep_alive = s->keep && s->head->minor == 0,
     };
@@ -161,7 +171,8 @@ static void op_credit(struct stream *base, size_t n)
 {
     struct h1_stream *s = stream_of(base);
     struct conn *c = &s->srv->conn;
-    if (body_flow_credit(&s->flow, c, n) && !s->srv->parser->raw && !s->rx_done)
+    if (body_flow_credit(&s->flow, c, n) && !s->srv->parser->raw && !s->rx_done &&
+        h1_server_awaits_body(s->srv))
         conn_expect(c, s->srv->options->body_ms);
 }
 

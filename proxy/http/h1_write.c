@@ -97,6 +97,8 @@ static char *put_framing(char *at, const struct h1_framing *framing, struct span
 {
     if (framing->chunked)
         at = PUT_LIT(at, "Transfer-Encoding: chunked\r\n");
+    else if (framing->empty)
+        at = PUT_LIT(at, "Content-Length: 0\r\n");
     if (framing->upgrade.len > 0) {
         at = put_upgrade(at, framing, websocket);
     } else if (framing->close) {

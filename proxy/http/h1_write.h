@@ -12,6 +12,7 @@
 /* What the codec adds to the fields of a head. */
 struct h1_framing {
     bool chunked;        /* Transfer-Encoding: chunked */
+    bool empty;          /* Content-Length: 0 */
     bool close;          /* Connection: close */
     bool keep_alive;     /* Connection: keep-alive */
     struct span upgrade; /* Connection: upgrade, and Upgrade itself */

@@ -87,10 +87,12 @@ static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void 
     (void)ng;
     switch (hd->type) {
     case NGHTTP2_DATA:
+        h->news = true;
         return hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM)
                    ? count(h, FLOOD_EMPTY_DATA)
                    : 0;
     case NGHTTP2_HEADERS:
+        h->news = true;
         h2_flood_section(&h->flood);
         return h->ops->server ? check_number(h, hd->stream_id) : 0;
     case NGHTTP2_CONTINUATION:

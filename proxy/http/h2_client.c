@@ -17,6 +17,10 @@
 
 #define H2_CLIENT_MAGIC MAGIC('h', '2', 'c', 'l')
 #define BYE_MS          1000 /* for the last frames to leave */
+/* Between PINGs, while nothing but their answers and the like comes: gRPC's servers end the conn
+ * for more than two that come earlier, and begin to count anew with what they send of an answer. */
+#define PING_AGAIN_MS 300000
+#define CLOGGED       4096 /* bytes of a conn's window */
 
 enum client_state {
     CLIENT_OPEN,     /* takes streams while there is room */
@@ -31,6 +35,7 @@ struct h2_client {
     bool connected;  /* the deadline has moved on from connecting */
     bool idle;       /* the deadline is that of an idle conn */
     bool pinged;     /* the deadline is that of the answer to a PING */
+    bool asked;      /* a PING has left since the peer's last HEADERS or DATA */
     bool broken;     /* CONN_BROKEN was seen to */
     uint16_t bye;    /* enum reason: why, once it retires */
     uint32_t served; /* streams that were answered whole */
@@ -159,6 +164,11 @@ bool h2_client_room(const struct h2_client *cl)
     return h->n_streams < cl->takes && h->n_streams < cl->options->max_streams;
 }
 
+bool h2_client_clogged(const struct h2_client *cl)
+{
+    return nghttp2_session_get_remote_window_size(cl->session.ng) < CLOGGED;
+}
+
 /* Says goodbye, and closes once that has left. */
 static void client_bye(struct h2_client *cl)
 {
@@ -191,6 +201,15 @@ void h2_client_close(struct h2_client *cl, enum reason reason)
 
 /* ---- verbs ---- */
 
+/* How long a conn that has streams may be silent. */
+static uint64_t ping_wait(const struct h2_client *cl)
+{
+    uint32_t ms = cl->options->ping_ms;
+    if (ms == 0)
+        return NEVER;
+    return cl->asked && ms < PING_AGAIN_MS ? PING_AGAIN_MS : ms;
+}
+
 struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *events, void *owner,
                               uint32_t response_head_ms)
 {
@@ -209,7 +228,7 @@ struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *
     if (!h2_client_room(cl))
         list_unlink(&cl->link);
     if (cl->idle && cl->connected)
-        conn_expect(&cl->conn, cl->options->ping_ms != 0 ? cl->options->ping_ms : NEVER);
+        conn_expect(&cl->conn, ping_wait(cl));
     cl->idle = false;
     return &s->base;
 }
@@ -377,16 +396,18 @@ static void client_connected(struct h2_client *cl)
             stream_expect_head(s);
     }
     cl->idle = false; /* client_settle begins the clock that is right */
-    conn_expect(&cl->conn, cl->options->ping_ms != 0 ? cl->options->ping_ms : NEVER);
+    conn_expect(&cl->conn, ping_wait(cl));
 }
 
 /* Bytes have come: the upstream is there. */
 static void client_heard(struct h2_client *cl)
 {
+    cl->asked &= !cl->session.news;
+    cl->session.news = false;
     if (cl->idle || !cl->connected || cl->state == CLIENT_BYE || cl->options->ping_ms == 0)
         return;
     cl->pinged = false;
-    conn_expect(&cl->conn, cl->options->ping_ms);
+    conn_expect(&cl->conn, ping_wait(cl));
 }
 
 static void client_late(struct h2_client *cl)
@@ -403,7 +424,7 @@ static void client_late(struct h2_client *cl)
     } else if (cl->pinged) {
         client_end(cl, REASON_UPSTREAM_SILENT);
     } else {
-        cl->pinged = true;
+        cl->pinged = cl->asked = true;
         nghttp2_submit_ping(cl->session.ng, NGHTTP2_FLAG_NONE, NULL);
         conn_expect(c, cl->options->pong_ms);
         h2_session_turn(&cl->session);
@@ -479,11 +500,13 @@ static void client_settle(struct h2_client *cl)
         h2_client_retire(cl, REASON_UPSTREAM_IDLE_CLOSED);
     else if (h2_session_over(h))
         h2_client_retire(cl, REASON_BAD_RESPONSE);
+    else if (h->no_window)
+        h2_client_retire(cl, REASON_UPSTREAM_WRITE_STALL);
     if (cl->state == CLIENT_RETIRING && h->n_streams == 0)
         client_bye(cl);
     if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn))
         return;
-    if (!h2_client_room(cl))
+    if (!h2_client_room(cl) && !idle) /* its keeper has to be able to end an idle one */
         list_unlink(&cl->link);
     if (idle && !cl->idle) {
         cl->idle = true;
@@ -519,9 +542,10 @@ static void client_process(struct conn *c)
         client_connected(cl);
     if (conn_closed(c))
         return;
-    if (conn_input(c).len > 0)
-        client_heard(cl);
+    bool heard = conn_input(c).len > 0;
     h2_session_turn(&cl->session);
+    if (!conn_closed(c) && heard)
+        client_heard(cl);
     if (!conn_closed(c))
         client_learn(cl);
     if (!conn_closed(c))

@@ -18,16 +18,16 @@ struct h2_client_options {
     struct h1_limits limits; /* of response heads */
     uint32_t connect_ms, response_idle_ms, write_stall_ms;
     uint32_t idle_ms;          /* without a stream, and the conn ends */
-    uint32_t ping_ms, pong_ms; /* quiet for so long: a PING, and its answer within; 0 = none */
+    uint32_t ping_ms, pong_ms; /* silent for so long: a PING, and its answer within; 0 = none */
     uint32_t max_streams;      /* at once, if the peer allows as many */
     size_t buffer;             /* body bytes held for a response: a stream's window */
-    size_t conn_buffer;        /* the same for all of a conn */
+    size_t conn_buffer;        /* a conn's window: what may be on its way at once */
 };
 
 /* Who keeps the conns. From the dispatch loop; none may open a stream. */
 struct h2_client_owner {
     /* It has room again, or has just served its last stream: list it, or let it end. It takes
-     * itself out of the list when it has none any more. */
+     * itself out of the list when it has neither any more. */
     void (*room)(void *ctx, struct h2_client *);
     /* Its peer has said how many streams it takes at once, or has changed its mind. */
     void (*takes)(void *ctx, struct h2_client *, uint32_t streams);
@@ -57,6 +57,10 @@ struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *
 bool h2_client_room(const struct h2_client *cl);
 uint32_t h2_client_streams(const struct h2_client *cl);
 bool h2_client_served(const struct h2_client *cl);
+
+/* Is the peer's window for the conn nearly used up? A body would wait for what became of others',
+ * perhaps for ever. */
+bool h2_client_clogged(const struct h2_client *cl);
 
 /* For the list of its owner. */
 struct list_node *h2_client_link(struct h2_client *cl);

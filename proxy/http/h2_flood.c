@@ -11,7 +11,7 @@ static const struct {
     uint8_t a_frame;   /* that come with a DATA frame we send */
     uint16_t reason;
 } purses[FLOOD_KINDS] = {
-    [FLOOD_RESET] = {1000, 33, 0, 0, REASON_H2_RESET_FLOOD},
+    [FLOOD_RESET] = {1000, 200, 0, 0, REASON_H2_RESET_FLOOD},
     [FLOOD_CONTINUATION] = {8, 0, 0, 0, REASON_H2_CONTINUATION_FLOOD},
     [FLOOD_SETTINGS] = {100, 10, 0, 0, REASON_H2_SETTINGS_FLOOD},
     [FLOOD_PING] = {500, 50, 1, 1, REASON_H2_PING_FLOOD},

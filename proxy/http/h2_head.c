@@ -221,7 +221,8 @@ static enum reason check_path(struct h2_reading *in)
         return REASON_TARGET_TOO_LONG;
     if (in->path.len == 0 || (in->path.ptr[0] != '/' && !span_eq(in->path, SPAN_LIT("*"))))
         return REASON_BAD_TARGET;
-    if (!span_eq(in->scheme, SPAN_LIT("http")) && !span_eq(in->scheme, SPAN_LIT("https")))
+    if (!span_eq_nocase(in->scheme, SPAN_LIT("http")) &&
+        !span_eq_nocase(in->scheme, SPAN_LIT("https")))
         return REASON_BAD_TARGET;
     char *scratch = text_room(in, in->path.len);
     if (scratch == NULL)
@@ -252,13 +253,11 @@ static enum reason check_method(struct span method)
     return REASON_UNKNOWN_METHOD;
 }
 
-/* An extended CONNECT asks for what an Upgrade field of a GET asks for. A protocol that would take
- * requests past every check of weir's is none. */
+/* An extended CONNECT asks for what an Upgrade field of a GET asks for. */
 static enum reason read_upgrade(struct h2_reading *in)
 {
     struct http_head *head = in->head;
-    if (!token_valid(in->protocol) || span_eq_nocase(in->protocol, SPAN_LIT("h2c")) ||
-        span_eq_nocase(in->protocol, SPAN_LIT("h2")))
+    if (!token_valid(in->protocol) || !http_may_upgrade(in->protocol))
         return REASON_BAD_FIELD;
     http_head_method(head, SPAN_LIT("GET"));
     head->upgrade = in->protocol;

@@ -55,17 +55,6 @@ void h2_request_submit(struct h2_stream *s, const struct http_head *head)
     conn_wake(h->conn);
 }
 
-/* The length of nothing has to be said where HTTP/1 would else wait for the end of the conn. */
-static void head_say_empty(struct h2_stream *s, struct http_head *head)
-{
-    if (head->body != BODY_NONE || s->to_head || head->status == 204 || head->status == 304 ||
-        http_head_find(head, FIELD_CONTENT_LENGTH) != NULL)
-        return;
-    head->body = BODY_LENGTH;
-    head->content_length = 0;
-    http_head_add(head, FIELD_CONTENT_LENGTH, SPAN_LIT("content-length"), SPAN_LIT("0"));
-}
-
 /* Extended CONNECT was granted: as an upgrade is, in HTTP/1. */
 static void head_upgrade(struct h2_stream *s, struct http_head *head)
 {
@@ -82,6 +71,4 @@ void h2_answer_settle(struct h2_stream *s, struct http_head *head)
 {
     if (s->extended && head->status < 300)
         head_upgrade(s, head);
-    else
-        head_say_empty(s, head);
 }

@@ -270,6 +270,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
         return;
     }
     s->tx_head = true;
+    h2_stream_rx_clock(s);
     s->tunnel = head->body == BODY_TUNNEL;
     s->to_head = s->head->is_head || head->body == BODY_NONE ||
                  (head->body == BODY_LENGTH && head->content_length == 0);
@@ -386,7 +387,7 @@ static void server_process(struct conn *c)
 {
     struct h2_server *srv = server_of(c);
     if (c->flags & (CONN_ERROR | CONN_BROKEN))
-        h2_session_close(&srv->session, REASON_CLIENT_RESET, false);
+        h2_session_close(&srv->session, client_conn_error(c), false);
     else if (c->flags & CONN_WRITE_LATE)
         h2_session_close(&srv->session, REASON_CLIENT_WRITE_STALL, false);
     else if (srv->state == SERVER_LINGER)

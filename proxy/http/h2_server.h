@@ -18,7 +18,7 @@ struct h2_server_options {
     struct h1_limits limits;
     uint32_t head_ms, idle_ms, body_ms, write_stall_ms; /* as HTTP/1's */
     uint32_t max_streams;                               /* of a conn, at once; H2_MAX_STREAMS */
-    uint32_t stream_window, conn_window; /* bytes held of a request, of all of a conn */
+    uint32_t stream_window, conn_window; /* bytes held of a request; on their way of all */
     const struct http_service *service;
     void *ctx;
 };

@@ -8,9 +8,9 @@
  * memory goes when the owner has released it and nghttp2 has closed it, from the dispatch loop.
  *
  * Bodies come in as slices of the conn's block. What was handed up and not yet credited is what
- * flow control holds back, of the stream and, with servers, of the conn, which is one client's; on
- * the way out frames are pulled from nghttp2 only while the conn has less than H2_OUT_MAX bytes
- * queued. Conn's thread.
+ * flow control holds back of the stream; the conn's window is given back as bytes come, so that
+ * streams whose bodies nobody takes hold up no other. On the way out frames are pulled from nghttp2
+ * only while the conn has less than H2_OUT_MAX bytes queued. Conn's thread.
  */
 #ifndef WEIR_HTTP_H2_SESSION_H
 #define WEIR_HTTP_H2_SESSION_H
@@ -36,7 +36,7 @@ struct h2_config {
     struct h1_limits limits;
     uint32_t
         max_streams; /* at once: that the peer may open; clients: until it says what it takes */
-    uint32_t stream_window, conn_window; /* bytes that are held of a stream, of the conn */
+    uint32_t stream_window, conn_window; /* bytes that are held of a stream; on their way of all */
     uint32_t body_ms;                    /* between bytes of a body that comes in; 0: for ever */
     uint32_t stall_ms;                   /* that a stream may wait for the peer's window; same */
 };
@@ -78,6 +78,8 @@ struct h2_session {
     bool settled;     /* the peer has acknowledged our settings */
     bool told;        /* and has sent its own */
     bool pong;        /* and our last ping */
+    bool news;        /* HEADERS or DATA came since a client looked last */
+    bool no_window;   /* a stream has waited in vain for the peer's window for the conn */
     bool sent_data;   /* by the current nghttp2_session_mem_send */
     bool goaway_got;  /* the peer takes no stream above goaway_last */
     int32_t goaway_last;
@@ -205,7 +207,8 @@ void h2_stream_mark(struct h2_stream *s);
 /* nghttp2 resets it for what the peer sent. */
 void h2_stream_malformed(struct h2_stream *s);
 
-/* The peer is to send more of its body: begins that clock, or stops it while it may not send. */
+/* The peer is to send more of its body: begins that clock, or stops it while it may not send, and
+ * once a server has begun to answer. */
 void h2_stream_rx_clock(struct h2_stream *s);
 
 /* Sets its timer for the nearer of its deadlines. */

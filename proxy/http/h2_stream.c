@@ -141,12 +141,19 @@ void h2_stream_arm(struct h2_stream *s)
         wheel_set(&s->session->conn->reactor->wheel, &s->timer, at);
 }
 
+/* A server that answers does not wait for the rest of the request: from then on one clock counts,
+ * that of the response at its source. What moves in either direction winds it. */
+static bool stream_answers(const struct h2_stream *s)
+{
+    return s->session->ops->server && s->tx_head;
+}
+
 /* The peer is to send more of its body: the clock runs while it may. */
 void h2_stream_rx_clock(struct h2_stream *s)
 {
     const struct h2_config *config = s->session->config;
     bool waits = s->owned && !s->rx_end && !s->rx_dead && !s->tunnel && !s->rx_hold &&
-                 !s->expects && s->rx_final && config->body_ms != 0 &&
+                 !s->expects && s->rx_final && !stream_answers(s) && config->body_ms != 0 &&
                  s->unconsumed < config->stream_window / 2;
     s->rx_deadline = waits ? reactor_now(s->session->conn->reactor) + config->body_ms : NEVER;
     h2_stream_arm(s);
@@ -166,11 +173,13 @@ static void tx_clock(struct h2_stream *s)
 static void tx_late(struct h2_stream *s)
 {
     nghttp2_session *ng = s->session->ng;
-    if (s->tx_done || (nghttp2_session_get_remote_window_size(ng) > 0 &&
-                       nghttp2_session_get_stream_remote_window_size(ng, s->id) > 0)) {
+    bool conn_shut = nghttp2_session_get_remote_window_size(ng) <= 0;
+    if (s->tx_done ||
+        (!conn_shut && nghttp2_session_get_stream_remote_window_size(ng, s->id) > 0)) {
         tx_clock(s);
         return;
     }
+    s->session->no_window |= conn_shut;
     s->tx_deadline = NEVER;
     h2_stream_fail(s, (enum reason)s->session->ops->stalled, true);
     h2_stream_reset(s, NGHTTP2_CANCEL);
@@ -215,16 +224,15 @@ void h2_stream_on_data(struct h2_stream *s, const uint8_t *data, size_t len)
     struct conn *c = s->session->conn;
     s->rx_bytes += len;
     s->expects = false;
+    /* Others use the conn too, and behind a proxy they are other clients: a stream's window is what
+     * holds its sender. */
+    nghttp2_session_consume_connection(s->session->ng, len);
     if (s->session->ops->server && !s->tunnel && !s->extended &&
         s->rx_bytes > s->session->config->limits.body_bytes && s->error == REASON_NONE)
         h2_stream_fail(s, REASON_BODY_TOO_LARGE, false);
-    if (s->rx_dead || s->released || s->refused != REASON_NONE) {
-        nghttp2_session_consume_connection(s->session->ng, len);
+    if (s->rx_dead || s->released || s->refused != REASON_NONE)
         return;
-    }
     s->unconsumed += len;
-    if (!s->session->ops->server) /* others use the conn too: a stream's window holds its sender */
-        nghttp2_session_consume_connection(s->session->ng, len);
     if (len >= c->in->cap / SMALL_PART)
         chain_append(&s->rx, c->in, (const char *)data, len);
     else
@@ -424,6 +432,8 @@ int h2_stream_frame(struct h2_stream *s, const uint8_t head[9], size_t length)
     conn_send(c, &body);
     s->framed += length;
     s->tx_done |= head[4] & NGHTTP2_FLAG_END_STREAM;
+    if (s->rx_final && s->rx_deadline != NEVER)
+        h2_stream_rx_clock(s);
     tx_clock(s);
     h2_stream_mark(s);
     return NGHTTP2_ERR_PAUSE; /* the frame is sent; the caller looks how full the conn is */
@@ -478,22 +488,16 @@ void h2_stream_credit(struct stream *base, size_t n)
         small_settle(s);
     if (s->session->dead || n == 0)
         return;
-    if (s->session->ops->server)
-        nghttp2_session_consume(s->session->ng, s->id, n);
-    else /* the conn's window was given back as the bytes came */
-        nghttp2_session_consume_stream(s->session->ng, s->id, n);
+    nghttp2_session_consume_stream(s->session->ng, s->id, n);
     if (s->rx_deadline == NEVER)
         h2_stream_rx_clock(s);
     conn_wake(s->session->conn);
 }
 
-/* What came in and is not wanted any more is given back to the conn's window, if it holds it. */
 static void forget_input(struct h2_stream *s)
 {
     chain_clear(&s->rx);
     block_drop(TAKE(s->small));
-    if (s->session->ops->server && !s->session->dead && s->unconsumed > 0)
-        nghttp2_session_consume_connection(s->session->ng, s->unconsumed);
     s->unconsumed = 0;
     s->rx_deadline = NEVER;
     h2_stream_arm(s);

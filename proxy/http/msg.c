@@ -19,6 +19,21 @@ void http_head_method(struct http_head *head, struct span m)
         head->idempotent = span_eq(m, span_str(idempotent[i]));
 }
 
+bool http_may_upgrade(struct span protocols)
+{
+    static const char *const no[] = {"h2c", "h2", "http", "tls"};
+    struct span name;
+    while (span_next_element(&protocols, &name)) {
+        const char *slash = name.len > 0 ? memchr(name.ptr, '/', name.len) : NULL;
+        if (slash != NULL) /* protocol-name ["/" version] */
+            name.len = (size_t)(slash - name.ptr);
+        for (size_t i = 0; i < ARRAY_LEN(no); i++)
+            if (span_eq_nocase(name, span_str(no[i])))
+                return false;
+    }
+    return true;
+}
+
 void http_head_add(struct http_head *head, enum field_id id, struct span name, struct span value)
 {
     CHECK(head->n_fields < ARRAY_LEN(head->fields));

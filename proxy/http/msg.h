@@ -83,6 +83,10 @@ void http_head_init(struct http_head *head);
 /* A request's method, and the facts that follow from it. */
 void http_head_method(struct http_head *head, struct span method);
 
+/* May a tunnel be asked for to one of these protocols, as Upgrade lists them? Not to HTTP and TLS,
+ * by any of their names: requests would pass every check of weir's by. */
+bool http_may_upgrade(struct span protocols);
+
 /* Appends a field that weir adds; the spans must live as long as the head. */
 void http_head_add(struct http_head *head, enum field_id id, struct span name, struct span value);
 

@@ -191,6 +191,7 @@ static size_t tls_decrypt(struct tls *t, struct span room)
         int ok = SSL_read_ex(t->ssl, to, room.len - got, &n);
         if (t->asides > ASIDES_MAX) {
             tls_wrong(t, "the peer changes keys or renegotiates too often");
+            t->info.rekey_flood = true;
             t->end = UV_EPROTO;
             break;
         }

@@ -49,7 +49,8 @@ struct tls_info {
     /* "DNS:a.example,URI:spiffe://x/y,email:a@b.example,IP:10.0.0.1"; a comma, a backslash and what
      * is not printable within a name is escaped as \2C. */
     struct span san;
-    const char *error;             /* why it failed, one line for logs; NULL: it did not */
+    bool rekey_flood;  /* the end came for what the peer said besides bytes: see ASIDES_MAX */
+    const char *error; /* why it failed, one line for logs; NULL: it did not */
     struct tls_client_ctx *client; /* what it was made with; NULL: we are the server */
 };
 

@@ -108,10 +108,12 @@ static bool expect_addr(SSL *ssl, const struct net_addr *to)
     return expect_ip(ssl, ip);
 }
 
+/* Of a subject no name is taken, not even for want of others (RFC 9525 section 2). */
 static bool expect_name(SSL *ssl, const char *name)
 {
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+                                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
 }
 

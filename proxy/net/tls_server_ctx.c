@@ -3,14 +3,14 @@
  * Contexts towards clients: which certificate for which name, tickets, client certificates. Owns
  * the SSL_CTX of each site; must never touch a file. One worker's.
  */
+#define OPENSSL_SUPPRESS_DEPRECATED /* see set_mac */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
+#include <openssl/hmac.h>
 #include <openssl/rand.h>
 
 #include "proxy/base/check.h"
@@ -41,6 +41,8 @@ struct tls_server_ctx {
     struct tls_tickets *tickets;
     struct tls_ticket_keys keys;
     EVP_CIPHER *aes;
+    EVP_MD *sha256;
+    unsigned char session_id[TLS_DIGEST_BYTES];
     uint8_t alpn;
     struct site *sites; /* the default first */
     size_t n_sites;
@@ -78,18 +80,26 @@ static const struct site *find_name(const struct tls_server_ctx *ctx, const char
     return found != NULL ? &ctx->sites[found->site] : NULL;
 }
 
-/* Exact, or else with "*" for the first label, as certificates have it. */
-static const struct site *find_site(const struct tls_server_ctx *ctx, const char *sni)
+/* Of len bytes, into NAME_MAX_DNS + 1: lower case, without a dot at the end. Its length; 0: it is
+ * none. */
+static size_t plain_name(const char *sni, size_t len, char *name)
 {
-    char name[NAME_MAX_DNS + 2];
-    size_t len = strlen(sni);
     if (len > 0 && sni[len - 1] == '.')
         len--;
-    if (len == 0 || len > NAME_MAX_DNS)
-        return NULL;
+    if (len > NAME_MAX_DNS)
+        len = 0;
     for (size_t i = 0; i < len; i++)
         name[i] = ascii_lower(sni[i]);
     name[len] = '\0';
+    return len;
+}
+
+/* Exact, or else with "*" for the first label, as certificates have it. */
+static const struct site *find_site(const struct tls_server_ctx *ctx, const char *sni)
+{
+    char name[NAME_MAX_DNS + 1];
+    if (plain_name(sni, strlen(sni), name) == 0)
+        return NULL;
     const struct site *site = find_name(ctx, name);
     char *dot = strchr(name, '.');
     if (site != NULL || dot == NULL || dot == name)
@@ -144,6 +154,48 @@ static int on_status(SSL *ssl, void *arg)
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* ---- whose sessions ---- */
+
+/* A session is good only under the rules for client certificates it was made under. */
+static void make_session_id(struct tls_server_ctx *ctx, const struct tls_server_options *options)
+{
+    unsigned char id[TLS_DIGEST_BYTES] = "weir";
+    if (options->client_ca != NULL)
+        memcpy(id, tls_trust_digest(options->client_ca), sizeof(id));
+    if (options->client_optional)
+        id[0] ^= 1;
+    memcpy(ctx->session_id, id, sizeof(id));
+}
+
+/* The name of a ClientHello, as plain_name has it: a list with one entry of type 0. */
+static size_t hello_name(SSL *ssl, char *name)
+{
+    const unsigned char *ext;
+    size_t len;
+    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ext, &len) != 1 || len < 5 ||
+        ext[2] != TLSEXT_NAMETYPE_host_name || len - 5 < (size_t)(ext[3] << 8 | ext[4]))
+        return 0;
+    return plain_name((const char *)ext + 5, (size_t)(ext[3] << 8 | ext[4]), name);
+}
+
+/* ... and only for the name it was made for (RFC 6066 section 3). Sessions are looked for before
+ * on_sni, so this is the place to tell them apart, by ticket or not. */
+static int on_hello(SSL *ssl, int *alert, void *arg)
+{
+    struct tls_server_ctx *ctx = server_of(arg);
+    unsigned char text[TLS_DIGEST_BYTES + NAME_MAX_DNS + 1], id[EVP_MAX_MD_SIZE];
+    size_t len = hello_name(ssl, (char *)text + TLS_DIGEST_BYTES);
+    unsigned id_len;
+    if (len == 0)
+        return SSL_CLIENT_HELLO_SUCCESS;
+    memcpy(text, ctx->session_id, TLS_DIGEST_BYTES);
+    if (EVP_Digest(text, TLS_DIGEST_BYTES + len, id, &id_len, ctx->sha256, NULL) == 1 &&
+        SSL_set_session_id_context(ssl, id, id_len) == 1)
+        return SSL_CLIENT_HELLO_SUCCESS;
+    *alert = SSL_AD_INTERNAL_ERROR;
+    return SSL_CLIENT_HELLO_ERROR;
+}
+
 /* ---- which protocol ---- */
 
 static const unsigned char *find_protocol(const unsigned char *in, unsigned len, const char *name)
@@ -182,30 +234,29 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 
 /* ---- tickets ---- */
 
-static bool set_mac(EVP_MAC_CTX *mac, struct tls_ticket_key *key)
+/* By OpenSSL 1.1's HMAC_CTX, the one way to hand over a digest that is there already: EVP_MAC takes
+ * it by name alone, and it would be looked up for each ticket, 1.5% of a resumed handshake. */
+static bool set_mac(const struct tls_server_ctx *ctx, HMAC_CTX *mac,
+                    const struct tls_ticket_key *key)
 {
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->hmac, sizeof(key->hmac)),
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
-        OSSL_PARAM_construct_end(),
-    };
-    return EVP_MAC_CTX_set_params(mac, params) == 1;
+    return HMAC_Init_ex(mac, key->hmac, sizeof(key->hmac), ctx->sha256, NULL) == 1;
 }
 
 static int seal(struct tls_server_ctx *ctx, unsigned char *name, unsigned char *iv,
-                EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+                EVP_CIPHER_CTX *cipher, HMAC_CTX *mac)
 {
     struct tls_ticket_key *key = &ctx->keys.now;
     if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(ctx->aes)) != 1)
         return -1;
     memcpy(name, key->name, sizeof(key->name));
-    return EVP_EncryptInit_ex2(cipher, ctx->aes, key->aes, iv, NULL) == 1 && set_mac(mac, key) ? 1
-                                                                                               : -1;
+    return EVP_EncryptInit_ex2(cipher, ctx->aes, key->aes, iv, NULL) == 1 && set_mac(ctx, mac, key)
+               ? 1
+               : -1;
 }
 
 /* 1: good; 2: good, and a new one is due; 0: not one of ours. */
 static int unseal(struct tls_server_ctx *ctx, const unsigned char *name, const unsigned char *iv,
-                  EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+                  EVP_CIPHER_CTX *cipher, HMAC_CTX *mac)
 {
     struct tls_ticket_key *key = &ctx->keys.now;
     int how = 1;
@@ -215,12 +266,13 @@ static int unseal(struct tls_server_ctx *ctx, const unsigned char *name, const u
         if (CRYPTO_memcmp(name, key->name, sizeof(key->name)) != 0)
             return 0;
     }
-    return EVP_DecryptInit_ex2(cipher, ctx->aes, key->aes, iv, NULL) == 1 && set_mac(mac, key) ? how
-                                                                                               : -1;
+    return EVP_DecryptInit_ex2(cipher, ctx->aes, key->aes, iv, NULL) == 1 && set_mac(ctx, mac, key)
+               ? how
+               : -1;
 }
 
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
-                     EVP_MAC_CTX *mac, int encrypt)
+                     HMAC_CTX *mac, int encrypt)
 {
     struct tls_server_ctx *ctx = server_of_ssl(ssl);
     tls_tickets_get(ctx->tickets, time(NULL), &ctx->keys);
@@ -228,17 +280,6 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 }
 
 /* ---- making one ---- */
-
-/* A session is good only under the rules for client certificates it was made under. */
-static bool set_session_id(SSL_CTX *ssl, const struct tls_server_options *options)
-{
-    unsigned char id[TLS_DIGEST_BYTES] = "weir";
-    if (options->client_ca != NULL)
-        memcpy(id, tls_trust_digest(options->client_ca), sizeof(id));
-    if (options->client_optional)
-        id[0] ^= 1;
-    return SSL_CTX_set_session_id_context(ssl, id, sizeof(id)) == 1;
-}
 
 static bool set_clients(SSL_CTX *ssl, const struct tls_server_options *options)
 {
@@ -255,8 +296,12 @@ static bool set_clients(SSL_CTX *ssl, const struct tls_server_options *options)
     return true;
 }
 
-static bool set_sessions(SSL_CTX *ssl, const struct tls_server_options *options)
+static bool set_sessions(struct tls_server_ctx *ctx, SSL_CTX *ssl,
+                         const struct tls_server_options *options)
 {
+    SSL_CTX_set_client_hello_cb(ssl, on_hello, &ctx->base);
+    if (SSL_CTX_set_session_id_context(ssl, ctx->session_id, sizeof(ctx->session_id)) != 1)
+        return false;
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_SERVER);
     SSL_CTX_sess_set_cache_size(ssl, SESSIONS);
     SSL_CTX_set_timeout(ssl, SESSION_TTL);
@@ -267,7 +312,7 @@ static bool set_sessions(SSL_CTX *ssl, const struct tls_server_options *options)
     /* OpenSSL would send two in TLS 1.3; one more costs 6% of a handshake, and a client with
      * several conns has one of each. */
     return SSL_CTX_set_num_tickets(ssl, 1) == 1 &&
-           SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, on_ticket) == 1;
+           SSL_CTX_set_tlsext_ticket_key_cb(ssl, on_ticket) == 1;
 }
 
 static bool site_make(struct tls_server_ctx *ctx, struct site *site,
@@ -275,7 +320,7 @@ static bool site_make(struct tls_server_ctx *ctx, struct site *site,
 {
     SSL_CTX *ssl = tls_ssl_ctx_new(TLS_server_method(), options->tls13_only, &ctx->base);
     site->ssl = ssl;
-    if (ssl == NULL || !set_session_id(ssl, options) || !set_sessions(ssl, options) ||
+    if (ssl == NULL || !set_sessions(ctx, ssl, options) ||
         (options->client_ca != NULL && !set_clients(ssl, options)))
         return false;
     SSL_CTX_set_tlsext_servername_callback(ssl, on_sni);
@@ -399,6 +444,7 @@ static void server_free(struct tls_ctx *base)
     free(ctx->sites);
     free(ctx->names);
     EVP_CIPHER_free(ctx->aes);
+    EVP_MD_free(ctx->sha256);
     tls_tickets_unref(ctx->tickets);
     tls_certs_unref(ctx->certs);
     tls_ctx_clear(base);
@@ -428,7 +474,9 @@ struct tls_server_ctx *tls_server_ctx_new(const struct tls_server_options *optio
     if (options->tickets != NULL)
         ctx->tickets = tls_tickets_ref(options->tickets);
     bool ok = tls_ctx_init(&ctx->base, server_free) &&
-              (ctx->aes = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL)) != NULL;
+              (ctx->aes = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL)) != NULL &&
+              (ctx->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL)) != NULL;
+    make_session_id(ctx, options);
     plan_sites(ctx);
     for (size_t i = 0; ok && i < ctx->n_sites; i++)
         ok = site_make(ctx, &ctx->sites[i], options, error);

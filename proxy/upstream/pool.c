@@ -21,7 +21,7 @@ struct pool_endpoint {
     struct list_node idle; /* the one used last is first */
     uint32_t n_idle;
     uint32_t index;
-    struct list_node h2;     /* conns that have room; idle ones last */
+    struct list_node h2;     /* conns that have room, or are idle, which are last */
     struct list_node probes; /* conns whose protocol is not known yet */
     bool spoke_h1;           /* what the last of them came to */
     uint32_t takes;          /* streams that a conn takes at once, as was said last; 0: unknown */
@@ -309,13 +309,15 @@ static struct h1_client *dial(struct pool_endpoint *ep, const struct pool_reques
     return cl;
 }
 
-/* A conn that has room; fresh: one that has not served yet. What is listed may have met its end in
- * this turn and not have been told so far. */
-static struct h2_client *h2_find(const struct pool_endpoint *ep, bool fresh)
+/* A conn that has room for it; fresh: one that has not served yet. What is listed may have met its
+ * end in this turn and not have been told so far. */
+static struct h2_client *h2_find(const struct pool_endpoint *ep, bool fresh,
+                                 const struct pool_request *request)
 {
     for (struct list_node *it = ep->h2.next; it != &ep->h2; it = it->next) {
         struct h2_client *cl = h2_client_at(it);
-        if (h2_client_room(cl) && !(fresh && h2_client_served(cl)))
+        if (h2_client_room(cl) && !(fresh && h2_client_served(cl)) &&
+            !(request->body && h2_client_clogged(cl)))
             return cl;
     }
     return NULL;
@@ -472,7 +474,7 @@ static struct stream *pool_open_h1(struct pool_endpoint *ep, bool fresh,
 static struct stream *pool_open_h2(struct pool_endpoint *ep, bool fresh,
                                    const struct pool_request *request, enum reason *reason)
 {
-    struct h2_client *cl = h2_find(ep, fresh);
+    struct h2_client *cl = h2_find(ep, fresh, request);
     if (cl != NULL && h2_client_served(cl))
         counter_inc(&ep->view->stats->reused);
     else if (cl == NULL)
@@ -483,7 +485,7 @@ static struct stream *pool_open_h2(struct pool_endpoint *ep, bool fresh,
 static struct stream *pool_open_auto(struct pool_endpoint *ep, bool fresh,
                                      struct pool_request *request, enum reason *reason)
 {
-    if (h2_find(ep, fresh) != NULL)
+    if (h2_find(ep, fresh, request) != NULL)
         return pool_open_h2(ep, fresh, request, reason);
     if (!fresh && !list_empty(&ep->idle))
         return pool_open_h1(ep, fresh, request, reason);

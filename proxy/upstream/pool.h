@@ -25,6 +25,7 @@ struct endpoint_spec {
     struct lb_endpoint lb;
     struct net_addr addr;
     char text[NET_ADDR_TEXT];
+    uint32_t twin; /* how many before it have the same text: it takes more to tell them apart */
 };
 
 enum pool_protocol {
@@ -38,6 +39,7 @@ struct pool_spec {
     const char *name;
     struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
+    uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */
@@ -95,6 +97,7 @@ struct pool_request {
     void *owner;
     const struct http_peer *client; /* for whom; NULL: nobody can say */
     uint32_t response_head_ms;
+    bool body;             /* more follows its head */
     struct list_node link; /* the pool's, while it waits */
 };
 

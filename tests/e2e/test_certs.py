@@ -225,3 +225,45 @@ def test_a_certificate_for_another_name_appears(served, authority):
     context.check_hostname = False
     wait_for(there, "the added certificate", DEADLINE)
     assert same(shown(own, authority), pair)
+
+
+# ---- the log of keys ----------------------------------------------------------------------------
+
+
+def keylog_of(path, mode):
+    """A file with a line in it, as others have made it."""
+    path.write_text("# mine\n")
+    path.chmod(mode)
+    return path
+
+
+def a_pipe(path):
+    os.mkfifo(path, 0o600)
+
+
+@pytest.mark.parametrize("make,why", [
+    (lambda path: keylog_of(path, 0o644), "others may open it"),
+    (lambda path: keylog_of(path, 0o620), "others may open it"),
+    (lambda path: path.symlink_to(keylog_of(path.with_suffix(".other"), 0o600)), "symbolic link"),
+    (a_pipe, "No such device"),
+], ids=["0644", "0620", "a link", "a pipe"])  # fmt: skip
+def test_keys_are_not_written_where_others_may_read_them(tmp_path, authority, make, why):
+    path = tmp_path / "keys"
+    make(path)
+    (tmp_path / "weir.yaml").write_text(config(authority.server().cert, f", keylog: {path}"))
+    done = run_weir("run", "-c", tmp_path / "weir.yaml")
+    assert done.returncode == 1 and f"{path}: " in done.stderr and why in done.stderr
+    for file in (path, path.with_suffix(".other")):
+        assert not file.is_file() or file.read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_keys_are_written_to_a_file_of_ones_own(tmp_path, authority, start_weir, there):
+    path = tmp_path / "keys"
+    if there:
+        keylog_of(path, 0o600)
+    own = start_weir(config(authority.server().cert, f", keylog: {path}").replace("version: 1\n", ""))
+    TlsClient(own.listeners["web"], authority.client_context()).close()
+    wait_for(lambda: "CLIENT_TRAFFIC_SECRET_0 " in path.read_text(), "the keys")
+    assert path.read_text().startswith("# mine\n") == there
+    assert path.stat().st_mode & 0o777 == 0o600

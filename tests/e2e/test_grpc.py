@@ -75,6 +75,28 @@ def test_a_conversation_goes_back_and_forth(calls):
     assert got == [b"%d" % i for i in range(20)]
 
 
+def test_a_watch_outlives_its_clients_silence(start_weir, closing):
+    """As in etcd and xDS: one message asks, and then the client only listens."""
+    server = closing(tools.GrpcServer())
+    own = start_weir("timeouts: { request_body: 300ms }\n" + POOL.replace("$UPSTREAM", server.address))
+    client, over = closing(tools.GrpcClient(own.listeners["web"])), threading.Event()
+
+    def ask_once():
+        yield b"watch"
+        over.wait()
+
+    events = client._call("stream_stream", "Watch", ask_once())
+    try:
+        for i in range(5):
+            server.events.put(b"%d" % i)
+            assert next(events) == b"%d" % i
+            over.wait(0.2)
+        server.events.put(None)
+        assert list(events) == []
+    finally:
+        over.set()
+
+
 def test_an_error_of_the_server_arrives_as_it_was_said(calls):
     import grpc
 

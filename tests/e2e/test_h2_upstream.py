@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/2 to upstreams: what each message becomes, how many conns there are, and which requests are
 sent again."""
+import signal
 import threading
 
 import pytest
@@ -390,6 +391,59 @@ def test_clients_that_take_nothing_leave_the_conns_window_to_others(start):
     up.assert_untouched()
 
 
+def test_a_conn_without_window_takes_no_more_bodies(start):
+    """The endpoint never gives the conn's window back. What has no body needs none; a conn for whose
+    window somebody has waited in vain ends with its last stream."""
+    own, up = start(head="timeouts: { write_stall: 1s }\n")
+    c = own.client()
+    c.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n" + bytes(65536))
+    u = H2Server(up.accept(), auto=False)
+    n, _ = u.accept(end=False)
+    assert len(u.body(n, 65535)) == 65535
+    get = ask(own)
+    u.accept()
+    post = ask(own, "POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+    v = H2Server(up.accept())
+    m, got = v.accept()
+    assert got.body == b"abc"
+    v.respond(m, 200, b"ok")
+    assert post.response().body == b"ok"
+    assert c.response().status == 504
+    u.respond(n + 2, 200, b"still")
+    assert get.response().body == b"still"
+    u.expect_end()
+
+
+def test_a_silent_conn_is_asked_once_in_a_while(start):
+    own, up = start(", ping: 1s")
+    c = ask(own)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.until(lambda: pings(u) == 1, "PING")
+    u.respond(n, 200, b"ok")
+    assert c.response().body == b"ok"
+    assert pings(u) == 1
+
+
+def pings(u):
+    return sum(f.type == h2wire.Type.PING and not f.flags & h2wire.ACK for f in u.frames)
+
+
+def test_a_drain_does_not_wait_for_an_idle_conn_that_takes_no_requests(start):
+    own, up = start(head="shutdown: 10m\n")
+    c = ask(own)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.respond(n, 200, b"ok")
+    c.response()
+    c.close()
+    u.peer.send(h2wire.settings({Setting.MAX_CONCURRENT_STREAMS: 0}))
+    u.until(lambda: u.acked == 2, "the ACK of SETTINGS")
+    own.signal(signal.SIGINT)
+    u.expect_end()
+    assert own.wait() == 0
+
+
 def test_a_request_head_above_what_nghttp2_sends_is_431(start):
     own, up = start(head="listeners: { web: { bind: '127.0.0.1:0', forwarded: true } }\n")
     with own.logged() as log:
@@ -426,6 +480,18 @@ def test_http_2_on_both_sides(start):
         u.respond(n, 200, b"y", trailers=[("x-u", "2")])
         answer = c.response(s)
         assert (answer.body, answer.trailers) == (b"y", [(b"x-u", b"2")])
+
+
+def test_an_answer_that_ends_with_its_head_gets_a_length_for_http_1_only(start):
+    own, up = start()
+    with h2peer.client(own).hello() as c:
+        s = c.request(path="/")
+        u = H2Server(up.accept())
+        u.respond(u.accept()[0], 404)
+        assert c.response(s).get("content-length") is None
+    old = ask(own)
+    u.respond(u.accept()[0], 404)
+    old.expect("HTTP/1.1 404 Not Found\r\n{date}\r\nContent-Length: 0\r\n\r\n")
 
 
 @tools.needs("nghttpd", "h2load")

@@ -111,8 +111,12 @@ def test_connection_may_name_thirty_two_fields_and_no_more(weir, upstream):
 
 
 @pytest.mark.h1_client("HTTP/2 has no Upgrade")
-@pytest.mark.parametrize("protocol", ["h2c", "h2c/1.0", "H2C/1", "x, h2c/1.0", "h2/2"])
-def test_an_upgrade_to_http_2_is_not_passed_on_with_a_version_either(weir, upstream, protocol):
+@pytest.mark.parametrize(
+    "protocol",
+    ["h2c", "h2c/1.0", "H2C/1", "x, h2c/1.0", "h2/2", "HTTP/2.0", "http", "TLS/1.0", "x, tls/1.3"],
+)
+def test_an_upgrade_to_http_or_tls_is_not_passed_on(weir, upstream, protocol):
+    """RFC 9110 section 7.8, RFC 2817: requests would pass every check of weir's by."""
     with weir.client() as c:
         c.send(get(f"Connection: upgrade\r\nUpgrade: {protocol}\r\n"))
         u = upstream.accept()

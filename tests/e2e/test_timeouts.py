@@ -223,6 +223,61 @@ def test_a_response_body_that_is_slow_but_moves_is_no_timeout(with_timeouts):
         assert c.response().body == b"abcde"
 
 
+# ---- both directions at once --------------------------------------------------------------------
+
+EARLY = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def answered_early(weir, up):
+    """A request whose body has begun, and the head of its response is there."""
+    c = weir.client()
+    c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx")
+    u = up.accept()
+    u.head()
+    u.expect("x")
+    u.send(EARLY)
+    c.recv_until(b"\r\n\r\n")
+    return c, u
+
+
+def test_a_client_that_only_listens_is_not_late(with_timeouts):
+    """As in a watch: what counts is the response's own silence, however short request_body is."""
+    weir, up = with_timeouts("{ request_body: 300ms, response_idle: 2s }")
+    c, u = answered_early(weir, up)
+    for _ in range(5):
+        c.quiet_for(0.45)
+        u.send("1\r\nx\r\n")
+        c.expect("1\r\nx\r\n")
+    c.send("y")
+    u.expect("y")
+    assert c.quiet_for(0.7)
+    u.send("0\r\n\r\n")
+    c.expect("0\r\n\r\n")
+
+
+def test_an_upstream_that_only_listens_is_not_idle(with_timeouts):
+    weir, up = with_timeouts("{ request_body: 300ms, response_idle: 2s }")
+    c, u = answered_early(weir, up)
+    for _ in range(5):
+        c.quiet_for(0.45)
+        c.send("y")
+        u.expect("y")
+    u.send("0\r\n\r\n")
+    c.expect("0\r\n\r\n")
+
+
+def test_silence_in_both_directions_is_the_responses(with_timeouts):
+    weir, up = with_timeouts("{ request_body: 300ms, response_idle: 2s }")
+    with weir.counts("response_idle_timeout"), weir.logged() as log:
+        c, u = answered_early(weir, up)
+        with takes_at_least(LONG):
+            c.send("y")
+            u.expect("y")
+            c.expect_ended()
+        u.expect_ended()
+    assert (log[0]["status"], log[0]["reason"]) == (200, "response_idle_timeout")
+
+
 def test_the_whole_requests_time_is_504_before_the_response(with_timeouts):
     weir, up = with_timeouts("{ request: 300ms }")
     with weir.counts("request_timeout"), weir.client() as c:

@@ -6,6 +6,7 @@ import ssl
 import pytest
 
 import h2peer
+import harness
 import peers
 import tools
 import wire
@@ -426,7 +427,7 @@ def test_a_request_to_an_upstream_over_tls(start_weir, new_upstream, authority):
     u.expect_closed()  # close_notify
 
 
-@pytest.mark.parametrize("flaw", ["unknown", "expired", "name"])
+@pytest.mark.parametrize("flaw", ["unknown", "expired", "name", "subject"])
 def test_an_upstream_that_does_not_verify_is_502(start_weir, new_upstream, authority, flaw, tmp_path):
     from authority import Authority
 
@@ -435,6 +436,7 @@ def test_an_upstream_that_does_not_verify_is_502(start_weir, new_upstream, autho
         "unknown": lambda: other.server(),
         "expired": lambda: authority.server(starts=-10, ends=-1),
         "name": lambda: authority.issue("b.example"),
+        "subject": lambda: authority.issue(subject="/CN=a.example"),  # no subjectAltName
     }[flaw]()
     up = new_upstream()
     own = to_upstream(start_weir, up, f"ca: {authority.cert}, sni: a.example")
@@ -560,6 +562,23 @@ def test_openssl_is_not_allowed_to_renegotiate(secure, authority):
     )
     assert b"RENEGOTIATING" in out.stdout + out.stderr
     assert b"no renegotiation" in out.stderr
+
+
+@pytest.mark.parametrize("alpn", ["h2", "http/1.1"])
+def test_keys_that_change_all_the_time_end_the_conn_and_are_counted(secure, authority, alpn):
+    own, _ = secure(more=", alpn: [ h2, http/1.1 ]")
+    before = own.cpu()
+    with own.counts("tls_rekey_flood"), tools.typist(
+        *("openssl", "s_client", "-connect", own.listeners["web"], "-tls1_3", "-alpn", alpn),
+        *("-CAfile", authority.cert),
+    ) as type_line:
+        typed = 0
+        while type_line(b"k"):
+            typed += 1
+            assert typed < 20000, "weir bears it"
+        assert typed >= 1000
+    spent = own.cpu() - before
+    assert harness.sanitizer() or harness.FAULTS or spent < typed * 200e-6, f"{spent:.3f} s of CPU"
 
 
 def test_a_staple_is_shown(secure, authority, pair, tmp_path):

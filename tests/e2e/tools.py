@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other people's programs, and gRPC's library, as peers: curl, nghttp, nghttpd, h2load, openssl."""
 import contextlib
+import os
+import pty
+import queue
 import shutil
 import socket
 import subprocess
+import termios
 from concurrent import futures
 
 import pytest
@@ -97,10 +101,36 @@ def nghttpd(root, *options, pair=None):
 # ---- gRPC ---------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def typist(name, *args):
+    """Runs one that takes commands from a terminal, a line a read: typist(line) types one. False:
+    the program is gone."""
+    master, slave = pty.openpty()
+    attributes = termios.tcgetattr(slave)
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    program = subprocess.Popen([find(name), *map(str, args)], stdin=slave, **quiet)
+    os.close(slave)
+
+    def type_line(line):
+        with contextlib.suppress(OSError):  # it is gone
+            os.write(master, line + b"\n")
+        return program.poll() is None
+
+    try:
+        yield type_line
+    finally:
+        program.kill()
+        program.wait()
+        os.close(master)
+
+
 class GrpcServer:
     """A grpcio server whose messages are plain bytes. Methods of /test.Echo:
     Unary (the same back), Client (all joined), Server (each byte by itself), Both (one by one),
-    Fail (status 5 and trailers), Slow (waits for the deadline)."""
+    Fail (status 5 and trailers), Slow (waits for the deadline), Watch (takes one message and sends
+    what is put into .events, until that is None)."""
 
     def __init__(self, pair=None):
         import grpc
@@ -122,6 +152,10 @@ class GrpcServer:
             context.set_trailing_metadata((("x-trailer", "t"), ("x-bin", b"\0\xff")))
             return request
 
+        def watch(requests, _context):
+            next(requests)
+            yield from iter(self.events.get, None)
+
         make = grpc.unary_unary_rpc_method_handler
         rpc = {
             "Unary": make(unary),
@@ -132,7 +166,9 @@ class GrpcServer:
                 lambda request, _: (request[i : i + 1] for i in range(len(request)))
             ),
             "Both": grpc.stream_stream_rpc_method_handler(lambda it, _: iter(it)),
+            "Watch": grpc.stream_stream_rpc_method_handler(watch),
         }
+        self.events = queue.SimpleQueue()
         self.remaining, self.cancelled, self.metadata = [], [], []
         self.server = grpc.server(futures.ThreadPoolExecutor(8))
         self.server.add_generic_rpc_handlers(
@@ -147,6 +183,7 @@ class GrpcServer:
         self.server.start()
 
     def close(self):
+        self.events.put(None)
         self.server.stop(0).wait(DEADLINE * peers.SLOW)
 
 

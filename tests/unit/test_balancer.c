@@ -260,6 +260,25 @@ static void test_a_lease_counts_its_endpoint_while_it_is_out(void **state)
     pool_free(&p);
 }
 
+static void test_what_a_drained_endpoint_has_ends_and_nothing_comes(void **state)
+{
+    (void)state;
+    for (size_t k = 0; lb_policy_at(k) != NULL; k++) {
+        struct test_pool p = pool_new(3, NULL);
+        struct lb *lb = pool_lb(&p, lb_policy_at(k), 1);
+        struct lb_lease lease = {0};
+        lb_started(lb, &lease, 1, 10);
+        lb_group_mark(p.group, 1, LB_DRAINED, true, 10);
+        for (uint64_t n = 0; n < 100; n++)
+            assert_int_not_equal(lb_pick(lb, n + 1, NULL, 10), 1);
+        assert_int_equal(lb_endpoint_in_flight(&p.endpoints[1]), 1);
+        lb_finished(&lease, LB_OK, 5, 15);
+        assert_int_equal(lb_endpoint_in_flight(&p.endpoints[1]), 0);
+        lb_free(lb);
+        pool_free(&p);
+    }
+}
+
 /* The misuse aborts: in a child, so that the test lives to see it. */
 static void expect_abort(void (*misuse)(struct lb *))
 {
@@ -374,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_no_pick_is_unusable_weightless_or_tried),
         cmocka_unit_test(test_equal_seeds_give_equal_picks),
         cmocka_unit_test(test_a_lease_counts_its_endpoint_while_it_is_out),
+        cmocka_unit_test(test_what_a_drained_endpoint_has_ends_and_nothing_comes),
         cmocka_unit_test(test_unpaired_leases_abort),
         cmocka_unit_test(test_workers_share_the_counts),
     };

@@ -71,6 +71,7 @@ static void test_smallest_listener_route_and_pool(void **state)
     assert_int_equal(p->connect_ms, 1000);
     assert_int_equal(p->idle_ms, 55000);
     assert_int_equal(p->max_idle, 256);
+    assert_int_equal(p->ping_ms, 30000);
     assert_int_equal(p->endpoint_count, 1);
     assert_int_equal(p->endpoints[0].weight, 1);
     assert_string_equal(p->endpoints[0].address.host, "127.0.0.1");
@@ -145,7 +146,8 @@ static const char everything[] =
     "  b:\n"
     "    endpoints: [{ address: a_b.example:80, weight: 0 }, 1.2.3.4:5]\n"
     "    balance: least_conn\n"
-    "    upstream: { connect: 10ms, idle: 1h, max_idle: 0, protocol: h1, proxy_protocol: v2,\n"
+    "    upstream: { connect: 10ms, idle: 1h, max_idle: 0, ping: none, protocol: h1, "
+    "proxy_protocol: v2,\n"
     "      tls: { sni: B.example, ca: b.pem, cert: c.pem, key: k.pem } }\n"
     "  c: { endpoints: [c:1], upstream: { protocol: h2, tls: true } }\n"
     "  d: { endpoints: [d:1], upstream: { tls: false } }\n";
@@ -314,6 +316,7 @@ static void test_every_key_of_pools(void **state)
     assert_int_equal(b->connect_ms, 10);
     assert_int_equal(b->idle_ms, 3600000);
     assert_int_equal(b->max_idle, 0);
+    assert_int_equal(b->ping_ms, 0);
     assert_int_equal(b->protocol, CONFIG_PROTOCOL_H1);
     assert_int_equal(b->proxy_protocol, CONFIG_PROXY_V2);
     assert_true(b->tls.enabled && b->tls.verify);

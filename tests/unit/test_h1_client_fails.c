@@ -199,6 +199,25 @@ static void a_response_has_its_time_between_bytes(void **state)
     assert_string_equal(owner_notes(f), "aborted response_idle_timeout answered|closed|");
 }
 
+static void a_response_does_not_stall_while_the_request_moves(void **state)
+{
+    struct owner *f = *state;
+    owner_connect_up(f);
+    owner_open_stream(f);
+    owner_send_head(f, "POST", BODY_CHUNKED, false);
+    owner_run(f);
+    wire_say(&f->w, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    for (int i = 0; i < 3; i++) {
+        wire_pass(&f->w, 59000);
+        owner_send_bytes(f, "x", 1);
+        owner_run(f);
+    }
+    wire_pass(&f->w, 59000);
+    assert_string_equal(owner_notes(f), "200|drained 1|drained 1|drained 1|");
+    wire_pass(&f->w, 2000);
+    assert_string_equal(owner_notes(f), "aborted response_idle_timeout answered|closed|");
+}
+
 static void an_upstream_that_reads_nothing_is_given_up(void **state)
 {
     struct owner *f = *state;
@@ -224,6 +243,7 @@ int main(void)
         TEST(the_response_head_has_its_time_from_the_requests_end),
         TEST(a_dialled_conn_has_the_time_from_when_it_is_up),
         TEST(a_response_has_its_time_between_bytes),
+        TEST(a_response_does_not_stall_while_the_request_moves),
         TEST(an_upstream_that_reads_nothing_is_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -215,6 +215,23 @@ static void head_and_304_have_no_body(void **state)
     assert_string_equal(wire_take(&f->w), "HTTP/1.1 304 Not Modified\r\n\r\n");
 }
 
+/* As one from HTTP/2 may be, which needs no length. */
+static void an_answer_that_ends_with_its_head_says_so(void **state)
+{
+    struct service *f = *state;
+    static const char *const asks[] = {GET("/"), "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"};
+    static const char *const answers[] = {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+                                          "HTTP/1.1 404 Not Found\r\n\r\n"};
+    for (int i = 0; i < 2; i++) {
+        wire_say(&f->w, asks[i]);
+        service_send_head(f, 404, BODY_NONE, 0);
+        f->stream->ops->send_end(f->stream, NULL);
+        service_release(f, REASON_DONE);
+        service_run(f);
+        assert_string_equal(wire_take(&f->w), answers[i]);
+    }
+}
+
 /* ---- refusals ---- */
 
 static void a_bad_request_is_answered_once_and_closed(void **state)
@@ -465,6 +482,7 @@ int main(void)
         TEST(a_http_1_0_client_gets_no_chunks),
         TEST(a_http_1_0_client_may_keep_the_conn),
         TEST(head_and_304_have_no_body),
+        TEST(an_answer_that_ends_with_its_head_says_so),
         TEST(a_bad_request_is_answered_once_and_closed),
         TEST(a_body_that_breaks_a_rule_aborts_the_request),
         TEST(the_rest_of_an_answered_request_is_drained),

@@ -266,6 +266,35 @@ static void a_body_has_its_time_between_bytes(void **state)
     wire_end(&f->w);
 }
 
+/* Then the answer's own silence counts: who only listens is not late. */
+static void a_body_has_no_time_of_its_own_once_it_is_answered(void **state)
+{
+    struct service *f = *state;
+    char *bytes = calloc(1, 8000);
+    wire_say(&f->w, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8002\r\n\r\nx");
+    wire_pass(&f->w, 59000);
+    service_send_head(f, 200, BODY_LENGTH, 2);
+    service_run(f);
+    wire_pass(&f->w, 100000);
+    wire_say_bytes(&f->w, bytes, 8000);
+    free(bytes);
+    wire_pass(&f->w, 100000);
+    f->stream->ops->credit(f->stream, 8001);
+    service_run(f);
+    wire_pass(&f->w, 100000);
+    service_send_bytes(f, "ok", 2);
+    f->stream->ops->send_end(f->stream, NULL);
+    service_release(f, REASON_DONE);
+    service_run(f);
+    assert_string_equal(service_notes(f), "POST / |");
+    wire_pass(&f->w, 59000); /* what is still to come is not waited for for ever */
+    assert_non_null(f->srv);
+    wire_pass(&f->w, 2000);
+    wire_pass(&f->w, 2100);
+    assert_null(f->srv);
+    assert_string_equal(service_notes(f), "closed body_timeout|");
+}
+
 static void a_body_that_waits_for_credit_is_not_late(void **state)
 {
     struct service *f = *state;
@@ -438,6 +467,7 @@ int main(void)
         TEST(a_head_has_its_time_from_its_first_byte),
         TEST(a_pipelined_head_has_the_same_time),
         TEST(a_body_has_its_time_between_bytes),
+        TEST(a_body_has_no_time_of_its_own_once_it_is_answered),
         TEST(a_body_that_waits_for_credit_is_not_late),
         TEST(a_request_in_progress_has_no_timeout_here),
         TEST(a_client_that_reads_nothing_is_gone),

@@ -56,7 +56,7 @@ static void a_whole_answer_and_a_reset_without_error(void **state)
     asker_notes(f);
     h2_say_headers(&f->peer, 1, true, ":status: 413\n");
     h2_say_rst(&f->peer, 1, 0);
-    NOTES("a 413 length content-length=0|a end|room 0|");
+    NOTES("a 413 none|a end|room 0|");
 }
 
 static void goaway_ends_what_it_does_not_cover(void **state)
@@ -180,6 +180,26 @@ static void the_body_of_an_answer_stalls(void **state)
     NOTES("a response_idle_timeout answered|room 0|");
 }
 
+static void an_answer_does_not_stall_while_the_request_moves(void **state)
+{
+    struct asker *f = *state;
+    f->options.ping_ms = 0;
+    asker_up(f);
+    struct ask *a = asker_begin(f, asker_head(f, "POST", BODY_CHUNKED));
+    asker_run(f);
+    h2_say_headers(&f->peer, 1, false, ":status: 200\n");
+    asker_notes(f);
+    for (int i = 0; i < 3; i++) {
+        wire_pass(&f->w, 59000);
+        asker_send(a, "x", 1);
+        asker_run(f);
+    }
+    wire_pass(&f->w, 59000);
+    NOTES("a drained 1|a drained 1|a drained 1|");
+    wire_pass(&f->w, 2000);
+    NOTES("a response_idle_timeout answered|room 0|");
+}
+
 static void the_upstream_gives_no_window(void **state)
 {
     struct asker *f = *state;
@@ -190,8 +210,32 @@ static void the_upstream_gives_no_window(void **state)
     asker_send(a, big, sizeof(big));
     asker_run(f);
     asker_notes(f);
+    h2_say_window(&f->peer, 0, 70000);
+    asker_notes(f);
     wire_pass(&f->w, 30100);
     NOTES("a upstream_write_stall|room 0|");
+    assert_false(h2_client_clogged(f->client));
+}
+
+/* Nobody else is to wait for it either. */
+static void a_conn_without_window_takes_no_more(void **state)
+{
+    struct asker *f = *state;
+    static char big[70000];
+    f->options.ping_ms = 0;
+    asker_up(f);
+    struct ask *a = asker_begin(f, asker_head(f, "POST", BODY_CHUNKED));
+    asker_send(a, big, sizeof(big));
+    asker_run(f);
+    h2_say_window(&f->peer, 1, 70000);
+    asker_notes(f);
+    assert_true(h2_client_room(f->client) && h2_client_clogged(f->client));
+    asker_ask(f, "GET"); /* needs none */
+    h2_say_headers(&f->peer, 3, true, ":status: 204\n");
+    NOTES("b 204 none|b end|");
+    wire_pass(&f->w, 30100);
+    asker_run(f);
+    NOTES("a upstream_write_stall|closed upstream_write_stall|");
 }
 
 static void a_quiet_upstream_is_pinged(void **state)
@@ -204,12 +248,38 @@ static void a_quiet_upstream_is_pinged(void **state)
     wire_pass(&f->w, 20100);
     GOT("PING|");
     NOTES("");
-    wire_pass(&f->w, 20100);
+    wire_pass(&f->w, 299000);
+    GOT("");
     f->peer.acks = false;
+    wire_pass(&f->w, 1200);
     GOT("PING|");
     wire_pass(&f->w, 10100);
     NOTES("a upstream_silent|closed upstream_silent|");
     assert_null(a->stream);
+}
+
+/* What gRPC's servers take, who end the conn at the third PING in 5 minutes without data. */
+static void a_part_of_an_answer_is_what_makes_pings_frequent(void **state)
+{
+    struct asker *f = *state;
+    asker_up(f);
+    asker_begin(f, asker_head(f, "POST", BODY_CHUNKED));
+    asker_run(f);
+    h2_got(&f->peer);
+    wire_pass(&f->w, 20100);
+    GOT("PING|");
+    h2_say_window(&f->peer, 0, 1);
+    wire_pass(&f->w, 299000);
+    GOT("");
+    h2_say_headers(&f->peer, 1, false, ":status: 200\n");
+    wire_pass(&f->w, 20100);
+    GOT("PING|");
+    wire_pass(&f->w, 10000);
+    h2_say_data(&f->peer, 1, false, "x");
+    wire_pass(&f->w, 20100);
+    GOT("PING|");
+    wire_pass(&f->w, 20100);
+    GOT("");
 }
 
 static void an_idle_conn_ends(void **state)
@@ -257,8 +327,11 @@ int main(void)
         TEST(a_release_before_the_end_is_a_reset),
         TEST(the_head_of_an_answer_takes_too_long),
         TEST(the_body_of_an_answer_stalls),
+        TEST(an_answer_does_not_stall_while_the_request_moves),
         TEST(the_upstream_gives_no_window),
+        TEST(a_conn_without_window_takes_no_more),
         TEST(a_quiet_upstream_is_pinged),
+        TEST(a_part_of_an_answer_is_what_makes_pings_frequent),
         TEST(an_idle_conn_ends),
         TEST(retiring_waits_for_the_last_stream),
     };

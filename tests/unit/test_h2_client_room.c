@@ -154,6 +154,24 @@ static void a_peer_that_allows_none(void **state)
     NOTES("takes 0|a upstream_refused|room 0|");
 }
 
+/* Who keeps the conns can still end it. */
+static void an_idle_conn_without_room_is_listed(void **state)
+{
+    struct asker *f = *state;
+    asker_up(f);
+    asker_ask(f, "GET");
+    h2_say_headers(&f->peer, 1, true, ":status: 204\n");
+    NOTES("a 204 none|a end|room 0|");
+    h2_say_setting(&f->peer, 3, 0);
+    NOTES("takes 0|");
+    assert_false(h2_client_room(f->client));
+    assert_true(list_linked(h2_client_link(f->client)));
+    h2_say_setting(&f->peer, 3, 1);
+    NOTES("takes 1|");
+    asker_ask(f, "GET");
+    assert_false(list_linked(h2_client_link(f->client)));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, asker_setup, asker_teardown)
 
 int main(void)
@@ -169,6 +187,7 @@ int main(void)
         TEST(what_waited_has_not_been_sent_when_the_conn_ends),
         TEST(who_waited_may_give_up),
         TEST(a_peer_that_allows_none),
+        TEST(an_idle_conn_without_room_is_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

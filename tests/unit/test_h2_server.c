@@ -215,6 +215,25 @@ static void the_window_of_the_conn_survives_streams_that_are_dropped(void **stat
     free(bytes);
 }
 
+/* Behind a proxy others use the conn too. */
+static void streams_whose_bodies_nobody_takes_hold_up_no_other(void **state)
+{
+    struct h2_service *f = *state;
+    char *bytes = calloc(1, H2_STREAM_WINDOW);
+    f->credit = false;
+    f->quiet = true;
+    for (unsigned i = 0; i < H2_MAX_STREAMS - 1; i++) {
+        h2_post(f, "/", bytes, H2_STREAM_WINDOW);
+        assert_int_equal(f->served[i].body_len, H2_STREAM_WINDOW);
+    }
+    h2_post(f, "/", "hello", 5);
+    assert_string_equal(f->served[H2_MAX_STREAMS - 1].body, "hello");
+    for (unsigned i = 0; i < H2_MAX_STREAMS; i++)
+        h2_answer(&f->served[i], "");
+    h2_run(f);
+    free(bytes);
+}
+
 static void small_frames_do_not_hold_blocks(void **state)
 {
     struct h2_service *f = *state;
@@ -307,6 +326,20 @@ static void trailers_of_a_response_come_behind_its_body(void **state)
     assert_string_equal(h2_seen(f), "1 :status=200|1 'abc'|1 grpc-status=12|1 end|");
 }
 
+/* RFC 3986 section 3.1. */
+static void a_scheme_may_be_in_capitals(void **state)
+{
+    static const char *const schemes[] = {"HTTP", "Https"};
+    struct h2_service *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+        const char *fields[] = {":method", "GET",   ":scheme", schemes[i], ":authority",
+                                "h",       ":path", "/a",      NULL};
+        h2_ask(f, fields, NULL, 0);
+        h2_run(f);
+        assert_string_equal(h2_notes(f), i == 0 ? "0 GET /a |0 end|" : "1 GET /a |1 end|");
+    }
+}
+
 /* ---- tunnels (RFC 8441) ---- */
 
 static const char *const websocket[] = {":method", "CONNECT", ":protocol",  "websocket",
@@ -393,11 +426,13 @@ int main(void)
         T(a_body_comes_whole_and_credit_makes_room),
         T(a_body_stops_where_the_credit_ends),
         T(the_window_of_the_conn_survives_streams_that_are_dropped),
+        T(streams_whose_bodies_nobody_takes_hold_up_no_other),
         T(small_frames_do_not_hold_blocks),
         T(what_the_service_sends_is_reported_as_drained_and_bounded),
         T(two_bodies_share_the_conn),
         T(trailers_of_a_request_are_handed_up),
         T(trailers_of_a_response_come_behind_its_body),
+        T(a_scheme_may_be_in_capitals),
         T(an_extended_connect_becomes_a_tunnel),
         T(a_tunnel_that_is_not_granted_is_an_answer),
         T(small_frames_share_blocks),

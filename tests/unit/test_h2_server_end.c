@@ -148,6 +148,28 @@ static void a_body_that_was_asked_for_by_100_stalls(void **state)
     assert_string_equal(h2_notes(f), "0 aborted body_timeout|");
 }
 
+/* As in a watch over gRPC: the silence of one who only listens is no stall. */
+static void a_body_does_not_stall_once_it_is_answered(void **state)
+{
+    struct h2_service *f = *state;
+    by_hand(f);
+    h2_headers(f, NGHTTP2_FLAG_END_HEADERS, 1, post);
+    wire_pass(&f->w, 59000);
+    h2_send_head(&f->served[0], 200, BODY_CHUNKED, 0);
+    h2_run(f);
+    wire_pass(&f->w, 100000);
+    h2_frame(f, NGHTTP2_DATA, 0, 1, "x", 1);
+    wire_pass(&f->w, 100000);
+    h2_send_bytes(&f->served[0], "y", 1);
+    h2_run(f);
+    wire_pass(&f->w, 100000);
+    assert_string_equal(h2_notes(f), "0 POST / |0 drained 1|");
+    h2_send_end(&f->served[0]);
+    h2_release(&f->served[0], REASON_DONE);
+    h2_run(f);
+    assert_string_equal(h2_frames(f), "headers 1|data 1|data 1 end|reset 1 0|");
+}
+
 static void a_body_over_the_limit_is_aborted(void **state)
 {
     struct h2_service *f = *state;
@@ -434,6 +456,7 @@ int main(void)
         T(a_body_that_stalls_is_answered),
         T(a_body_that_waits_for_credit_or_100_does_not_stall),
         T(a_body_that_was_asked_for_by_100_stalls),
+        T(a_body_does_not_stall_once_it_is_answered),
         T(a_body_over_the_limit_is_aborted),
         T(a_response_that_nobody_makes_room_for_is_reset),
         T(an_end_that_nobody_makes_room_for_is_reset),

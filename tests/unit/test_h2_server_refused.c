@@ -15,7 +15,9 @@
 #include "proxy/base/check.h"
 #include "tests/unit/h2_service.h"
 
-#define END  (NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM)
+#define END (NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM)
+#define CONNECT_TO \
+    ":method", "CONNECT", ":scheme", "http", ":authority", "h", ":path", "/", ":protocol"
 #define MOST ":method", "GET", ":scheme", "http", ":authority", "h", ":path", "/"
 
 static const char *const get[] = {MOST, NULL};
@@ -73,6 +75,10 @@ static void malformed_requests_end_their_stream(void **state)
         {":method", "GET", ":scheme", "http", ":path", "/", ":authority", "h:x"},
         {":method", "CONNECT", ":scheme", "http", ":path", "/", ":authority", "h"},
         {":method", "CONNECT", ":authority", "h", ":protocol", "websocket"},
+        {CONNECT_TO, "h2c"}, /* would carry requests past every check */
+        {CONNECT_TO, "H2"},
+        {CONNECT_TO, "HTTP"},
+        {CONNECT_TO, "tls"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         refused(*state, END, cases[i]);

@@ -36,6 +36,21 @@ static void a_new_head_says_nothing(void **state)
     free(h);
 }
 
+static void some_protocols_are_not_upgraded_to(void **state)
+{
+    static const char *const no[] = {"h2c",     "h2",          "H2C/1",    "x, h2c/1.0",
+                                     "http",    "HTTP/2.0",    "HTTP/1.1", "tls",
+                                     "TLS/1.0", "tls/1.3 , x", "a,b,Tls"};
+    static const char *const yes[] = {"",     "websocket", "h2o",     "h2c2/h2c", "x/http",
+                                      "htt",  "https",     "tlsv1",   "h",        "a, b/2",
+                                      "/tls", ",",         "webDAV/1"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(no); i++)
+        assert_false(http_may_upgrade(span_str(no[i])));
+    for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+        assert_true(http_may_upgrade(span_str(yes[i])));
+}
+
 static void fields_keep_their_order(void **state)
 {
     (void)state;
@@ -130,6 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_head_says_nothing),
+        cmocka_unit_test(some_protocols_are_not_upgraded_to),
         cmocka_unit_test(fields_keep_their_order),
         cmocka_unit_test(finding_passes_over_what_is_dropped),
         cmocka_unit_test(weir_may_add_to_a_head_that_is_full),

@@ -515,6 +515,72 @@ static void a_session_is_resumed(void **state)
     }
 }
 
+/* A client of at most this version, which asks for this name. */
+static void make_client_for(struct fixture *f, const char *name, int version)
+{
+    f->co.server_name = name;
+    make_client(f);
+    SSL_CTX_set_max_proto_version(tls_client_ctx_base(f->client)->ssl, version);
+}
+
+/* The client has the session of the one before it. */
+static void meet_as(struct fixture *f, const char *name, int version)
+{
+    SSL_SESSION *session = SSL_get1_session(tls_ssl_of(f->e.client.conn.transport));
+    part(f);
+    make_client_for(f, name, version);
+    tls_ends_init(&f->e, 65536);
+    f->met = true;
+    tls_ends_serve(&f->e, f->server);
+    tls_ends_dial(&f->e, f->client, 0, NULL);
+    assert_int_equal(SSL_set_session(tls_ssl_of(f->e.client.conn.transport), session), 1);
+    SSL_SESSION_free(session);
+    tls_ends_settle(&f->e);
+    assert_up(f);
+}
+
+/* Whether its certificate is another or the same. */
+static void check_names_of_sessions(struct fixture *f, int version)
+{
+    static const char *const names[] = {"a.crt", "exact.crt"};
+    static const struct {
+        const char *first, *then;
+        bool resumed;
+    } rows[] = {
+        {"a.example", "x.b.example", false},
+        {"a.example", "www.a.example", false},
+        {"x.b.example", "a.example", false},
+        {"a.example", NULL, false},
+        {NULL, "a.example", false},
+        {"a.example", "A.Example", true},
+        {"unknown.example", "u.example", false},
+        {"unknown.example", "unknown.example", true},
+        {NULL, NULL, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        drop_contexts(f);
+        make_server(f, names, ARRAY_LEN(names));
+        make_client_for(f, rows[i].first, version);
+        meet(f);
+        assert_up(f);
+        meet_as(f, rows[i].then, version);
+        if (at_server(f)->resumed != rows[i].resumed)
+            fail_msg("%s, then %s", rows[i].first, rows[i].then);
+    }
+}
+
+static void a_session_is_good_for_the_name_it_was_made_for(void **state)
+{
+    struct fixture *f = *state;
+    f->co.no_verify = true;
+    for (int tickets = 0; tickets < 2; tickets++) {
+        f->so.tickets = tickets ? tls_tickets_new() : NULL;
+        check_names_of_sessions(f, TLS1_3_VERSION);
+        check_names_of_sessions(f, TLS1_2_VERSION);
+        tls_tickets_unref(f->so.tickets);
+    }
+}
+
 /* As another worker, and as after a reload. */
 static void a_ticket_is_good_in_another_context_with_the_same_keys(void **state)
 {
@@ -677,6 +743,7 @@ int main(void)
         T(a_client_without_one_is_refused_unless_it_is_optional),
         T(a_client_of_another_authority_is_refused_even_then),
         T(a_session_is_resumed),
+        T(a_session_is_good_for_the_name_it_was_made_for),
         T(a_ticket_is_good_in_another_context_with_the_same_keys),
         T(tickets_outlive_one_change_of_keys),
         T(keys_change_by_themselves),

@@ -165,6 +165,7 @@ static void keys_may_not_change_all_the_time(void **state)
         tls_end_say(&f->e, &f->e.client, "x", 1, 1);
     }
     assert_int_equal(f->e.server.conn.error, UV_EPROTO);
+    assert_true(conn_tls(&f->e.server.conn)->rekey_flood);
     assert_string_equal(conn_tls(&f->e.server.conn)->error,
                         "the peer changes keys or renegotiates too often");
 }
