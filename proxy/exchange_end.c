@@ -20,14 +20,14 @@ static enum lb_outcome outcome_of(enum reason reason)
     case REASON_CONNECT_TIMEOUT:
         return LB_CONNECT_FAILED;
     case REASON_RESPONSE_HEAD_TIMEOUT:
-    case REASON_RESPONSE_IDLE_TIMEOUT:
     case REASON_UPSTREAM_WRITE_STALL:
     case REASON_REQUEST_TIMEOUT:
         return LB_TIMED_OUT;
     case REASON_UPSTREAM_REFUSED: /* not now, says the endpoint, and has done nothing */
         return LB_OVERLOADED;
     case REASON_UPSTREAM_FULL:
-    case REASON_UPSTREAM_GOAWAY: /* not on this conn */
+    case REASON_UPSTREAM_GOAWAY:       /* not on this conn */
+    case REASON_RESPONSE_IDLE_TIMEOUT: /* it has answered; there may be nothing to say */
         return LB_CANCELLED;
     default:
         return reason_row(reason)->side == SIDE_UPSTREAM ? LB_FAILED : LB_CANCELLED;

@@ -164,6 +164,22 @@ def test_a_connection_that_died_while_idle_is_not_held_against_its_endpoint(
         weir.wait_metric("weir_ejections_total", 1, result="held")
 
 
+def test_a_silence_within_an_answer_is_not_held_against_the_endpoint(start_weir, new_upstream):
+    """Streams of events that had their last one together end together, however well it is."""
+    up = new_upstream()
+    weir = start_weir(
+        "timeouts: { response_idle: 300ms }\nroutes: [ { to: app } ]\n"
+        f"pools: {{ app: {{ endpoints: [ '{up.address}' ], outlier: {{ errors: 1 }} }} }}\n"
+    )
+    with weir.client() as c, weir.counts("response_idle_timeout"):
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        u = up.accept()
+        u.request()
+        u.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        c.expect_ended()
+    assert weir.metric("weir_ejections_total") == 0, "not even held, for being the last"
+
+
 def test_a_slow_client_is_not_held_against_the_endpoint(start_weir, new_upstream):
     up = new_upstream()
     weir = start_weir(
