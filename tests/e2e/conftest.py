@@ -72,7 +72,9 @@ def pytest_generate_tests(metafunc):
         return
     name = metafunc.definition.nodeid
     whole = whole.narrowed(metafunc.definition)
-    if matrix.SAMPLED:
+    if matrix.WHOLE:
+        cells = whole.cells()
+    elif matrix.SAMPLED:
         cells = whole.sample(name)
     elif "_shared" in metafunc.fixturenames:
         cells = whole.cells()

@@ -26,7 +26,9 @@ import harness
 import peers
 
 BOTH = ("h1", "h2")
-# All of it in a release build; where weir is slow, and under faults, each test has some cells.
+# Every test in every cell, if somebody asks for it. Else in a release build all tests that share a
+# weir, and some cells for the others; where weir is slow, and under faults, some cells for all.
+WHOLE = os.environ.get("WEIR_MATRIX") == "all"
 SAMPLED = bool(harness.sanitizer() or harness.FAULTS)
 SAMPLE = 3
 
