@@ -80,14 +80,14 @@ def bar_panels(result, figure, title):
 
 
 def bars(rows):
-    most = max(v["max"] for _, v in rows)
+    most = max(1e-3, *(v["max"] for _, v in rows))  # a few idle conns may cost no page, or less
     data = []
     for place, (proxy, v) in enumerate(reversed(rows)):
         rgb = int(colour(proxy)[1:], 16)
         label = quote(short(v["median"]))
         data.append(f"{v['median']} {place} {v['min']} {v['max']} {rgb} {label}")
     tics = ", ".join(f"{quote(p)} {place}" for place, (p, _) in enumerate(reversed(rows)))
-    return ["$data << EOD", *data, "EOD", "set xrange [0:%g]" % (most * 1.02 or 1),
+    return ["$data << EOD", *data, "EOD", "set xrange [0:%g]" % (most * 1.02),
             f"set yrange [-0.6:{len(rows) - 0.4}]", f"set ytics ({tics}) scale 0",
             f"set xtics ({tics_of(0, most, False)}) scale 0",
             "set grid xtics lt 1 lc rgb '%s'" % GRID,

@@ -75,6 +75,12 @@ def environment(env=None, preload=None, faults=None):
     return full
 
 
+def heed_interrupts():
+    """For a child to run first: what was started in the background of a script ignores SIGINT, and
+    so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Weir:
     """One running weir. Use as a context manager: leaving it stops it and checks how it ended."""
 

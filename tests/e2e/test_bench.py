@@ -350,6 +350,11 @@ def test_the_plots_are_svg_that_names_every_proxy(tmp_path):
         assert ("nginx" in text) == (path.name != "latency.svg")
 
 
+@pytest.mark.parametrize("bytes_", [0.0, -12.5])
+def test_idle_conns_that_cost_nothing_are_drawn(bytes_):
+    assert plot.bars([("weir", {"median": bytes_, "min": bytes_, "max": bytes_})])
+
+
 def test_progress_is_plain_lines_without_a_terminal():
     out, now = io.StringIO(), [0.0]
     shown = progress.Progress(100, out, lambda: now[0])
@@ -676,7 +681,7 @@ def test_a_run_that_is_interrupted_prints_what_it_has(tiny):
     argv, env, folder = tiny
     argv = [*argv, "--rounds", "10000"]
     run = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                           start_new_session=True)
+                           start_new_session=True, preexec_fn=harness.heed_interrupts)
     try:
         seen = []
         while not (seen and " 2 floor: " in seen[-1]):  # the second round has begun

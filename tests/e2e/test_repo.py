@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import harness
 from peers import hold
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,11 +82,6 @@ def test_the_installed_weir_runs_and_accepts_the_installed_example(tmp_path):
 
 # ---- run ---------------------------------------------------------------------------------------
 
-def heed_interrupts():
-    """What was started in the background of a script ignores SIGINT, and so do its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Run:
     """`make run`, in a process group of its own as at a terminal."""
 
@@ -94,7 +90,7 @@ class Run:
         self.process = subprocess.Popen(
             make_argv("run"), cwd=ROOT, env=environment(**dict({"WEIR_RUN_PORTS": ANY_PORTS}, **env)),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True, preexec_fn=heed_interrupts)
+            start_new_session=True, preexec_fn=harness.heed_interrupts)
         self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout))
         self.reader.start()
 
