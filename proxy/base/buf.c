@@ -11,9 +11,9 @@
 static const struct {
     uint32_t bytes, keep;
 } sizes[BLOCK_SIZES] = {
-    {BLOCK_REST_BYTES, BLOCK_KEEP},
-    {BLOCK_BYTES, BLOCK_KEEP},
-    {BLOCK_BIG_BYTES, BLOCK_KEEP_BIG},
+    [BLOCK_REST] = {BLOCK_REST_BYTES, BLOCK_KEEP},
+    [BLOCK_SMALL] = {BLOCK_BYTES, BLOCK_KEEP},
+    [BLOCK_BIG] = {BLOCK_BIG_BYTES, BLOCK_KEEP_BIG},
 };
 
 void buf_pool_init(struct buf_pool *pool)
@@ -42,7 +42,7 @@ void buf_pool_fini(struct buf_pool *pool)
     mem_fund_fini(&pool->fund);
 }
 
-static struct block *block_of_size(struct buf_pool *pool, int size)
+static struct block *block_of_size(struct buf_pool *pool, enum block_size size)
 {
     struct block *block = pool->free[size];
     if (block != NULL) {
@@ -62,12 +62,12 @@ static struct block *block_of_size(struct buf_pool *pool, int size)
 
 struct block *block_get(struct buf_pool *pool, bool big)
 {
-    return block_of_size(pool, big ? 2 : 1);
+    return block_of_size(pool, big ? BLOCK_BIG : BLOCK_SMALL);
 }
 
 struct block *block_get_rest(struct buf_pool *pool)
 {
-    return block_of_size(pool, 0);
+    return block_of_size(pool, BLOCK_REST);
 }
 
 void block_recycle(struct block *block)
@@ -80,7 +80,9 @@ void block_recycle(struct block *block)
     CHECK(pool->blocks > 0);
     slab_used_add(&pool->blocks, UINT32_MAX);
 #if MEM_KEEPS
-    int size = block->cap < BLOCK_REST_BYTES ? 0 : block->cap < BLOCK_BYTES ? 1 : 2;
+    enum block_size size = block->cap < BLOCK_REST_BYTES ? BLOCK_REST
+                           : block->cap < BLOCK_BYTES    ? BLOCK_SMALL
+                                                         : BLOCK_BIG;
     if (pool->n_free[size] < sizes[size].keep) {
         block->next_free = pool->free[size];
         pool->free[size] = block;

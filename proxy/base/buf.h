@@ -27,7 +27,13 @@
 #define BLOCK_BIG_BYTES  69632 /* and for a big one: any head that the limits let through */
 #define BLOCK_KEEP       512 /* free small blocks that a pool keeps for reuse; as many for rests */
 #define BLOCK_KEEP_BIG   16
-#define BLOCK_SIZES      3
+
+enum block_size {
+    BLOCK_REST,
+    BLOCK_SMALL,
+    BLOCK_BIG,
+    BLOCK_SIZES,
+};
 
 struct buf_pool;
 
