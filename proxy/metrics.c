@@ -201,22 +201,25 @@ static struct standing standing_of(struct mem_fund *fund, const struct snapshot 
 
 typedef void endpoint_lines_fn(struct text *t, const struct lb_state *s, const char *labels);
 
+/* What names an endpoint: an address that is there more than once has a number, too. */
+static const char *endpoint_labels(const struct pool_spec *spec, uint32_t i, char out[1100])
+{
+    char pool[512], endpoint[512], twin[16] = "";
+    const struct endpoint_spec *ep = &spec->endpoints[i];
+    if (ep->twin > 0)
+        snprintf(twin, sizeof(twin), "#%u", ep->twin + 1);
+    snprintf(out, 1100, "pool=\"%s\",endpoint=\"%s%s\"", label(span_str(spec->name), pool),
+             label(span_str(ep->text), endpoint), twin);
+    return out;
+}
+
 static void each_endpoint(struct text *t, const struct snapshot *snap, const struct lb_state *s,
                           endpoint_lines_fn *lines)
 {
-    char pool[512], endpoint[512], twin[16], labels[1100];
-    for (size_t i = 0; i < snap->n_pools; i++) {
-        label(span_str(snap->pools[i].name), pool);
-        for (uint32_t k = 0; k < snap->pools[i].n_endpoints; k++, s++) {
-            const struct endpoint_spec *ep = &snap->pools[i].endpoints[k];
-            twin[0] = '\0';
-            if (ep->twin > 0)
-                snprintf(twin, sizeof(twin), "#%u", ep->twin + 1);
-            snprintf(labels, sizeof(labels), "pool=\"%s\",endpoint=\"%s%s\"", pool,
-                     label(span_str(ep->text), endpoint), twin);
-            lines(t, s, labels);
-        }
-    }
+    char labels[1100];
+    for (size_t i = 0; i < snap->n_pools; i++)
+        for (uint32_t k = 0; k < snap->pools[i].n_endpoints; k++, s++)
+            lines(t, s, endpoint_labels(&snap->pools[i], k, labels));
 }
 
 static void state_lines(struct text *t, const struct lb_state *s, const char *labels)
@@ -426,17 +429,14 @@ static void tls(struct text *t, const struct admin_view *v)
 
 static void endpoints_up(struct text *t, const struct admin_view *v)
 {
-    char pool[512], endpoint[512];
+    char labels[1100];
     head(t, "weir_endpoint_up", "gauge",
          "Whether an endpoint gets requests, as far as its health checks decide.");
     for (size_t i = 0; i < v->snapshot->n_pools; i++) {
         const struct pool_spec *spec = &v->snapshot->pools[i];
-        label(span_str(spec->name), pool);
         for (uint32_t k = 0; spec->health != NULL && k < spec->n_endpoints; k++)
-            if (!health_repeats(v->health, i, k)) /* a series is there once */
-                line(t, "weir_endpoint_up{pool=\"%s\",endpoint=\"%s\"} %d\n", pool,
-                     label(span_str(spec->endpoints[k].text), endpoint),
-                     lb_health_usable(health_of(v->health, i, k)));
+            line(t, "weir_endpoint_up{%s} %d\n", endpoint_labels(spec, k, labels),
+                 lb_health_usable(health_of(v->health, i, k)));
     }
 }
 

@@ -31,7 +31,6 @@ struct check {
     uint32_t index; /* of the endpoint */
     uint8_t phase;  /* enum check_phase */
     bool woken;     /* its time has come */
-    bool repeats;   /* an endpoint before it has the same address */
     struct checked_pool *pool;
     struct ready ready;
     struct wheel_timer timer;
@@ -377,27 +376,6 @@ static void check_init(struct checked_pool *p, uint32_t i, uint32_t nth)
         lb_group_mark(p->real->balance, i, LB_UNPROVEN, true, k->state.since_us);
 }
 
-static int by_text(const void *a, const void *b)
-{
-    const struct endpoint_spec *x = *(const struct endpoint_spec *const *)a;
-    const struct endpoint_spec *y = *(const struct endpoint_spec *const *)b;
-    int order = strcmp(x->text, y->text);
-    return order != 0 ? order : (x > y) - (x < y);
-}
-
-static void find_repeated(struct checked_pool *p)
-{
-    const struct pool_spec *real = p->real;
-    const struct endpoint_spec **sorted = mem_need(calloc(real->n_endpoints, sizeof(*sorted)));
-    for (uint32_t i = 0; i < real->n_endpoints; i++)
-        sorted[i] = &real->endpoints[i];
-    qsort((void *)sorted, real->n_endpoints, sizeof(*sorted), by_text);
-    for (uint32_t i = 1; i < real->n_endpoints; i++)
-        if (strcmp(sorted[i]->text, sorted[i - 1]->text) == 0)
-            p->checks[sorted[i] - real->endpoints].repeats = true;
-    free((void *)sorted);
-}
-
 static struct checked_pool *checked_new(struct health *h, const struct pool_spec *real,
                                         uint32_t *nth)
 {
@@ -410,7 +388,6 @@ static struct checked_pool *checked_new(struct health *h, const struct pool_spec
     p->checks = mem_need(calloc(real->n_endpoints, sizeof(p->checks[0])));
     for (uint32_t i = 0; i < real->n_endpoints; i++)
         check_init(p, i, (*nth)++);
-    find_repeated(p);
     return p;
 }
 
@@ -489,19 +466,9 @@ const struct health_counts *health_counts(const struct health *h, size_t pool)
     return h->pools[pool] != NULL ? &h->pools[pool]->counts : NULL;
 }
 
-static const struct check *check_at(const struct health *h, size_t pool, uint32_t endpoint)
+const struct lb_health *health_of(const struct health *h, size_t pool, uint32_t endpoint)
 {
     CHECK(pool < h->n_pools && h->pools[pool] != NULL);
     CHECK(endpoint < h->pools[pool]->real->n_endpoints);
-    return &h->pools[pool]->checks[endpoint];
-}
-
-const struct lb_health *health_of(const struct health *h, size_t pool, uint32_t endpoint)
-{
-    return &check_at(h, pool, endpoint)->state;
-}
-
-bool health_repeats(const struct health *h, size_t pool, uint32_t endpoint)
-{
-    return check_at(h, pool, endpoint)->repeats;
+    return &h->pools[pool]->checks[endpoint].state;
 }

@@ -95,7 +95,4 @@ const struct health_counts *health_counts(const struct health *health, size_t po
 /* The state of one of the endpoints of a pool that has checks. */
 const struct lb_health *health_of(const struct health *health, size_t pool, uint32_t endpoint);
 
-/* Has one before it in the pool the same address? */
-bool health_repeats(const struct health *health, size_t pool, uint32_t endpoint);
-
 #endif

@@ -449,11 +449,12 @@ def test_so_many_run_at_once_and_the_others_wait(start_weir, closing):
     assert 200 < most - before + 1 <= 256 + 8, "and the ones of this test's questions"
 
 
-def test_an_address_that_is_listed_twice_has_one_series(start_weir, auto):
+def test_an_address_that_is_listed_twice_has_the_names_that_other_metrics_give_it(start_weir, auto):
     one = auto()
     weir = start_weir(pool(f"http: /, {AT_ONCE}", one.address, one.address))
     wait_checks(weir, 2, result="passed")
-    assert weir.admin_get("/metrics").body.count(b"weir_endpoint_up{") == 1
+    names = {dict(k)["endpoint"]: v for (n, k), v in weir.metrics().items() if n == "weir_endpoint_up"}
+    assert names == {one.address: 1, f"{one.address}#2": 1}
 
 
 @pytest.mark.parametrize("health", ["http: /", "tcp: true"])
