@@ -215,11 +215,6 @@ static void test_two_choices_keep_the_fullest_low(void **state)
     assert_in_range(fullest_after(&lb_random, 10000), 5, 10);
 }
 
-static void test_cost(void **state)
-{
-    (void)state;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,7 +227,6 @@ int main(void)
         cmocka_unit_test(test_p2c_compares_where_one_has_nearly_all_weight),
         cmocka_unit_test(test_p2c_with_tried),
         cmocka_unit_test(test_two_choices_keep_the_fullest_low),
-        cmocka_unit_test(test_cost),
     };
     return cmocka_run_group_tests_name("random and p2c", tests, NULL, NULL);
 }
