@@ -19,6 +19,7 @@ void snapshot_unref(struct snapshot *snap)
         free((char *)(uintptr_t)snap->pools[i].name);
         free((char *)(uintptr_t)snap->pools[i].key.name.ptr);
         lb_group_free(snap->pools[i].balance);
+        lb_budget_free(snap->pools[i].budget);
         free(snap->pools[i].endpoints);
         health_spec_free(snap->pools[i].health);
     }
