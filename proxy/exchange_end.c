@@ -43,27 +43,32 @@ static enum lb_outcome outcome_of_status(unsigned status)
     return status >= 500 ? LB_ERROR : LB_OK;
 }
 
-void attempt_answered(struct exchange *x)
+void attempt_answered(struct attempt *a)
 {
-    if (lb_answered(&x->lease, outcome_of_status(x->status), x->first_byte_us))
-        outlier_tell(pool_spec_of(x->pool), x->endpoint, x->first_byte_us);
+    if (lb_answered(&a->lease, outcome_of_status(a->status), a->head_us))
+        outlier_tell(pool_spec_of(a->exchange->pool), a->endpoint, a->head_us);
 }
 
-void attempt_end(struct exchange *x, enum reason reason)
+static void lease_end(struct attempt *a, enum reason reason)
 {
-    if (lb_lease_started(&x->lease)) {
-        uint64_t now = reactor_us(&x->worker->reactor);
-        enum lb_outcome outcome = outcome_of(reason);
-        if (outcome == LB_OK)
-            outcome = outcome_of_status(x->status);
-        if (reason == REASON_REQUEST_TIMEOUT && (!x->request_done || x->committed))
-            outcome = LB_CANCELLED; /* the client may be what is slow */
-        uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
-        if (lb_finished(&x->lease, outcome, head - x->attempt_us, now))
-            outlier_tell(pool_spec_of(x->pool), x->endpoint, now);
-    }
-    pool_cancel(&x->wish);
-    struct stream *upstream = TAKE(x->upstream);
+    const struct exchange *x = a->exchange;
+    uint64_t now = reactor_us(&x->worker->reactor);
+    enum lb_outcome outcome = outcome_of(reason);
+    if (outcome == LB_OK)
+        outcome = outcome_of_status(a->status);
+    if (reason == REASON_REQUEST_TIMEOUT && (!x->request_done || x->committed))
+        outcome = LB_CANCELLED; /* the client may be what is slow */
+    uint64_t head = a->head_us != 0 ? a->head_us : now;
+    if (lb_finished(&a->lease, outcome, head - a->start_us, now))
+        outlier_tell(pool_spec_of(x->pool), a->endpoint, now);
+}
+
+void attempt_end(struct attempt *a, enum reason reason)
+{
+    if (lb_lease_started(&a->lease))
+        lease_end(a, reason);
+    pool_cancel(&a->wish);
+    struct stream *upstream = TAKE(a->upstream);
     if (upstream != NULL)
         upstream->ops->release(upstream, reason);
 }
@@ -82,13 +87,13 @@ void attempt_forget(struct exchange *x)
     trailers_drop(x);
     x->replayable = false;
     /* Nobody keeps the request's body any more. */
-    x->client->opaque = x->upstream != NULL && x->upstream->splices;
+    x->client->opaque = x->attempt.upstream != NULL && x->attempt.upstream->splices;
 }
 
 static void exchange_bury(struct grave *grave)
 {
     struct exchange *x = CONTAINER_OF(grave, exchange, grave);
-    CHECK(x->client == NULL && x->upstream == NULL && !lb_lease_started(&x->lease));
+    CHECK(x->client == NULL && x->attempt.upstream == NULL && !lb_lease_started(&x->attempt.lease));
     x->magic = 0;
     reactor_free(&x->worker->reactor, SLAB_EXCHANGE, x);
 }
@@ -98,13 +103,14 @@ void exchange_finish(struct exchange *x, enum reason reason)
     struct worker *w = x->worker;
     CHECK(!x->finished);
     x->finished = true;
-    attempt_end(x, reason);
+    attempt_end(&x->attempt, reason);
     attempt_forget(x);
     exchange_tell(x, reason); /* the request's head is still there */
     struct stream *client = TAKE(x->client);
     client->ops->release(client, reason);
     block_drop(TAKE(x->scratch));
     wheel_remove(&w->reactor.wheel, &x->timer);
+    wheel_remove(&w->reactor.wheel, &x->pause);
     list_unlink(&x->ready.link);
     counter_dec(&w->stats.in_flight);
     snapshot_unref(x->snapshot);
@@ -115,7 +121,7 @@ void exchange_finish(struct exchange *x, enum reason reason)
 void exchange_fail(struct exchange *x, enum reason reason)
 {
     const struct reason_row *row = reason_row(reason);
-    attempt_end(x, reason);
+    attempt_end(&x->attempt, reason);
     if (!x->committed && row->status != 0 && row->side != SIDE_GONE) {
         x->status = (uint16_t)reply_status(x->request, reason);
         x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason, x->id);

@@ -12,6 +12,21 @@
 #define EXCHANGE_MAGIC MAGIC('e', 'x', 'c', 'h')
 #define TRAIL_BYTES    256
 
+#define ATTEMPT_MAGIC MAGIC('t', 'r', 'y', '_')
+
+/* One try at one endpoint: it runs while its lease is started. */
+struct attempt {
+    uint32_t magic;
+    uint32_t endpoint;
+    struct exchange *exchange;
+    struct stream *upstream;  /* NULL while it waits for one, too */
+    struct pool_request wish; /* for that stream */
+    struct lb_lease lease;
+    uint64_t start_us, head_us; /* when it began, and had its final head; or 0 */
+    uint64_t drained;           /* body bytes that left in this attempt */
+    uint16_t status;            /* of that head */
+};
+
 struct exchange {
     uint32_t magic;
     uint16_t status;   /* that the client saw, or 499 */
@@ -22,7 +37,8 @@ struct exchange {
     bool response_done;
     bool tunnel;
     bool finished;
-    bool reused; /* the attempt that answered ran on a conn that had served before */
+    bool late, due; /* which of the timers has come */
+    bool reused;    /* the attempt that answered ran on a conn that had served before */
     struct worker *worker;
     struct snapshot *snapshot;
     const struct listener_spec *listener;
@@ -32,24 +48,20 @@ struct exchange {
     const struct route *route;
     struct pool_view *pool;
     int32_t pool_index; /* -1: none chosen */
-    /* the attempt */
-    uint32_t endpoint;
-    struct stream *upstream;  /* NULL while the attempt is pending, too */
-    struct pool_request wish; /* for that stream; it may have to wait */
-    struct lb_lease lease;
-    uint64_t key; /* what the pool balances by; 0: none */
+    uint64_t key;       /* what the pool balances by; 0: none */
+    struct attempt attempt;
     uint32_t attempts, retries;
-    uint64_t attempt_us;
-    uint64_t attempt_drained; /* body bytes that left in this attempt */
-    uint64_t credited;        /* the most that left in any */
+    uint32_t next;     /* the endpoint that the next attempt goes to, once its time has come */
+    uint64_t credited; /* the most of the request's body that left in any attempt */
     struct lb_tried tried;
     struct chain replay;
-    struct http_head *trailers; /* that came while the attempt was pending, or NULL */
+    struct http_head *trailers; /* that came while there was no stream to send them on, or NULL */
     struct block *trailers_text;
     struct block *scratch; /* long values of forwarding fields */
     struct ready ready;
     struct grave grave;
     struct wheel_timer timer; /* the whole request; in a tunnel: idle */
+    struct wheel_timer pause; /* until the next attempt */
     uint64_t start_us, first_byte_us;
     uint64_t connected_us; /* when the conn that answered came up */
     uint64_t bytes_in, bytes_out;
@@ -59,10 +71,15 @@ struct exchange {
     char trail[TRAIL_BYTES]; /* last: it is not zeroed */
 };
 
-/* That of a stream, of either side. */
+/* That of a client's stream. */
 static inline struct exchange *exchange_of(const struct stream *s)
 {
     return CAST_OBJ(exchange, s->owner, EXCHANGE_MAGIC);
+}
+
+static inline const struct retry_rule *retry_rule_of(const struct exchange *x)
+{
+    return &x->snapshot->routes[x->route->index].retry;
 }
 
 /* Moves the idle deadline of a tunnel. */

@@ -289,9 +289,9 @@ static void build_routes(struct runtime *rt)
         snap->routes[i] = (struct route_spec){
             .request_ms = optional_ms(from->request_ms),
             .try_ms = clamp_ms(from->try_ms),
-            .retries = from->retry_attempts,
             .row = (uint32_t)snap->n_rows,
         };
+        runtime_retry(&from->retry, &snap->routes[i].retry);
         snap->n_rows += 1 + from->to_count;
     }
     route_table_compile(snap->table);

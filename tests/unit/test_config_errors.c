@@ -43,8 +43,6 @@ static void test_keys_of_later_versions(void **state)
           {ROUTE("{ redirect: {} }, { respond: {} }"),
            "t:1:12: error: routes[0].redirect: not supported by this version of weir\n"
            "t:1:30: error: routes[1].respond: not supported by this version of weir"},
-          {ROUTE("{ to: app, retry: { when: [connect] } }"),
-           "t:1:30: error: routes[0].retry.when: not supported by this version of weir"},
           {MATCH("path: { regex: ^/x }, query: {}"),
            "t:1:38: error: routes[0].match.path.regex: not supported by this version of weir\n"
            "t:1:52: error: routes[0].match.query: not supported by this version of weir"},
