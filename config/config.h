@@ -318,6 +318,7 @@ struct config_pool {
     uint64_t slow_start_ms; /* 0: none */
     struct config_outlier outlier;
     struct config_retry_budget retry_budget;
+    uint32_t hedge; /* percent, 50..99; 0: never */
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
     uint64_t ping_ms;  /* that a conn of HTTP/2 with requests may be silent; 0: for ever */

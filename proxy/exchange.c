@@ -70,7 +70,7 @@ static void exchange_run(struct ready *ready)
     struct exchange *x = CONTAINER_OF(ready, exchange, ready);
     if (x->late)
         exchange_fail(x, x->tunnel ? REASON_TUNNEL_IDLE : REASON_REQUEST_TIMEOUT);
-    else
+    else if (x->due)
         attempt_due(x);
 }
 
@@ -184,7 +184,7 @@ static void on_client_end(struct stream *s, struct http_head *trailers)
 static void on_client_drained(struct stream *s, size_t n)
 {
     struct exchange *x = exchange_of(s);
-    struct stream *u = x->attempt.upstream;
+    struct stream *u = x->attempt->upstream;
     if (u != NULL)
         u->ops->credit(u, n);
 }

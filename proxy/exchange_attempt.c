@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The attempts at answering an exchange: picking an endpoint, sending it the request, trying once
- * more, forwarding its response. Owns the lease, the upstream stream and what is kept of the
- * request for another attempt; must never forward a byte of a second response. Worker's thread; all
- * entry points are calls of exchange.c, or events of the upstream stream or of the wait for one.
+ * more or a second one at the same time, forwarding the response of one. Owns the lease, the
+ * upstream stream and what is kept of the request for another attempt; must never forward a byte of
+ * a second response. Worker's thread; all entry points are calls of exchange.c, or events of the
+ * upstream stream or of the wait for one.
  */
 #include "proxy/exchange_attempt.h"
 
@@ -94,6 +95,7 @@ static bool attempt_begin(struct attempt *a, uint32_t endpoint, bool fresh, enum
 }
 
 static void attempt_failed(struct attempt *a, enum reason reason, bool reused, bool answered);
+static void attempt_set(struct exchange *x, struct attempt *a);
 
 static void attempt_start(struct attempt *a, uint32_t endpoint, bool fresh)
 {
@@ -108,15 +110,61 @@ static void attempt_after(struct exchange *x, uint64_t pause_ms)
 {
     struct reactor *r = &x->worker->reactor;
     if (pause_ms == 0)
-        attempt_start(&x->attempt, x->next, false);
+        attempt_start(x->attempt, x->next, false);
     else
         wheel_set(&r->wheel, &x->pause, reactor_now(r) + pause_ms);
+}
+
+/* A second endpoint is asked beside the first. */
+static void hedge_begin(struct exchange *x)
+{
+    struct attempt *a = &x->tries[1];
+    if (!hedge_grant(x))
+        return;
+    attempt_set(x, a);
+    a->hedge = true;
+    x->hedged = true;
+    attempt_start(a, x->next, false);
 }
 
 void attempt_due(struct exchange *x)
 {
     x->due = false;
-    attempt_start(&x->attempt, x->next, false);
+    if (lb_lease_started(&x->attempt->lease))
+        hedge_begin(x);
+    else
+        attempt_start(x->attempt, x->next, false);
+}
+
+/* The attempt that runs is one too many, or it is over: no other is begun beside it. */
+static void hedge_disarm(struct exchange *x)
+{
+    wheel_cancel(&x->pause);
+    x->due = false;
+}
+
+/* It ends without an answer for the client, and another one goes on. False: none does. */
+static bool attempt_yield(struct attempt *a, enum reason reason)
+{
+    struct attempt *rival = attempt_rival(a);
+    if (rival == NULL)
+        return false;
+    attempt_end(a, reason);
+    a->exchange->attempt = rival;
+    return true;
+}
+
+/* It answers: it is the one from now on. */
+static void attempt_settle(struct attempt *a)
+{
+    struct exchange *x = a->exchange;
+    struct attempt *rival = attempt_rival(a);
+    hedge_disarm(x);
+    if (rival == NULL)
+        return;
+    exchange_trail(rival, REASON_OUTRUN);
+    attempt_end(rival, REASON_OUTRUN);
+    x->attempt = a;
 }
 
 static void attempt_note(struct attempt *a, enum reason reason)
@@ -152,6 +200,8 @@ static void attempt_failed(struct attempt *a, enum reason reason, bool reused, b
     uint64_t pause_ms;
     attempt_note(a, reason);
     log_failure(a, reason, verdict);
+    if (attempt_yield(a, reason))
+        return;
     if (verdict == RETRY_SAME) {
         attempt_same(a, reason);
         return;
@@ -161,6 +211,7 @@ static void attempt_failed(struct attempt *a, enum reason reason, bool reused, b
         return;
     }
     attempt_end(a, reason);
+    hedge_disarm(x);
     reason = retry_grant(x, reason, 0, &pause_ms);
     if (reason == REASON_NONE)
         attempt_after(x, pause_ms);
@@ -176,7 +227,7 @@ void attempt_first(struct exchange *x)
     if (endpoint == LB_NONE)
         exchange_fail(x, REASON_NO_ENDPOINT);
     else
-        attempt_start(&x->attempt, (uint32_t)endpoint, false);
+        attempt_start(x->attempt, (uint32_t)endpoint, false);
 }
 
 /* ---- an answer that is as good as none ---- */
@@ -188,8 +239,13 @@ static bool attempt_declined(struct attempt *a, struct http_head *head, bool reu
     const struct retry_rule *rule = retry_rule_of(x);
     enum reason reason = retry_answer(rule, head);
     uint64_t asked_ms, pause_ms;
-    if (reason == REASON_NONE || retry_judge(a, reason, reused, true) != RETRY_OTHER ||
-        (asked_ms = retry_after_ms(head)) > rule->retry_after_ms)
+    if (reason == REASON_NONE || retry_judge(a, reason, reused, true) != RETRY_OTHER)
+        return false;
+    if (attempt_rival(a) != NULL) {
+        attempt_note(a, reason);
+        return attempt_yield(a, REASON_DONE);
+    }
+    if ((asked_ms = retry_after_ms(head)) > rule->retry_after_ms)
         return false;
     enum reason denied = retry_grant(x, reason, asked_ms, &pause_ms);
     if (denied == REASON_RETRY_BUDGET)
@@ -199,6 +255,7 @@ static bool attempt_declined(struct attempt *a, struct http_head *head, bool reu
     attempt_note(a, reason);
     log_failure(a, reason, RETRY_OTHER);
     attempt_end(a, REASON_DONE);
+    hedge_disarm(x);
     attempt_after(x, pause_ms);
     return true;
 }
@@ -232,9 +289,8 @@ static void attempt_ready(struct wheel_timer *timer)
     reactor_ready(&x->worker->reactor, &x->ready);
 }
 
-void attempt_init(struct exchange *x)
+static void attempt_set(struct exchange *x, struct attempt *a)
 {
-    struct attempt *a = &x->attempt;
     a->magic = ATTEMPT_MAGIC;
     a->exchange = x;
     list_init(&a->wish.link);
@@ -242,6 +298,12 @@ void attempt_init(struct exchange *x)
     a->wish.stream_events = &upstream_events;
     a->wish.owner = a;
     a->wish.client = x->peer;
+}
+
+void attempt_init(struct exchange *x)
+{
+    x->attempt = &x->tries[0];
+    attempt_set(x, x->attempt);
     wheel_timer_init(&x->pause, attempt_ready);
     x->replayable = true;
 }
@@ -250,7 +312,7 @@ void attempt_init(struct exchange *x)
 
 void attempt_send_body(struct exchange *x, struct chain *body)
 {
-    struct stream *u = x->attempt.upstream;
+    struct stream *u = x->attempt->upstream;
     if (u == NULL) { /* the attempt is pending; there is no credit for more than a window */
         chain_move(&x->replay, body);
         return;
@@ -266,13 +328,16 @@ void attempt_send_body(struct exchange *x, struct chain *body)
 
 void attempt_send_end(struct exchange *x, const struct http_head *trailers)
 {
-    struct stream *u = x->attempt.upstream;
+    struct stream *u = x->attempt->upstream;
     if (trailers != NULL && u == NULL) /* the attempt is pending */
         trailers_keep(x, trailers);
     else if (trailers != NULL) /* they are gone after this call: no second try */
         attempt_forget(x);
     if (u != NULL)
         u->ops->send_end(u, trailers);
+    uint64_t ms = hedge_after_ms(x);
+    if (ms > 0)
+        wheel_set(&x->worker->reactor.wheel, &x->pause, reactor_now(&x->worker->reactor) + ms);
 }
 
 /* ---- the response comes ---- */
@@ -305,6 +370,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         if (attempt_declined(a, head, s->reused))
             return;
     }
+    attempt_settle(a);
     if (final)
         x->committed = true;
     else

@@ -60,7 +60,7 @@ static struct span field_of(struct http_head *head, enum field_id id)
 
 static uint64_t connect_us(const struct exchange *x)
 {
-    uint64_t began = x->attempt.start_us;
+    uint64_t began = x->attempt->start_us;
     return !x->reused && x->connected_us > began ? x->connected_us - began : 0;
 }
 
@@ -102,8 +102,8 @@ static void write_line(struct exchange *x, enum reason reason, uint64_t now)
         const struct pool_spec *spec = pool_spec_of(x->pool);
         record.pool = span_str(spec->name);
         if (x->attempts > 0) {
-            record.endpoint = span_str(spec->endpoints[x->attempt.endpoint].text);
-            record.queue_us = x->attempt.start_us - x->start_us;
+            record.endpoint = span_str(spec->endpoints[x->attempt->endpoint].text);
+            record.queue_us = x->attempt->start_us - x->start_us;
         }
     }
     access_log_write(w->shared->log, w->index, &record);

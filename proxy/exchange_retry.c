@@ -59,7 +59,7 @@ static int32_t pick(struct exchange *x, enum reason reason)
     int32_t endpoint =
         lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
     bool again = serves_on(reason) || retry_rule_of(x)->same_endpoint;
-    return endpoint == LB_NONE && again ? (int32_t)x->attempt.endpoint : endpoint;
+    return endpoint == LB_NONE && again ? (int32_t)x->attempt->endpoint : endpoint;
 }
 
 /* Full jitter: anything from nothing to the whole of it. */
@@ -85,4 +85,33 @@ enum reason retry_grant(struct exchange *x, enum reason reason, uint64_t least_m
     x->retries++;
     counter_inc(&pool_stats_of(x->pool)->retries);
     return REASON_NONE;
+}
+
+/* Only of what can be sent twice at once: it came whole, can be sent again, and changes nothing. */
+static bool may_hedge(const struct exchange *x)
+{
+    return !x->hedged && x->retries == 0 && x->request_done && x->replayable && !x->committed &&
+           !x->interim && x->request->upgrade.len == 0 && retry_safe(x->request->method);
+}
+
+uint64_t hedge_after_ms(const struct exchange *x)
+{
+    const struct lb_quantile *latencies = pool_latencies(x->pool);
+    uint64_t us = latencies != NULL ? lb_quantile_us(latencies) : 0;
+    if (us == 0 || !may_hedge(x) || !lb_lease_started(&x->attempt->lease))
+        return 0;
+    uint64_t gone = reactor_us(&x->worker->reactor) - x->attempt->start_us;
+    return us > gone ? (us - gone + 999) / 1000 : 1;
+}
+
+bool hedge_grant(struct exchange *x)
+{
+    if (!may_hedge(x))
+        return false;
+    int32_t endpoint =
+        lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
+    if (endpoint == LB_NONE || !afford(x))
+        return false;
+    x->next = (uint32_t)endpoint;
+    return true;
 }

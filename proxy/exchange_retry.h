@@ -24,4 +24,11 @@ void retry_request(struct exchange *x);
 enum reason retry_grant(struct exchange *x, enum reason reason, uint64_t least_ms,
                         uint64_t *pause_ms);
 
+/* When a second endpoint is to be asked beside the attempt that runs, in ms from now; 0: never. */
+uint64_t hedge_after_ms(const struct exchange *x);
+
+/* That time has come: picks x->next, and takes a retry from the budget. False: there is nobody, or
+ * nothing left. */
+bool hedge_grant(struct exchange *x);
+
 #endif

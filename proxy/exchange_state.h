@@ -25,6 +25,7 @@ struct attempt {
     uint64_t start_us, head_us; /* when it began, and had its final head; or 0 */
     uint64_t drained;           /* body bytes that left in this attempt */
     uint16_t status;            /* of that head */
+    bool hedge;                 /* it was begun beside another one */
 };
 
 struct exchange {
@@ -38,6 +39,7 @@ struct exchange {
     bool tunnel;
     bool finished;
     bool late, due; /* which of the timers has come */
+    bool hedged;    /* a second endpoint was asked at once with the first */
     bool reused;    /* the attempt that answered ran on a conn that had served before */
     struct worker *worker;
     struct snapshot *snapshot;
@@ -47,9 +49,10 @@ struct exchange {
     const struct http_peer *peer;
     const struct route *route;
     struct pool_view *pool;
-    int32_t pool_index; /* -1: none chosen */
-    uint64_t key;       /* what the pool balances by; 0: none */
-    struct attempt attempt;
+    int32_t pool_index;      /* -1: none chosen */
+    uint64_t key;            /* what the pool balances by; 0: none */
+    struct attempt *attempt; /* whose answer is, or will be, passed on: one of */
+    struct attempt tries[2]; /* the second is for hedging */
     uint32_t attempts, retries;
     uint32_t next;     /* the endpoint that the next attempt goes to, once its time has come */
     uint64_t credited; /* the most of the request's body that left in any attempt */
@@ -61,7 +64,7 @@ struct exchange {
     struct ready ready;
     struct grave grave;
     struct wheel_timer timer; /* the whole request; in a tunnel: idle */
-    struct wheel_timer pause; /* until the next attempt */
+    struct wheel_timer pause; /* until the next attempt, which may be a hedge */
     uint64_t start_us, first_byte_us;
     uint64_t connected_us; /* when the conn that answered came up */
     uint64_t bytes_in, bytes_out;
@@ -75,6 +78,14 @@ struct exchange {
 static inline struct exchange *exchange_of(const struct stream *s)
 {
     return CAST_OBJ(exchange, s->owner, EXCHANGE_MAGIC);
+}
+
+/* The attempt that was begun beside this one, if it runs; or NULL. */
+static inline struct attempt *attempt_rival(const struct attempt *a)
+{
+    struct exchange *x = a->exchange;
+    struct attempt *other = &x->tries[a == &x->tries[0]];
+    return lb_lease_started(&other->lease) ? other : NULL;
 }
 
 static inline const struct retry_rule *retry_rule_of(const struct exchange *x)

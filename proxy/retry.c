@@ -74,6 +74,12 @@ bool retry_repeatable(const struct retry_rule *rule, struct span method)
     return false;
 }
 
+bool retry_safe(struct span method)
+{
+    return span_eq(method, SPAN_LIT("GET")) || span_eq(method, SPAN_LIT("HEAD")) ||
+           span_eq(method, SPAN_LIT("OPTIONS"));
+}
+
 uint64_t retry_backoff_ms(const struct retry_rule *rule, unsigned n)
 {
     uint64_t most = rule->max_backoff_ms;

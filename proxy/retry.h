@@ -73,6 +73,10 @@ uint64_t retry_after_ms(struct http_head *head);
 /* May a request of this method be sent twice by the rule? */
 bool retry_repeatable(const struct retry_rule *rule, struct span method);
 
+/* Asks the method for nothing to be done (RFC 9110 section 9.2.1)? What is not even cacheable or
+ * common is left out. */
+bool retry_safe(struct span method);
+
 /* The longest that the n-th retry (from 0) waits: a random part of it is what it does. */
 uint64_t retry_backoff_ms(const struct retry_rule *rule, unsigned n);
 

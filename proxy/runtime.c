@@ -217,6 +217,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
             net_addr_print(&ep->addr, ep->text);
     }
     runtime_balance(rt->cfg, from, to);
+    to->hedge = from->hedge;
     to->budget = runtime_retry_budget(&from->retry_budget, rt->n_workers);
     ok &= build_health(rt, from, to);
     pool_options(rt->cfg, from, to);

@@ -197,6 +197,8 @@ enum reason_count {
     X(DRAINING, "draining", WEIR, 503, NEVER, EXCHANGE, "destination_unavailable",                 \
       "this server is shutting down")                                                              \
     X(SHUTDOWN, "shutdown", GONE, 0, NEVER, EXCHANGE, "", "the shutdown deadline passed")          \
+    X(OUTRUN, "outrun", WEIR, 503, NEVER, EXCHANGE, "proxy_internal_error",                        \
+      "another attempt at the same request was answered first")                                    \
     X(INTERNAL, "internal", WEIR, 500, NEVER, EXCHANGE, "proxy_internal_error",                    \
       "something is wrong inside the proxy")                                                       \
     X(DONE, "done", NONE, 0, NEVER, EXCHANGE, "", "the exchange is complete")

@@ -94,6 +94,7 @@ static void test_dump_is_complete(void **state)
                               "      ratio: 20%\n"
                               "      min: 10/s\n"
                               "      window: 10s\n"
+                              "    hedge: none\n"
                               "    upstream:\n"
                               "      connect: 1s\n"
                               "      idle: 55s\n"
