@@ -308,6 +308,16 @@ enum config_proxy_header {
     CONFIG_PROXY_V2,
 };
 
+/* Sessions that stay at their endpoint. */
+struct config_sticky {
+    struct config_pos pos;
+    bool enabled;
+    const char *cookie; /* its name */
+    uint64_t ttl_ms;    /* 0: as long as the browser runs */
+    const char *path;
+    const char *secret; /* NULL: none */
+};
+
 struct config_pool {
     struct config_pos pos;
     const char *name;
@@ -316,6 +326,7 @@ struct config_pool {
     struct config_balance balance;
     struct config_health health;
     uint64_t slow_start_ms; /* 0: none */
+    struct config_sticky sticky;
     struct config_outlier outlier;
     struct config_retry_budget retry_budget;
     uint32_t hedge; /* percent, 50..99; 0: never */

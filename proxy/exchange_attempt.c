@@ -223,7 +223,7 @@ void attempt_first(struct exchange *x)
 {
     uint64_t now = reactor_us(&x->worker->reactor);
     retry_request(x);
-    int32_t endpoint = lb_pick(pool_lb(x->pool), x->key, &x->tried, now);
+    int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried, now);
     if (endpoint == LB_NONE)
         exchange_fail(x, REASON_NO_ENDPOINT);
     else
@@ -355,10 +355,27 @@ static void exchange_upgrade(struct exchange *x)
     exchange_touch(x);
 }
 
+/* What the upstream was told. */
+static bool came_by_tls(struct exchange *x)
+{
+    struct http_field *proto = http_head_find(x->request, FIELD_X_FORWARDED_PROTO);
+    struct span list = field_value(proto), first;
+    return span_next_element(&list, &first) && span_eq_nocase(first, SPAN_LIT("https"));
+}
+
+/* The client's cookie names no endpoint, or another one than has answered. */
+static void keep_session(struct exchange *x, struct http_head *head, char text[STICKY_TEXT])
+{
+    const struct pool_spec *spec = pool_spec_of(x->pool);
+    if (spec->sticky.cookie.len > 0 && x->stuck != (int32_t)x->attempt->endpoint)
+        sticky_tell(&spec->sticky, spec->balance, x->attempt->endpoint, came_by_tls(x), head, text);
+}
+
 static void on_upstream_head(struct stream *s, struct http_head *head)
 {
     struct attempt *a = attempt_of(s);
     struct exchange *x = a->exchange;
+    char cookie[STICKY_TEXT];
     bool final = head->status >= 200 || head->status == 101;
     if (head->body == BODY_TUNNEL && !x->request_done) { /* upgraded in the middle of a request */
         attempt_failed(a, REASON_BAD_RESPONSE, s->reused, s->answered);
@@ -384,6 +401,8 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         attempt_answered(a);
     }
     forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
+    if (final)
+        keep_session(x, head, cookie);
     x->client->ops->send_head(x->client, head);
     if (head->body == BODY_TUNNEL)
         exchange_upgrade(x);

@@ -56,8 +56,8 @@ static bool serves_on(enum reason reason)
  * says so. */
 static int32_t pick(struct exchange *x, enum reason reason)
 {
-    int32_t endpoint =
-        lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
+    int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried,
+                                     reactor_us(&x->worker->reactor));
     bool again = serves_on(reason) || retry_rule_of(x)->same_endpoint;
     return endpoint == LB_NONE && again ? (int32_t)x->attempt->endpoint : endpoint;
 }
@@ -87,11 +87,13 @@ enum reason retry_grant(struct exchange *x, enum reason reason, uint64_t least_m
     return REASON_NONE;
 }
 
-/* Only of what can be sent twice at once: it came whole, can be sent again, and changes nothing. */
+/* Only what can be sent twice at once: it came whole, can be sent again, and changes nothing. A
+ * session stays where it is. */
 static bool may_hedge(const struct exchange *x)
 {
     return !x->hedged && x->retries == 0 && x->request_done && x->replayable && !x->committed &&
-           !x->interim && x->request->upgrade.len == 0 && retry_safe(x->request->method);
+           !x->interim && x->request->upgrade.len == 0 && x->stuck == LB_NONE &&
+           retry_safe(x->request->method);
 }
 
 uint64_t hedge_after_ms(const struct exchange *x)

@@ -51,6 +51,7 @@ struct exchange {
     struct pool_view *pool;
     int32_t pool_index;      /* -1: none chosen */
     uint64_t key;            /* what the pool balances by; 0: none */
+    int32_t stuck;           /* the endpoint that its cookie names, or LB_NONE */
     struct attempt *attempt; /* whose answer is, or will be, passed on: one of */
     struct attempt tries[2]; /* the second is for hedging */
     uint32_t attempts, retries;

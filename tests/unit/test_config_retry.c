@@ -101,22 +101,22 @@ static void test_what_is_wrong_with_retries(void **state)
 {
     (void)state;
     CASES({RETRY("{ when: [conect] }"),
-           "t:1:39: error: routes[0].retry.when[0]: expected one of connect, reset, timeout, "
+           "t:1:37: error: routes[0].retry.when[0]: expected one of connect, reset, timeout, "
            "unavailable, 408, 409, 425, 429, 500, 502, 503, 504; found \"conect\"; did you mean "
            "\"connect\"?"},
           {RETRY("{ when: [503, 503] }"),
-           "t:1:44: error: routes[0].retry.when[1]: \"503\" is listed twice; first in line 1"},
+           "t:1:42: error: routes[0].retry.when[1]: \"503\" is listed twice; first in line 1"},
           {RETRY("{ when: [] }"),
-           "t:1:38: error: routes[0].retry.when: expected at least one condition, such as connect "
+           "t:1:36: error: routes[0].retry.when: expected at least one condition, such as connect "
            "or 503; for no retries, set attempts: 0"},
-          {RETRY("{ methods: GET }"), "t:1:41: error: routes[0].retry.methods: expected one of "
+          {RETRY("{ methods: GET }"), "t:1:39: error: routes[0].retry.methods: expected one of "
                                       "POST, PATCH; found \"GET\""},
           {RETRY("{ when: [reset, unavailable] }"),
-           "t:1:46: error: routes[0].retry: calls of gRPC are POSTs, which are not sent twice "
+           "t:1:44: error: routes[0].retry: calls of gRPC are POSTs, which are not sent twice "
            "unless the route says so; add methods: POST if doing them twice does no harm, or leave "
            "unavailable out"},
           {RETRY("{ backoff: 1s }"),
-           "t:1:41: error: routes[0].retry: backoff is longer than max_backoff, the longest that "
+           "t:1:39: error: routes[0].retry: backoff is longer than max_backoff, the longest that "
            "it becomes; raise max_backoff, or lower backoff"},
           {POOL("{ endpoints: [a:1], hedge: 100% }"),
            "t:1:42: error: pools.app.hedge: 100% is out of range; expected 50% to 99%, or none"});
