@@ -58,6 +58,7 @@ def test_what_nobody_may_index_is_not_indexed_behind_weir_either(start):
             n, got = u.accept()
             assert got.trailers == [(b"x-sum", b"1")] and got.get("cookie") == "a=b; c=d"
             marked = {b":path", b"x-secret", b"authorization", b"cookie", b"x-sum"}
+            marked |= {b":authority", b"x-forwarded-host"}
             assert marked <= set(u.decoder.never) and b"x-plain" not in u.decoder.never
             u.peer.send(h2wire.headers(n, h2wire.block([(":status", "200")]) + secret, False))
             u.peer.send(h2wire.headers(n, trailers))
