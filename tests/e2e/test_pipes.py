@@ -11,7 +11,7 @@ from peers import wait_for
 from transfer import BLOCK, Receiver, Sender, pump, run, send_until_stuck
 
 # Whatever does not go through a pipe has to be as whole.
-MATRIX = Matrix(clients=("h1",), secure=(False,), workers=(1,))
+MATRIX = Matrix(workers=(1,))  # pipes are kept for each worker
 CONFIG = """
 workers: 1
 timeouts: { write_stall: 300s, response_idle: 300s, request_body: 300s }
