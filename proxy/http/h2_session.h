@@ -95,6 +95,7 @@ struct h2_asked {
     const struct http_head *held; /* an upgrade that waits for the peer's settings */
     struct span upgrade;          /* to what */
     uint64_t head_at;             /* bytes of the conn that leave before the head */
+    uint64_t since_ms;            /* when it was opened; once it is whole, when it was that */
     uint32_t head_ms;             /* that the answer's head may take from the request's end */
     uint8_t interims;             /* 1xx answers */
     bool whole;                   /* the request was queued whole */

@@ -453,6 +453,40 @@ def test_a_silent_conn_is_asked_once_in_a_while(start):
     assert pings(u) == 1
 
 
+def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
+    """As one whose host is off: TCP would wait a quarter of an hour, and with it every request."""
+    own, up = start(", connect: 200ms", head="timeouts: { response_head: 1s }\n")
+    c = ask(own)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.respond(n, 200, b"ok")
+    assert c.response().body == b"ok"
+    late = ask(own)  # from now on nobody reads what comes to u
+    assert late.response().status == 504
+    other = ask(own)  # and nobody else waits for it
+    v = H2Server(up.accept())
+    n, _ = v.accept()
+    v.respond(n, 200, b"ok")
+    assert other.response().body == b"ok"
+    own.wait_metric("weir_upstream_connections", 1)
+    u.until(lambda: pings(u) == 1, "PING")
+    u.expect_end()
+
+
+def test_an_endpoint_that_is_slow_keeps_its_conn(start):
+    own, up = start(head="timeouts: { response_head: 1s }\n")
+    late = ask(own)
+    u = H2Server(up.accept())
+    u.accept()
+    assert late.response().status == 504
+    u.until(lambda: pings(u) == 1, "PING")
+    u.barrier()
+    c = ask(own)
+    n, _ = u.accept()
+    u.respond(n, 200, b"ok")
+    assert c.response().body == b"ok"
+
+
 def pings(u):
     return sum(f.type == h2wire.Type.PING and not f.flags & h2wire.ACK for f in u.frames)
 
