@@ -99,6 +99,7 @@ struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_option
         .max_streams =
             takes != 0 ? takes : 1, /* a stream cannot be taken back; one is taken by any */
         .stream_window = (uint32_t)options->buffer,
+        .first_window = (uint32_t)options->buffer,
         .conn_window = (uint32_t)options->conn_buffer,
         .body_ms = options->response_idle_ms,
         .stall_ms = options->write_stall_ms,

@@ -453,14 +453,21 @@ def test_a_silent_conn_is_asked_once_in_a_while(start):
     assert pings(u) == 1
 
 
-def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
-    """As one whose host is off: TCP would wait a quarter of an hour, and with it every request."""
-    own, up = start(", connect: 200ms", head="timeouts: { response_head: 1s }\n")
+def served(own, up):
+    """A conn that has served a request, and has nothing to say any more."""
     c = ask(own)
     u = H2Server(up.accept())
     n, _ = u.accept()
     u.respond(n, 200, b"ok")
     assert c.response().body == b"ok"
+    u.barrier()
+    return u
+
+
+def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
+    """As one whose host is off: TCP would wait a quarter of an hour, and with it every request."""
+    own, up = start(", connect: 200ms", head="timeouts: { response_head: 1s }\n")
+    u = served(own, up)
     late = ask(own)  # from now on nobody reads what comes to u
     assert late.response().status == 504
     other = ask(own)  # and nobody else waits for it
@@ -475,8 +482,8 @@ def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
 
 def test_an_endpoint_that_is_slow_keeps_its_conn(start):
     own, up = start(head="timeouts: { response_head: 1s }\n")
+    u = served(own, up)
     late = ask(own)
-    u = H2Server(up.accept())
     u.accept()
     assert late.response().status == 504
     u.until(lambda: pings(u) == 1, "PING")

@@ -188,7 +188,7 @@ def test_an_upstream_that_ends_in_mid_body_cuts_the_response(weir, upstream, how
     with weir.counts(reason):
         c, u = download(weir, upstream, 4 * MIB)
         pump([(u, c, MIB)])
-        u.send(bytes(300_000))
+        u.send_until_blocked(bytes(300_000), 300_000)
         getattr(u, how)()
         assert len(c.expect_ended()) <= 300_000
         c.close()
