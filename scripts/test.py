@@ -38,6 +38,7 @@ FUZZ_SECONDS = 20                   # for each target
 FUZZ_LIMIT = 1200                   # for the build and all of them
 PROPERTY_SEEDS = {"release": 6000, "asan": 1500, "debug": 1500}  # one thread: nothing for tsan
 UNIT_LIMIT = 600                    # seconds for one program: a hang, not slowness
+TEST_LIMIT = 180                    # seconds for one test of pytest: the same, with its stacks
 E2E_LIMIT = 1800                    # seconds for one run of pytest: the same
 BUDGET = 600                        # seconds for all of it; more is said, not failed
 
@@ -46,8 +47,8 @@ BEARABLE = ("short=60%,eagain=20%,eintr=20%", "short=20%,eagain=5%,eintr=5%")
 SURELY = ("short", "eagain", "eintr")           # have to have struck
 SEEDS = {"release": "2", "asan": "1"}           # when none is said: those of CI
 # In these weir serves nothing, or they bring faults of their own.
-NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "budget", "cli", "config_schema", "faults", "harness",
-                    "load", "repo")
+NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "bench", "budget", "cli", "config_schema", "faults",
+                    "harness", "load", "repo", "sim")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:"
@@ -308,7 +309,7 @@ def chaos(tally, mode, arguments):
 
 
 def faults(tally, mode, seeds, arguments):
-    if mode == "tsan" or not make(tally, mode, "all", "faults"):
+    if mode == "tsan" or not make(tally, mode, "all", "bench-tools", "faults"):
         return
     sample = [] if seeds else [f"--deselect=tests/e2e/test_vectors.py::{name}" for name in (
         "test_request_split_at_every_byte", "test_response_split_at_every_byte")]
@@ -352,7 +353,7 @@ def pytest(tally, what, mode, paths, arguments, env=None):
     say(f"{what} ...")
     status, _, seconds = run([*wrapper(mode), "/usr/bin/python3", "-m", "pytest", *paths, "-q",
                               "-rsfE", "--color=no", "-p", "no:cacheprovider",
-                              f"--junitxml={results}", *arguments], E2E_LIMIT,
+                              f"--timeout={TEST_LIMIT}", f"--junitxml={results}", *arguments], E2E_LIMIT,
                              {**environment(mode), **(env or {})}, show=True)
     judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
 
