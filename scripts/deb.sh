@@ -19,6 +19,11 @@ cp -R "$folder/source/packaging/debian" "$folder/source/debian"
     env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u BUILD -u MODE dpkg-buildpackage -b -us -uc -d)
 rm -rf "$folder/source"
 
+# What was packed runs, and takes the configuration that is packed with it.
+dpkg-deb --extract "$folder"/weir_*.deb "$folder/root"
+"$folder/root/usr/bin/weir" check "$folder/root/etc/weir/weir.yaml"
+rm -rf "$folder/root"
+
 if command -v lintian >/dev/null; then
     lintian --allow-root --tag-display-limit 0 --fail-on error "$folder"/*.changes
 fi
