@@ -37,17 +37,19 @@ static socklen_t notify_address(const char *text, struct sockaddr_un *to)
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
-/* -> 0 or errno */
+/* -> 0 or errno. A signal ends a wait that has a bound, whatever its handler says. */
 static int notify_post(const struct sockaddr_un *to, socklen_t to_len, const char *words)
 {
     const struct timeval patience = {.tv_sec = PATIENCE_S};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return errno;
-    bool sent =
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
-        sendto(fd, words, strlen(words), MSG_NOSIGNAL, (const struct sockaddr *)to, to_len) >= 0;
-    int err = sent ? 0 : errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    ssize_t sent;
+    do
+        sent = sendto(fd, words, strlen(words), MSG_NOSIGNAL, (const struct sockaddr *)to, to_len);
+    while (sent < 0 && errno == EINTR);
+    int err = sent < 0 ? errno : 0;
     close(fd);
     return err;
 }

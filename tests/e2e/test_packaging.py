@@ -4,7 +4,6 @@ Nothing is put outside of a test's own folder."""
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import yaml
 
 import harness
 from harness import ROOT, run_weir
-from tools import needs
+from tools import find, needs
 
 MODE = os.environ.get("WEIR_MODE", "release")
 LIMIT = 120                         # seconds for anything here, under a sanitizer too
@@ -311,8 +310,14 @@ def test_the_unit_waits_for_what_weir_says():
 
 # ---- releases ----------------------------------------------------------------------------------
 
-@needs("git")
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def is_checkout():
+    """Whether git takes this tree for a repository of its own; a tarball that was unpacked is none."""
+    done = subprocess.run([find("git") or "false", "rev-parse", "--show-toplevel"], cwd=ROOT,
+                          capture_output=True, text=True, timeout=LIMIT)
+    return done.stdout.strip() == str(ROOT)
+
+
+@pytest.mark.skipif(not is_checkout(), reason="not a git checkout")
 class TestTarball:
     NAME = f"weir-{VERSION}"
 
