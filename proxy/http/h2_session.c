@@ -74,6 +74,11 @@ void h2_session_setup(void)
     CHECK(pthread_once(&once, make_common) == 0);
 }
 
+const char *h2_library_version(void)
+{
+    return nghttp2_version(0)->version_str;
+}
+
 /* How many streams a peer takes until it has said so is each client's own guess. */
 static nghttp2_option *client_option(const struct h2_session *h)
 {

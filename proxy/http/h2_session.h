@@ -157,6 +157,9 @@ struct h2_stream {
  * but then memory may be short: weir does it while it starts. */
 void h2_session_setup(void);
 
+/* The version of nghttp2 that runs. */
+const char *h2_library_version(void);
+
 /* Prepares it and queues the settings (a client's: the preface first). extra: settings beyond those
  * that follow from config, n of them at most 4. False: memory is out. */
 bool h2_session_init(struct h2_session *h, struct conn *c, const struct h2_session_ops *ops,
