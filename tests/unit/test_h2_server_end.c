@@ -116,7 +116,7 @@ static void a_body_that_was_given_more_window_may_stall(void **state)
     by_hand(f);
     f->credit = false;
     h2_headers(f, NGHTTP2_FLAG_END_HEADERS, 1, post);
-    h2_frame(f, NGHTTP2_DATA, 0, 1, bytes, H2_FIRST_WINDOW);
+    h2_frame(f, NGHTTP2_DATA, 0, 1, bytes, H2_FIRST_WINDOW / 2);
     assert_string_equal(h2_frames(f), "window 1|");
     h2_notes(f);
     wire_pass(&f->w, 61000);
