@@ -420,6 +420,7 @@ def test_an_allocation_that_fails_towards_an_upstream_is_borne_or_counted(swept_
     total = s.counted(story)
     reached = 0
     for n in numbers(total, 8):
+        s.stop()  # each time a conn is made
         s.fresh()
         struck, errors = s.page["malloc"], s.weir.metric("weir_errors_total")
         s.arm(n)
