@@ -340,9 +340,12 @@ static void stream_widen(struct h2_stream *s)
         s->rx_bytes < config->first_window / 2 || more > config->wide_bytes - h->wide ||
         (s->head->body == BODY_LENGTH && s->head->content_length <= config->first_window))
         return;
-    s->wide = nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, s->id,
-                                                    (int32_t)config->stream_window) == 0;
-    h->wide += s->wide ? more : 0;
+    if (nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, s->id,
+                                              (int32_t)config->stream_window) != 0)
+        return;
+    s->wide = true;
+    h->wide += more;
+    h2_stream_rx_clock(s); /* it may send again */
 }
 
 static void deliver_body(struct h2_stream *s)

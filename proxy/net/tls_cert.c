@@ -35,9 +35,15 @@ struct tls_certs {
 
 const char *tls_last_error(void)
 {
-    unsigned long code = ERR_peek_last_error();
-    const char *why = code != 0 ? ERR_reason_error_string(code) : NULL;
-    ERR_clear_error();
+    unsigned long last = 0, code;
+    bool memory = false;
+    while ((code = ERR_get_error()) != 0) {
+        memory |= ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE; /* the rest only follows from it */
+        last = code;
+    }
+    const char *why = last != 0 ? ERR_reason_error_string(last) : NULL;
+    if (memory)
+        return "memory is out";
     return why != NULL ? why : "unknown error";
 }
 

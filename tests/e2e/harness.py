@@ -29,7 +29,7 @@ FAULTS = os.environ.get("WEIR_FAULTS", "")
 
 COMPLAINTS = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer"
-    r"|runtime error:|internal error|Assertion|CHECK failed",
+    r"|runtime error:|weir: internal error|Assertion|CHECK failed",
     re.I,
 )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import h2upstream
 import harness
 from faultpage import FaultPage
 from harness import Weir, run_weir
@@ -362,6 +363,75 @@ def test_memory_that_stays_away_ends_weir_with_a_message_or_sheds(swept, story, 
         swept.fresh()
         swept.arm(n, span)
         swept.tell(story)
+
+
+# ---- to upstreams that speak HTTP/2, and TLS ----------------------------------------------------
+
+BEYOND = "workers: 1\nshutdown: 10ms\nroutes: [ { match: { host: a }, to: app } ]\npools:\n"
+BEYOND += "  app: { endpoints: [ ADDRESS ], upstream: { UPSTREAM } }\n"
+HELLO = os.environ.get("HELLO", str(harness.ROOT / "build/hello"))
+SECURE = ["get", "post", "post_chunked", "large_head", "crowd"]
+TOLD = [
+    *(("h2", story) for story in ["big", "chunked", *SECURE]),
+    *(("tls h1", story) for story in SECURE),
+    *(("tls h2", story) for story in SECURE),
+]
+
+
+class Hello:
+    """build/hello, which survives a handshake that fails, says ok over TLS."""
+
+    def __init__(self, pair, *more):
+        self.proc = subprocess.Popen(
+            [HELLO, "--listen", "127.0.0.1:0", "--print-port", "--body", "ok"]
+            + ["--tls-cert", pair.cert, "--tls-key", pair.key, *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = f"127.0.0.1:{self.proc.stdout.readline().strip()}"
+
+    def close(self):
+        self.proc.terminate()
+        self.proc.wait(DEADLINE * SLOW)
+        self.proc.stdout.close()
+
+
+@pytest.fixture
+def swept_beyond(request, short_tmp, closing, authority):
+    if request.param == "h2":
+        up, more = closing(h2upstream.H2AutoUpstream(answer)), "protocol: h2"
+    else:
+        up = closing(Hello(authority.server(), *["--no-h2"] * (request.param == "tls h1")))
+        more = f"tls: {{ ca: {authority.cert}, sni: a.example }}"
+    s = Swept(short_tmp, BEYOND.replace("ADDRESS", up.address).replace("UPSTREAM", more))
+    try:
+        yield s
+        s.stop()
+    finally:
+        if s.weir is not None:
+            s.weir.kill()
+
+
+@pytest.mark.parametrize("swept_beyond, story", TOLD, indirect=["swept_beyond"])
+def test_an_allocation_that_fails_towards_an_upstream_is_borne_or_counted(swept_beyond, story):
+    """Of OpenSSL's some have no second try; then the request fails, with its reason, and no other."""
+    s = swept_beyond
+    total = s.counted(story)
+    reached = 0
+    for n in numbers(total, 8):
+        s.stop()  # each time a conn is made
+        s.fresh()
+        struck, errors = s.page["malloc"], s.weir.metric("weir_errors_total")
+        s.arm(n)
+        what = s.tell(story)
+        reached += s.page["malloc"] > struck or what is None
+        if what is None:
+            assert "uv_" in s.weir.stderr() or "libuv" in s.weir.stderr()
+        elif what is not True:
+            counted = s.weir.metric("weir_errors_total") - errors
+            assert counted > 0, f"allocation {n} of {total}: {what}\n{s.weir.stderr()}"
+    assert 2 * reached >= len(numbers(total, 8)), "the sweep misses its aim"
 
 
 def test_when_memory_is_short_what_is_new_is_shed_and_what_is_in_progress_ends(

@@ -108,6 +108,22 @@ static void a_body_that_stalls_is_answered(void **state)
     assert_string_equal(h2_frames(f), "headers 1 end|reset 1 0|");
 }
 
+/* Nobody has taken what came, but there is room for more. */
+static void a_body_that_was_given_more_window_may_stall(void **state)
+{
+    struct h2_service *f = *state;
+    char *bytes = calloc(1, H2_FIRST_WINDOW);
+    by_hand(f);
+    f->credit = false;
+    h2_headers(f, NGHTTP2_FLAG_END_HEADERS, 1, post);
+    h2_frame(f, NGHTTP2_DATA, 0, 1, bytes, H2_FIRST_WINDOW / 2);
+    assert_string_equal(h2_frames(f), "window 1|");
+    h2_notes(f);
+    wire_pass(&f->w, 61000);
+    assert_string_equal(h2_notes(f), "0 aborted body_timeout|");
+    free(bytes);
+}
+
 static void a_body_that_waits_for_credit_or_100_does_not_stall(void **state)
 {
     struct h2_service *f = *state;
@@ -454,6 +470,7 @@ int main(void)
         T(an_answer_that_is_cut_is_reset_behind_what_was_queued),
         T(an_early_answer_ends_the_request_without_an_error),
         T(a_body_that_stalls_is_answered),
+        T(a_body_that_was_given_more_window_may_stall),
         T(a_body_that_waits_for_credit_or_100_does_not_stall),
         T(a_body_that_was_asked_for_by_100_stalls),
         T(a_body_does_not_stall_once_it_is_answered),
