@@ -18,6 +18,11 @@
 #include "proxy/base/mem.h"
 #include "proxy/net/tls_conn.h"
 
+/* Most ciphertext of one read: four full records of TLS 1.3, whose bytes just fit the conn's block.
+ * What a whole block of ciphertext has beyond them would leave in a write of its own. */
+#define READ_MOST    (4 * (TLS_RECORD + RECORD_EXTRA))
+#define RECORD_EXTRA 22 /* a header of 5 bytes, the type, a tag of 16 */
+
 static const struct transport_ops tls_ops;
 static const struct transport_events below_events;
 
@@ -294,6 +299,13 @@ static void tls_left_late(struct wheel_timer *timer)
     tls_close_below(CONTAINER_OF(timer, tls, leave), false);
 }
 
+/* Room of in for one read. */
+static size_t tls_in_room(const struct tls *t)
+{
+    uint32_t room = block_room(t->in);
+    return room < READ_MOST ? room : READ_MOST;
+}
+
 static struct span on_buffer(void *owner, struct block **pipe)
 {
     struct tls *t = tls_of(owner);
@@ -302,7 +314,7 @@ static struct span on_buffer(void *owner, struct block **pipe)
         t->in = block_get(&t->base.reactor->bufs, t->bulk_in);
         t->in_pos = 0;
     }
-    return span_of(t->in->data + t->in->used, block_room(t->in));
+    return span_of(t->in->data + t->in->used, tls_in_room(t));
 }
 
 /* Nobody is there to hear it. */
@@ -318,7 +330,7 @@ static void on_read(void *owner, ssize_t n)
 {
     struct tls *t = tls_of(owner);
     if (n > 0) {
-        t->bulk_in = (size_t)n == block_room(t->in);
+        t->bulk_in = (size_t)n == tls_in_room(t);
         t->in->used += (uint32_t)n;
     } else if (n < 0) {
         t->below_end = (int)n;
