@@ -216,7 +216,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
         if (ok)
             net_addr_print(&ep->addr, ep->text);
     }
-    runtime_balance(rt->cfg, from, to);
+    runtime_balance(rt->cfg, rt->n_workers, from, to);
     ok &= runtime_sticky(from, to, rt->errs);
     ok &= build_health(rt, from, to);
     pool_options(rt->cfg, from, to);

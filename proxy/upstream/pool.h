@@ -41,6 +41,7 @@ struct pool_spec {
     struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
     struct sticky sticky;     /* if it has cookie: the group has tokens */
+    uint64_t first_client;    /* the number of the process's first worker, for lb_narrow */
     uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
