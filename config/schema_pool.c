@@ -173,6 +173,12 @@ static const struct schema_row pool_rows[] = {
      .table = &schema_outlier,
      .offset = FIELD(config_pool, outlier, struct config_outlier),
      .doc = "Which endpoints get no requests for a while, because theirs fail or are slow."},
+    {.key = "retry_budget",
+     .shape = SHAPE_TABLE,
+     .table = &schema_retry_budget,
+     .offset = FIELD(config_pool, retry_budget, struct config_retry_budget),
+     .doc = "How many retries its endpoints get at most, so that a pool in trouble does not get "
+            "more requests for being in trouble."},
     {.key = "upstream",
      .shape = SHAPE_TABLE,
      .table = &upstream_table,
@@ -269,8 +275,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"retry_budget", "max_connections", "queue",
-                                         "dns",          "kubernetes",      NULL};
+static const char *const pool_later[] = {"max_connections", "queue", "dns", "kubernetes", NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

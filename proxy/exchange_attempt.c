@@ -103,6 +103,21 @@ static bool serves_on(enum reason reason)
     return reason == REASON_UPSTREAM_REFUSED || reason == REASON_UPSTREAM_GOAWAY;
 }
 
+/* Takes another attempt from the pool's budget, if that has one left. */
+static bool retry_afford(struct exchange *x)
+{
+    struct pool_stats *stats = pool_stats_of(x->pool);
+    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
+    if (budget != NULL &&
+        !lb_budget_retry(budget, x->worker->index, reactor_us(&x->worker->reactor))) {
+        counter_inc(&stats->denied);
+        return false;
+    }
+    x->retries++;
+    counter_inc(&stats->retries);
+    return true;
+}
+
 /* Picks an endpoint that was not tried yet; the last once more if there is none and it serves on.
  */
 static void attempt_next(struct exchange *x, enum reason last)
@@ -116,9 +131,9 @@ static void attempt_next(struct exchange *x, enum reason last)
         exchange_fail(x, last);
         return;
     }
-    if (x->attempts > 0) {
-        x->retries++;
-        counter_inc(&pool_stats_of(x->pool)->retries);
+    if (x->attempts > 0 && !retry_afford(x)) {
+        exchange_fail(x, REASON_RETRY_BUDGET);
+        return;
     }
     lb_tried_add(&x->tried, (uint32_t)endpoint);
     if (!attempt_begin(x, (uint32_t)endpoint, false, &reason))
@@ -162,6 +177,9 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
 
 void attempt_first(struct exchange *x)
 {
+    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
+    if (budget != NULL)
+        lb_budget_request(budget, x->worker->index, reactor_us(&x->worker->reactor));
     attempt_next(x, REASON_NO_ENDPOINT);
 }
 

@@ -25,6 +25,7 @@
 #include "proxy/net/pipe.h"
 #include "proxy/runtime_balance.h"
 #include "proxy/runtime_health.h"
+#include "proxy/runtime_retry.h"
 #include "proxy/runtime_sticky.h"
 #include "proxy/runtime_tls.h"
 
@@ -217,6 +218,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
             net_addr_print(&ep->addr, ep->text);
     }
     runtime_balance(rt->cfg, rt->n_workers, from, to);
+    to->budget = runtime_retry_budget(&from->retry_budget, rt->n_workers);
     ok &= runtime_sticky(from, to, rt->errs);
     ok &= build_health(rt, from, to);
     pool_options(rt->cfg, from, to);

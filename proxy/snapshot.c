@@ -21,6 +21,7 @@ void snapshot_unref(struct snapshot *snap)
         free((char *)(uintptr_t)snap->pools[i].sticky.cookie.ptr);
         free((char *)(uintptr_t)snap->pools[i].sticky.attributes.ptr);
         lb_group_free(snap->pools[i].balance);
+        lb_budget_free(snap->pools[i].budget);
         free(snap->pools[i].endpoints);
         health_spec_free(snap->pools[i].health);
     }
