@@ -26,6 +26,7 @@ struct lb_options {
     uint32_t bound;         /* percent of the mean load that an endpoint may have, more than 100;
                                0 = any. Only policies that hash keys look at it */
     uint64_t slow_start_us; /* over which an endpoint that came (back) gets its part; 0 = at once */
+    uint32_t subset;        /* endpoints that a balancer uses after lb_narrow; 0 = all */
     uint8_t zone;           /* that this process is in; 0 = not known */
 };
 

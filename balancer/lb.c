@@ -9,6 +9,7 @@
 
 #include "balancer/outlier.h"
 #include "balancer/shares.h"
+#include "balancer/subset.h"
 #include "proxy/base/mem.h"
 
 #define LB_MAGIC MAGIC('l', 'b', '_', '_')
@@ -20,6 +21,8 @@ struct lb {
     struct lb_group *group;
     const struct lb_policy *policy;
     struct lb_view view;
+    uint32_t *order;       /* in which endpoints come into the subset, or NULL: there is none */
+    uint32_t *shares;      /* before that is cut out of them */
     uint32_t reserve;      /* usable ones that have no weight now */
     uint32_t ejected;      /* those that would be, but for outlier detection */
     uint32_t reserve_next; /* where to look for one */
@@ -33,13 +36,34 @@ static void *alloc_zeroed(size_t n, size_t size)
     return mem_need(calloc(n ? n : 1, size));
 }
 
+/* Keeps the first so many in the worker's own order; the others are a reserve. */
+static void cut_out(struct lb *lb, struct lb_shares *shares)
+{
+    uint32_t left = lb->group->options.subset;
+    shares->changed = false;
+    shares->eligible = 0;
+    shares->total = 0;
+    for (uint32_t k = 0; k < lb->view.count; k++) {
+        uint32_t i = lb->order[k], share = lb->shares[i];
+        uint32_t weight = left > 0 ? share : 0;
+        left -= weight > 0;
+        shares->reserve += share > 0 && weight == 0;
+        shares->changed |= lb->view.weights[i] != weight;
+        shares->eligible += weight > 0;
+        shares->total += weight;
+        lb->view.weights[i] = weight;
+    }
+}
+
 /* Looks at the endpoints again. Whether anybody's weight has changed. */
 static bool look(struct lb *lb, uint64_t now_us)
 {
     struct lb_view *v = &lb->view;
     struct lb_shares shares;
     lb->epoch = atomic_load_explicit(&lb->group->epoch, memory_order_acquire);
-    lb_shares_of(lb->group, now_us, v->weights, &shares);
+    lb_shares_of(lb->group, now_us, lb->order != NULL ? lb->shares : v->weights, &shares);
+    if (lb->order != NULL)
+        cut_out(lb, &shares);
     v->eligible = shares.eligible;
     v->total_weight = shares.total;
     lb->reserve = shares.reserve;
@@ -67,6 +91,17 @@ struct lb *lb_new(struct lb_group *group, uint64_t seed)
     return lb;
 }
 
+void lb_narrow(struct lb *lb, uint64_t client)
+{
+    CHECK(lb->order == NULL && lb->leases == 0);
+    if (lb->group->options.subset == 0 || lb->group->options.subset >= lb->group->count)
+        return;
+    lb->order = lb_subset_order(lb->group, client);
+    lb->shares = alloc_zeroed(lb->group->count, sizeof(uint32_t));
+    if (look(lb, 0))
+        lb->policy->changed(lb->local, &lb->view);
+}
+
 void lb_free(struct lb *lb)
 {
     if (lb == NULL)
@@ -74,6 +109,8 @@ void lb_free(struct lb *lb)
     CHECK(lb->magic == LB_MAGIC && lb->leases == 0);
     lb->magic = 0;
     free(lb->local);
+    free(lb->order);
+    free(lb->shares);
     free(lb->view.weights);
     free(lb);
 }

@@ -38,6 +38,13 @@ static inline bool lb_lease_started(const struct lb_lease *lease)
  */
 struct lb *lb_new(struct lb_group *group, uint64_t seed);
 
+/*
+ * From now on, before the first pick, the balancer uses only as many endpoints as the group's
+ * options say: which ones follows from the client's number (subset.h). The others are there for
+ * sessions, and for retries once all of these were tried. Nothing happens without such an option.
+ */
+void lb_narrow(struct lb *lb, uint64_t client);
+
 /* NULL is fine. No lease may be out. */
 void lb_free(struct lb *lb);
 

@@ -134,12 +134,22 @@ static void warn_unused(struct bind *b, const struct pools *p)
 
 /* Weights. */
 
-static bool pool_has_weight(const struct config_pool *pool)
+/* Nobody means a pool of weights 0. Who drains all of it means that, and may have no other pool. */
+static void check_pool_serves(struct bind *b, const struct config_pool *pool)
 {
-    for (size_t i = 0; i < pool->endpoint_count; i++)
-        if (pool->endpoints[i].weight > 0)
-            return true;
-    return false;
+    bool drained = false;
+    for (size_t i = 0; i < pool->endpoint_count; i++) {
+        const struct config_endpoint *e = &pool->endpoints[i];
+        if (e->weight > 0 && !e->drain)
+            return;
+        drained |= e->drain;
+    }
+    if (drained)
+        bind_warn(b, pool->pos, "every endpoint is drained, so new requests are answered 503");
+    else
+        bind_error(b, pool->pos,
+                   "every endpoint has weight 0, so none would ever get a request; give one a "
+                   "weight, or say drain: true if they are only to finish what they have");
 }
 
 static bool route_has_weight(const struct config_route *route)
@@ -156,9 +166,8 @@ static void warn_weightless(struct bind *b)
     struct scope scope;
     for (size_t i = 0; i < cfg->pool_count; i++) {
         scope_enter(b, &scope, "pools", cfg->pools[i].name, 0, NULL);
-        if (!pool_has_weight(&cfg->pools[i]))
-            bind_warn(b, cfg->pools[i].pos,
-                      "every endpoint has weight 0, so all requests are answered 503");
+        if (cfg->pools[i].endpoint_count > 0)
+            check_pool_serves(b, &cfg->pools[i]);
     }
     for (size_t i = 0; i < cfg->route_count; i++) {
         scope_enter(b, &scope, "routes", NULL, i, "to");

@@ -207,11 +207,14 @@ struct config_key {
     const char *query;  /* the name of a parameter; or NULL */
 };
 
+#define CONFIG_NO_INSTANCE UINT32_MAX
+
 struct config_balance {
     struct config_pos pos;
     const char *policy;    /* a name that lb_policy_find knows */
     struct config_key key; /* enabled if the policy uses it, and only then */
     uint32_t bound;        /* percent of the mean load, 101..10000; 0: none */
+    uint32_t subset;       /* endpoints that a worker uses; 0: all */
 };
 
 enum config_outlier_mode {
@@ -398,7 +401,8 @@ struct config {
     uint32_t version;
     uint32_t workers; /* 1..256, or 0: as many as there are CPUs to use */
     uint64_t shutdown_ms;
-    const char *zone; /* that weir is in; or NULL */
+    const char *zone;  /* that weir is in; or NULL */
+    uint32_t instance; /* its number among its like, or CONFIG_NO_INSTANCE */
     struct config_admin admin;
     enum config_log_level log_level;
     struct config_access_log access_log;

@@ -370,6 +370,10 @@ static const struct schema_row config_rows[] = {
      .expected = "a name",
      .doc = "Where weir runs, in the words of the endpoints' zones; no zone is preferred if not "
             "given."},
+    {INT("instance", config, instance), .dflt = "auto", .min = 0, .max = 65535, .word = "auto",
+     .word_value = CONFIG_NO_INSTANCE,
+     .doc = "The number of this process among those that balance over the same endpoints, from 0: "
+            "with it, their subsets load all endpoints alike; auto: by the host's name."},
     {.key = "admin",
      .shape = SHAPE_TABLE,
      .flags = ROW_SWITCH | ROW_RESTART,

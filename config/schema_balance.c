@@ -53,6 +53,11 @@ static bool is_keyed(const void *obj)
     return policy != NULL && policy->uses_key;
 }
 
+static bool is_free(const void *obj)
+{
+    return !is_keyed(obj);
+}
+
 #define KEYED .applies = is_keyed, .applies_to = "ring_hash and maglev"
 
 static const struct schema_row balance_rows[] = {
@@ -74,6 +79,11 @@ static const struct schema_row balance_rows[] = {
      .min = 101, .max = 10000, .word = "none", .word_value = 0,
      .doc = "Of the mean load, how much an endpoint may have in flight before its keys go to "
             "others."},
+    {INT("subset", config_balance, subset), .applies = is_free,
+     .applies_to = "policies that go by no key: by one, all workers have to agree", .dflt = "none",
+     .min = 1, .max = LB_ENDPOINTS_MAX, .word = "none", .word_value = 0,
+     .doc = "How many endpoints a worker uses of a very large pool, the same ones each time; "
+            "instance makes those of all processes even."},
 };
 
 static void check_balance(struct bind *b, const struct tree_node *node, void *obj)

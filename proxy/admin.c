@@ -7,6 +7,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
+#include "proxy/admin_pools.h"
 #include "proxy/metrics.h"
 #include "proxy/reply.h"
 
@@ -49,7 +50,7 @@ static void page(struct admin *a, struct stream *s, const struct http_head *requ
         metrics_write(a->view, &a->reactor->bufs, &body);
         reply_send(a->reactor, s, 200, SPAN_LIT("text/plain; version=0.0.4; charset=utf-8"), &body);
     } else if (span_eq(request->path, SPAN_LIT("/"))) {
-        answer(a, s, 200, text, "weir " WEIR_VERSION "\n/livez\n/readyz\n/metrics\n");
+        answer(a, s, 200, text, "weir " WEIR_VERSION "\n/livez\n/readyz\n/metrics\n/pools\n");
     } else {
         answer(a, s, 404, text, "no such page; / lists them\n");
     }
@@ -64,8 +65,10 @@ static void on_request(void *ctx, struct stream *s, struct http_head *request,
     bool reads = span_eq(request->method, SPAN_LIT("GET")) || request->is_head;
     if (reason != REASON_NONE)
         reply_error(a->reactor, s, request, reason, span_of(NULL, 0));
+    else if (admin_pools_path(request->path))
+        admin_pools(a->reactor, a->view->snapshot, s, request);
     else if (!reads)
-        answer(a, s, 405, SPAN_LIT("text/plain; charset=utf-8"), "only GET and HEAD here\n");
+        reply_not_allowed(a->reactor, s, SPAN_LIT("GET, HEAD"));
     else
         page(a, s, request);
     s->ops->release(s, REASON_DONE);

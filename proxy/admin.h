@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The admin listener: /livez, /readyz, /metrics, on the control thread's reactor, built of the same
- * codec as a worker.
+ * The admin listener: /livez, /readyz, /metrics, /pools (admin_pools.h), on the control thread's
+ * reactor, built of the same codec as a worker.
  */
 #ifndef WEIR_ADMIN_H
 #define WEIR_ADMIN_H

@@ -180,14 +180,33 @@ bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head 
     return true;
 }
 
-void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,
-                struct chain *body)
+/* allow: empty, or the value of that field. */
+static void send_whole(struct reactor *r, struct stream *s, unsigned status, struct span type,
+                       struct span allow, struct chain *body)
 {
     struct http_head head;
     struct text length;
-    begin(&head, status, content_type, &length, body->bytes);
+    begin(&head, status, type, &length, body->bytes);
     http_head_add(&head, FIELD_DATE, SPAN_LIT("Date"), reactor_date(r));
+    if (allow.len > 0)
+        http_head_add(&head, FIELD_OTHER, SPAN_LIT("Allow"), allow);
     s->ops->send_head(s, &head);
     s->ops->send_body(s, body);
     s->ops->send_end(s, NULL);
+}
+
+void reply_not_allowed(struct reactor *r, struct stream *s, struct span allow)
+{
+    struct text text;
+    struct chain body;
+    text_print(&text, "here there is only: %.*s\n", (int)allow.len, allow.ptr);
+    chain_init(&body);
+    chain_copy_in(&body, &r->bufs, text.bytes, text.len);
+    send_whole(r, s, 405, SPAN_LIT("text/plain; charset=utf-8"), allow, &body);
+}
+
+void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,
+                struct chain *body)
+{
+    send_whole(r, s, status, content_type, span_of(NULL, 0), body);
 }

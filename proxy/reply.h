@@ -21,6 +21,9 @@ unsigned reply_status(const struct http_head *request, enum reason reason);
 bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head *request,
                     uint32_t port, struct block **scratch);
 
+/* Sends a whole 405 that names the methods there are, such as "GET, HEAD". */
+void reply_not_allowed(struct reactor *r, struct stream *s, struct span allow);
+
 /* Sends a whole response and ends the message. body is emptied. */
 void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,
                 struct chain *body);

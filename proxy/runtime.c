@@ -217,7 +217,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
         if (ok)
             net_addr_print(&ep->addr, ep->text);
     }
-    runtime_balance(rt->cfg, from, to);
+    runtime_balance(rt->cfg, rt->n_workers, from, to);
     to->hedge = from->hedge;
     to->budget = runtime_retry_budget(&from->retry_budget, rt->n_workers);
     ok &= runtime_sticky(from, to, rt->errs);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "balancer/hash.h"
 #include "balancer/outlier.h"
@@ -123,7 +124,21 @@ static void number_twins(struct endpoint_spec *endpoints, uint32_t n)
     free(sorted);
 }
 
-void runtime_balance(const struct config *cfg, const struct config_pool *from, struct pool_spec *to)
+/* Workers are counted through all instances. One without a number has the place in the row that its
+ * host's name gives it. */
+static uint64_t first_client(const struct config *cfg, unsigned n_workers)
+{
+    char host[256] = "";
+    uint64_t instance = cfg->instance;
+    if (instance == CONFIG_NO_INSTANCE) {
+        gethostname(host, sizeof(host) - 1);
+        instance = lb_hash(host, strlen(host)) & UINT32_MAX;
+    }
+    return instance * n_workers;
+}
+
+void runtime_balance(const struct config *cfg, unsigned n_workers, const struct config_pool *from,
+                     struct pool_spec *to)
 {
     const struct lb_policy *policy = lb_policy_find(from->balance.policy);
     struct zones zones = {.n = 0};
@@ -133,9 +148,11 @@ void runtime_balance(const struct config *cfg, const struct config_pool *from, s
     number_twins(to->endpoints, to->n_endpoints);
     struct lb_options options = {
         .bound = from->balance.bound,
+        .subset = from->balance.subset,
         .slow_start_us = from->slow_start_ms * 1000,
         .zone = zone_find(&zones, cfg->zone),
     };
+    to->first_client = first_client(cfg, n_workers);
     to->balance = pool_balance(policy, &options, to->endpoints, to->n_endpoints);
     detect_outliers(&from->outlier, to);
     to->key = key_of(&from->balance.key);

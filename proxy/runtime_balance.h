@@ -9,7 +9,7 @@ struct pool_spec;
 
 /* Sets the endpoints' part that is the balancer's, the group and the key. to: its endpoints are
  * there. */
-void runtime_balance(const struct config *cfg, const struct config_pool *from,
+void runtime_balance(const struct config *cfg, unsigned n_workers, const struct config_pool *from,
                      struct pool_spec *to);
 
 #endif

@@ -295,9 +295,11 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
     }
     uint64_t seed = w->ids.state[0];
     lb_rng_seed(&w->rng, seed);
-    for (size_t i = 0; i < w->snapshot->n_pools; i++)
+    for (size_t i = 0; i < w->snapshot->n_pools; i++) {
         w->pools[i] = pool_view_new(&w->reactor, &w->snapshot->pools[i], &w->stats.pools[i],
                                     lb_rng_next(&w->rng));
+        lb_narrow(pool_lb(w->pools[i]), w->snapshot->pools[i].first_client + index);
+    }
     err = uv_async_init(&w->reactor.loop, &w->mailbox, on_mail);
     if (err != 0)
         return err;

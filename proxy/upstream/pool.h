@@ -43,9 +43,10 @@ struct pool_spec {
     struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
     struct lb_budget *budget; /* of retries; NULL: any number */
-    uint32_t hedge;       /* percent of the answers that come before another is asked; 0: never */
-    struct sticky sticky; /* if it has cookie: the group has tokens */
-    uint32_t outlier_ms;  /* how often its endpoints are compared; if it detects outliers */
+    uint32_t hedge;        /* percent of the answers that come before another is asked; 0: never */
+    struct sticky sticky;  /* if it has cookie: the group has tokens */
+    uint64_t first_client; /* the number of the process's first worker, for lb_narrow */
+    uint32_t outlier_ms;   /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */

@@ -147,7 +147,7 @@ def test_a_part_without_endpoint_gets_its_share_of_503(start_weir, auto):
 routes: [ {{ to: {{ good: 50, gone: 50 }} }} ]
 pools:
   good: [ "{up.address}" ]
-  gone: {{ endpoints: [ {{ address: "127.0.0.1:1", weight: 0 }} ] }}
+  gone: {{ endpoints: [ {{ address: "127.0.0.1:1", drain: true }} ] }}
 """
     )
     with weir.client() as c:

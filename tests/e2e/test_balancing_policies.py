@@ -149,3 +149,27 @@ def test_peak_ewma_spares_the_one_that_says_503(pool):
     with weir.client() as c:
         got = Counter(ask(c) for _ in range(100))
     assert got["a"] <= 1 and got["b"] + got["c"] >= 99, got
+
+
+@pytest.mark.parametrize("instance", [0, 1])
+def test_workers_use_subsets_of_their_own_and_the_same_each_time(start_weir, auto, instance):
+    """Two instances of two workers, with one endpoint each, use all four of them."""
+    ups = [auto(body=bytes([97 + i])) for i in range(4)]
+    listed = ", ".join(f"'{up.address}'" for up in ups)
+
+    def used(which):
+        weir = start_weir(
+            f"workers: 2\ninstance: {which}\nroutes: [ {{ to: app }} ]\n"
+            f"pools: {{ app: {{ balance: {{ subset: 1 }}, endpoints: [ {listed} ] }} }}\n"
+        )
+        bodies = set()
+        for _ in range(60):  # conns, which the kernel spreads over the workers
+            with weir.client() as c:
+                got = {ask(c) for _ in range(3)}
+                assert len(got) == 1
+                bodies |= got
+        return bodies
+
+    mine, others = used(instance), used(1 - instance)
+    assert len(mine) == 2 and mine | others == set("abcd")
+    assert used(instance) == mine

@@ -15,7 +15,7 @@ routes:
   - { match: { path: /empty }, to: empty }
 pools:
   app: { endpoints: [ "$UPSTREAM" ], upstream: { max_idle: 0 } }
-  empty: { endpoints: [ { address: "127.0.0.1:1", weight: 0 } ] }
+  empty: { endpoints: [ { address: "127.0.0.1:1", drain: true } ] }
 """
 
 

@@ -57,6 +57,19 @@ static void test_keys(void **state)
     config_free(cfg);
 }
 
+static void test_subsets(void **state)
+{
+    (void)state;
+    struct config *cfg = load(BALANCE("p2c"));
+    assert_int_equal(cfg->pools[0].balance.subset, 0);
+    assert_int_equal(cfg->instance, CONFIG_NO_INSTANCE);
+    config_free(cfg);
+    cfg = load("instance: 3\n" BALANCE("{ subset: 20 }"));
+    assert_int_equal(cfg->pools[0].balance.subset, 20);
+    assert_int_equal(cfg->instance, 3);
+    config_free(cfg);
+}
+
 static void test_sticky_sessions(void **state)
 {
     (void)state;
@@ -105,10 +118,12 @@ static void test_dumps_load_again(void **state)
         BALANCE("peak_ewma"),
         KEY("path"),
         STICKY("weir"),
+        "instance: 0\n" BALANCE("{ policy: random, subset: 1 }"),
         STICKY("{ cookie: weir, ttl: 1h, secret: \"# a: '0123456789\" }"),
         KEY("{ header: x-user }"),
         BALANCE("{ policy: ring_hash, key: { cookie: s }, bound: 101% }"),
-        "zone: east\n" POOL("[{ address: a:1, zone: x, priority: 1, backup: true, drain: true }]"),
+        "zone: east\n" POOL(
+            "[{ address: a:1, zone: x, priority: 1, backup: true, drain: true }, b:1]"),
     };
     (void)state;
     for (size_t k = 0; k < ARRAY_LEN(texts); k++) {
@@ -146,6 +161,15 @@ static void test_what_is_said_about_mistakes(void **state)
          "t:1:80: error: pools.app.balance.bound: 100% is out of range; expected 101% to 10000%, "
          "or "
          "none\n"},
+        {BALANCE("{ policy: maglev, key: path, subset: 20 }"),
+         "t:1:81: error: pools.app.balance.subset: only for policies that go by no key: by one, "
+         "all "
+         "workers have to agree\n"},
+        {BALANCE("{ subset: 0 }"),
+         "t:1:54: error: pools.app.balance.subset: 0 is out of range; expected 1 to 1048576, or "
+         "none\n"},
+        {"instance: -1\n" BALANCE("p2c"),
+         "t:1:11: error: instance: -1 is out of range; expected 0 to 65535, or auto\n"},
         {BALANCE("maglevv"),
          "t:1:44: error: pools.app.balance: expected one of p2c, round_robin, least_conn, random, "
          "peak_ewma, ring_hash, maglev; found \"maglevv\"; did you mean \"maglev\"?\n"},
@@ -204,6 +228,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_policies_by_name_alone_or_in_a_mapping),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_subsets),
         cmocka_unit_test(test_sticky_sessions),
         cmocka_unit_test(test_places_of_endpoints),
         cmocka_unit_test(test_dumps_load_again),

@@ -61,9 +61,14 @@ static void test_warnings_about_pools_and_weights(void **state)
     CASES({"version: 1\n" LISTENERS ROUTES "pools:\n  app: [a:1]\n  old: [a:1]\n",
            "t:6:3: warning: pools.old: no route leads to this pool"},
           {ENDPOINT("{ address: a:1, weight: 0 }"),
-           "t:1:10: warning: pools.app: every endpoint has weight 0, so all requests are answered "
-           "503"},
+           "t:1:10: error: pools.app: every endpoint has weight 0, so none would ever get a "
+           "request; give one a weight, or say drain: true if they are only to finish what they "
+           "have"},
           {ENDPOINT("{ address: a:1, weight: 0 }, b:1"), ""},
+          {ENDPOINT("{ address: a:1, drain: true }, { address: b:1, weight: 0 }"),
+           "t:1:10: warning: pools.app: every endpoint is drained, so new requests are answered "
+           "503"},
+          {ENDPOINT("{ address: a:1, drain: true }, { address: b:1, backup: true }"), ""},
           {ROUTE("{ to: { app: 0 } }"),
            "t:1:18: warning: routes[0].to: every pool has weight 0, so all requests are answered "
            "503"},
