@@ -49,8 +49,15 @@ void lb_free(struct lb *lb);
  * call lb_started. What was told to the group is known to the next pick. An ejected endpoint whose
  * time is over is picked once, by a pick that has tried nobody: the attempt that is started there
  * is its probe.
+ *
+ * One that may have only so many requests in flight is not picked while it has them, and LB_FULL
+ * says that there were only such; the request counts there from now on, until it has ended or
+ * lb_unpicked.
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
+
+/* What was picked last will not be started after all. Harmless otherwise. */
+void lb_unpicked(struct lb *lb);
 
 /* The attempt at index begins: counts it in flight and fills the lease. */
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us);

@@ -273,6 +273,33 @@ struct config_health {
     bool must_pass;  /* no requests before a check has passed */
 };
 
+enum config_order {
+    CONFIG_ORDER_ADAPTIVE, /* the newest first under overload */
+    CONFIG_ORDER_FIFO,
+};
+
+struct config_queue {
+    struct config_pos pos;
+    bool enabled; /* false: the pool has no limit */
+    uint32_t max; /* 0: nobody waits */
+    uint64_t wait_ms;
+    enum config_order order;
+    struct config_key key; /* whose requests take turns; not enabled: that of balance, if any */
+};
+
+enum config_limit_mode {
+    CONFIG_LIMIT_NONE,
+    CONFIG_LIMIT_ADAPTIVE,
+};
+
+/* What is learnt of how many requests the pool takes; max_requests is its upper bound. */
+struct config_limit {
+    struct config_pos pos;
+    enum config_limit_mode mode;
+    uint32_t min;   /* at most max_requests */
+    uint32_t start; /* may be beyond either */
+};
+
 enum config_protocol {
     CONFIG_PROTOCOL_AUTO, /* with tls what ALPN says, else HTTP/1 */
     CONFIG_PROTOCOL_H1,
@@ -294,6 +321,9 @@ struct config_pool {
     struct config_health health;
     uint64_t slow_start_ms; /* 0: none */
     struct config_outlier outlier;
+    uint32_t max_requests; /* in flight; 0: any number */
+    struct config_limit limit;
+    struct config_queue queue; /* enabled if there is any limit */
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
     uint64_t ping_ms;  /* that a conn of HTTP/2 with requests may be silent; 0: for ever */

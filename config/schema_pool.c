@@ -166,6 +166,21 @@ static const struct schema_row pool_rows[] = {
      .table = &schema_outlier,
      .offset = FIELD(config_pool, outlier, struct config_outlier),
      .doc = "Which endpoints get no requests for a while, because theirs fail or are slow."},
+    {INT("max_requests", config_pool, max_requests), .dflt = "none", .min = 1, .max = 1000000,
+     .word = "none", .word_value = 0,
+     .doc = "Requests that may be in flight to the pool at once; what comes beyond that waits."},
+    {.key = "limit",
+     .shape = SHAPE_TABLE,
+     .table = &schema_limit,
+     .offset = FIELD(config_pool, limit, struct config_limit),
+     .doc = "Whether weir finds out how many requests the pool can take at once."},
+    {.key = "queue",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_queue,
+     .offset = FIELD(config_pool, queue, struct config_queue),
+     .present_offset = FIELD(config_pool, queue.enabled, bool),
+     .doc = "How requests wait that are over a limit; only where there is one."},
     {.key = "upstream",
      .shape = SHAPE_TABLE,
      .table = &upstream_table,
@@ -249,6 +264,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
     const struct config_pool *pool = obj;
     (void)node;
     check_zones(b, pool);
+    schema_check_limits(b, obj);
     check_endpoints_health(b, pool);
     if (pool->health.grpc.enabled && pool->proxy_protocol != CONFIG_PROXY_NONE)
         bind_error(b, pool->health.grpc.pos,
@@ -262,7 +278,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"retry_budget", "max_connections", "queue", "sticky",
+static const char *const pool_later[] = {"retry_budget", "max_connections", "sticky",
                                          "dns",          "kubernetes",      NULL};
 
 static const struct schema_table pool_table = {

@@ -87,8 +87,10 @@ static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enu
     u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
     if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
         u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
-    if (u == NULL && *reason != REASON_NONE)
+    if (u == NULL && *reason != REASON_NONE) {
+        lb_unpicked(pool_lb(x->pool));
         return false;
+    }
     lb_started(pool_lb(x->pool), &x->lease, endpoint, x->attempt_us);
     if (u != NULL)
         attempt_send(x, u);
@@ -103,16 +105,19 @@ static bool serves_on(enum reason reason)
     return reason == REASON_UPSTREAM_REFUSED || reason == REASON_UPSTREAM_GOAWAY;
 }
 
-/* Picks an endpoint that was not tried yet; the last once more if there is none and it serves on.
- */
-static void attempt_next(struct exchange *x, enum reason last)
+/* One that was not tried yet. */
+static int32_t attempt_pick(struct exchange *x)
+{
+    return lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
+}
+
+/* At what was picked; the last once more if there is none and it serves on. */
+static void attempt_at(struct exchange *x, int32_t endpoint, enum reason last)
 {
     enum reason reason;
-    int32_t endpoint =
-        lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
     if (endpoint == LB_NONE && serves_on(last))
         endpoint = (int32_t)x->endpoint;
-    if (endpoint == LB_NONE) {
+    if (endpoint < 0) {
         exchange_fail(x, last);
         return;
     }
@@ -157,12 +162,16 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
         attempt_failed(x, reason, false, false);
         return;
     }
-    attempt_next(x, reason);
+    attempt_at(x, attempt_pick(x), reason);
 }
 
-void attempt_first(struct exchange *x)
+bool attempt_first(struct exchange *x)
 {
-    attempt_next(x, REASON_NO_ENDPOINT);
+    int32_t endpoint = attempt_pick(x);
+    if (endpoint == LB_FULL)
+        return false;
+    attempt_at(x, endpoint, REASON_NO_ENDPOINT);
+    return true;
 }
 
 /* ---- the stream that an attempt waits for ---- */

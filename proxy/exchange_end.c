@@ -6,6 +6,7 @@
 #include "proxy/exchange_end.h"
 
 #include "proxy/base/check.h"
+#include "proxy/exchange_admit.h"
 #include "proxy/exchange_log.h"
 #include "proxy/outlier_watch.h"
 #include "proxy/reply.h"
@@ -61,6 +62,7 @@ void attempt_end(struct exchange *x, enum reason reason)
         uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
         if (lb_finished(&x->lease, outcome, head - x->attempt_us, now))
             outlier_tell(pool_spec_of(x->pool), x->endpoint, now);
+        exchange_endpoint_freed(x);
     }
     pool_cancel(&x->wish);
     struct stream *upstream = TAKE(x->upstream);
@@ -99,6 +101,7 @@ void exchange_finish(struct exchange *x, enum reason reason)
     CHECK(!x->finished);
     x->finished = true;
     attempt_end(x, reason);
+    exchange_leave(x, reason);
     attempt_forget(x);
     exchange_tell(x, reason); /* the request's head is still there */
     struct stream *client = TAKE(x->client);

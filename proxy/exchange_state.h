@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An exchange's state. Private to exchange.c, exchange_attempt.c and exchange_end.c, which change
- * it, and exchange_log.c, which tells it.
+ * An exchange's state. Private to exchange.c, exchange_admit.c, exchange_attempt.c and
+ * exchange_end.c, which change it, and exchange_log.c, which tells it.
  */
 #ifndef WEIR_EXCHANGE_STATE_H
 #define WEIR_EXCHANGE_STATE_H
 
 #include "proxy/base/check.h"
+#include "balancer/queue.h"
 #include "proxy/worker.h"
 
 #define EXCHANGE_MAGIC MAGIC('e', 'x', 'c', 'h')
@@ -22,7 +23,8 @@ struct exchange {
     bool response_done;
     bool tunnel;
     bool finished;
-    bool reused; /* the attempt that answered ran on a conn that had served before */
+    bool admitted; /* it has its place among those that the pool takes at once */
+    bool reused;   /* the attempt that answered ran on a conn that had served before */
     struct worker *worker;
     struct snapshot *snapshot;
     const struct listener_spec *listener;
@@ -31,7 +33,11 @@ struct exchange {
     const struct http_peer *peer;
     const struct route *route;
     struct pool_view *pool;
-    int32_t pool_index; /* -1: none chosen */
+    int32_t pool_index;          /* -1: none chosen */
+    struct admission *admission; /* NULL: the pool takes any number */
+    struct lb_waiter waiter;     /* for its turn */
+    uint64_t turn_key;           /* whose turn; 0: nobody's in particular */
+    uint64_t admitted_us;
     /* the attempt */
     uint32_t endpoint;
     struct stream *upstream;  /* NULL while the attempt is pending, too */

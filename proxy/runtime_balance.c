@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/gate.h"
 #include "balancer/hash.h"
+#include "balancer/limit.h"
 #include "balancer/outlier.h"
 #include "config/config.h"
 #include "proxy/base/mem.h"
@@ -102,6 +104,40 @@ static void detect_outliers(const struct config_outlier *from, struct pool_spec 
     lb_outlier_attach(to->balance, &options);
 }
 
+static bool is_bounded(const struct config_pool *from)
+{
+    return from->max_requests != 0 || from->limit.mode != CONFIG_LIMIT_NONE;
+}
+
+static uint32_t clamp(uint32_t n, uint32_t min, uint32_t max)
+{
+    return n < min ? min : n > max ? max : n;
+}
+
+/* Returns where it starts. */
+static uint32_t learn_limit(const struct config_limit *from, uint32_t most, struct pool_limits *to)
+{
+    struct lb_limit_rule rule = {
+        .min = from->min, .max = most, .start = clamp(from->start, from->min, most)};
+    to->limit = mem_need(malloc(sizeof(*to->limit)));
+    lb_limit_init(to->limit, &rule);
+    return rule.start;
+}
+
+static void limit_requests(const struct config_pool *from, struct pool_limits *to)
+{
+    uint32_t most = from->max_requests != 0 ? from->max_requests : LB_GATE_MAX;
+    if (!is_bounded(from))
+        return;
+    uint32_t start =
+        from->limit.mode == CONFIG_LIMIT_ADAPTIVE ? learn_limit(&from->limit, most, to) : most;
+    to->gate = lb_gate_new(start, from->queue.max);
+    to->queue = from->queue.max;
+    to->wait_ms = (uint32_t)from->queue.wait_ms;
+    to->fifo = from->queue.order == CONFIG_ORDER_FIFO;
+    to->key = key_of(&from->queue.key);
+}
+
 static int by_text(const void *a, const void *b)
 {
     const struct endpoint_spec *ea = *(struct endpoint_spec *const *)a;
@@ -139,4 +175,5 @@ void runtime_balance(const struct config *cfg, const struct config_pool *from, s
     to->balance = pool_balance(policy, &options, to->endpoints, to->n_endpoints);
     detect_outliers(&from->outlier, to);
     to->key = key_of(&from->balance.key);
+    limit_requests(from, &to->limits);
 }

@@ -20,6 +20,8 @@
 #include "proxy/upstream/balance_key.h"
 
 struct health_spec;
+struct lb_gate;
+struct lb_limit;
 
 struct endpoint_spec {
     struct lb_endpoint lb;
@@ -35,11 +37,22 @@ enum pool_protocol {
     POOL_UP, /* like auto, but no stream before its conn is up: for those who want no more */
 };
 
+/* How many requests the pool takes at once, and how the others wait. */
+struct pool_limits {
+    struct lb_gate *gate;   /* NULL: any number */
+    struct lb_limit *limit; /* that the gate's is learnt by; or NULL */
+    uint32_t queue;         /* that may wait */
+    uint32_t wait_ms;
+    bool fifo;
+    struct balance_key key; /* of those that take turns; NONE: the pool's */
+};
+
 struct pool_spec {
     const char *name;
     struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
-    uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
+    struct pool_limits limits;
+    uint32_t outlier_ms; /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */

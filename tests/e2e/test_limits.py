@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BEHAVIOUR 8: "max_connections / max_requests a pool and an endpoint; beyond it the queue (FIFO,
+bounded, with a wait)", and 6: "over the retry budget or queue: 503". What is refused at once."""
+import pytest
+
+from harness import assert_authored
+from peers import wait_for
+
+GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture
+def limited(start_weir, auto):
+    """weir before upstreams that hold every request; more: what the pool says beside endpoints."""
+
+    def start(more, ups=1, endpoint="", workers=None, **options):
+        held = [auto(reply=lambda _: None, body=bytes([97 + i])) for i in range(ups)]
+        listed = ", ".join(f"{{ address: '{u.address}'{endpoint} }}" for u in held)
+        weir = start_weir(
+            f"routes: [ {{ to: app }} ]\npools: {{ app: {{ endpoints: [ {listed} ], {more} }} }}\n",
+            workers=workers,
+            **options,
+        )
+        return weir, *held
+
+    return start
+
+
+def ask(weir, count=1):
+    """Clients that wait for the answers to their requests."""
+    clients = [weir.client() for _ in range(count)]
+    for c in clients:
+        c.send(GET)
+    return clients
+
+
+def free(up):
+    """One of the requests that it holds is answered."""
+    up.held.pop(0).sendall(up.ok())
+
+
+def test_a_request_too_many_is_refused_and_one_less_makes_room(limited):
+    weir, up = limited("max_requests: 2, queue: none")
+    clients = ask(weir, 2)
+    up.wait_held(2)
+    with weir.counts("request_limit", "request_limit"), weir.client() as c:
+        assert_authored(c.get(), 503, "request_limit")
+        assert_authored(c.get(), 503, "request_limit")
+    assert weir.metric("weir_pool_limit", pool="app") == 2
+    assert weir.metric("weir_pool_requests_in_flight", pool="app") == 2
+    free(up)
+    weir.wait_metric("weir_pool_requests_in_flight", 1, pool="app")
+    (another,) = ask(weir)
+    up.wait_held(2)
+    up.release()
+    for c in [*clients, another]:
+        assert c.response().body == b"a"
+    weir.wait_metric("weir_pool_requests_in_flight", 0, pool="app")
+    assert len(up.requests) == 3, "what was refused reached nobody"
+
+
+def test_the_limit_is_that_of_all_workers(limited):
+    weir, up = limited("max_requests: 7, queue: none", workers=4)
+    clients = ask(weir, 40)
+    wait_for(lambda: weir.metric("weir_errors_total", reason="request_limit") == 33, "33 refused")
+    up.wait_held(7)
+    assert weir.metric("weir_pool_requests_in_flight", pool="app") == 7
+    up.release()
+    assert sorted(c.response().status for c in clients) == [200] * 7 + [503] * 33
+    assert len(up.requests) == 7
+
+
+def test_a_retry_needs_no_place_of_its_own(start_weir, auto):
+    dying, good = auto(reply=lambda _: None), auto(body=b"good")
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        "pools: { app: { balance: round_robin, max_requests: 1, queue: none,"
+        f" endpoints: [ '{dying.address}', '{good.address}' ] }} }}\n"
+    )
+    (client,) = ask(weir)
+    dying.wait_held(1)
+    dying.die()
+    assert client.response().body == b"good"
+    weir.wait_metric("weir_pool_requests_in_flight", 0, pool="app")
+    assert weir.metric("weir_retries_total") == 1
+
+
+def test_a_client_that_goes_away_gives_its_place_back(limited):
+    weir, up = limited("max_requests: 1, queue: none")
+    (client,) = ask(weir)
+    up.wait_held(1)
+    with weir.counts("client_closed"):
+        client.close()
+    weir.wait_metric("weir_pool_requests_in_flight", 0, pool="app")
+    up.held.clear()
+    (client,) = ask(weir)
+    up.wait_held(1)
+    up.release()
+    assert client.response().status == 200
+
+
+def test_a_pool_without_a_limit_has_no_place_to_count(limited):
+    weir, up = limited("balance: p2c")
+    assert weir.metric("weir_pool_limit") == 0
+    ask(weir, 20)
+    up.wait_held(20)
