@@ -9,13 +9,18 @@
 #define BACKOFF    0.9 /* when an endpoint says that it is too much */
 #define WARM       10  /* windows of which the mean is plain */
 #define FORGETTING 0.95
+#define DOUBT      10 /* times slower is learnt what the limit may have made itself */
 
-/* What is usual: a plain mean first, then an exponential one. */
-static void learn(struct lb_limit_state *s, double mean_us)
+/* What is usual: a plain mean first, then an exponential one. At the limit requests take longer
+ * because they are so many; were that usual soon, the limit would grow and grow. But it may be that
+ * the work has become harder, so it is learnt in the end. */
+static void learn(struct lb_limit_state *s, double mean_us, bool at_limit)
 {
     if (s->windows < LB_LIMIT_LONG)
         s->windows++;
     double part = s->windows <= WARM ? 1.0 / s->windows : 2.0 / (LB_LIMIT_LONG + 1);
+    if (at_limit && s->windows > WARM && mean_us > s->long_us)
+        part /= DOUBT;
     s->long_us += (mean_us - s->long_us) * part;
     if (s->long_us > 2 * mean_us) /* it was slow for long, and is not any more */
         s->long_us *= FORGETTING;
@@ -30,9 +35,9 @@ void lb_limit_step(const struct lb_limit_rule *rule, struct lb_limit_state *stat
                    const struct lb_limit_window *window)
 {
     double mean_us = window->mean_us > 1 ? window->mean_us : 1;
-    learn(state, mean_us);
-    /* Too few requests to find out what would be too many. */
-    if (!window->overloaded && window->peak < state->limit / 2)
+    bool at_limit = window->peak >= state->limit / 2;
+    learn(state, mean_us, at_limit);
+    if (!window->overloaded && !at_limit) /* too few to find out what would be too many */
         return;
     double gradient = clamp(LB_LIMIT_TOLERANCE * state->long_us / mean_us, STEEPEST, 1);
     double next = state->limit * gradient + LB_LIMIT_HEADROOM;

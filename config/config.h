@@ -179,6 +179,7 @@ struct config_endpoint {
     const char *zone;           /* or NULL */
     uint32_t priority;          /* 0..7; lower goes first */
     bool backup;                /* only when no other is usable */
+    uint32_t max_requests;      /* in flight; 0: any number */
     bool drain;                 /* no new requests, but counts when weights are compared */
     struct config_addr health;  /* where it is checked; text NULL: at the pool's health.port, or
                                    where requests go */
@@ -227,6 +228,16 @@ struct config_outlier {
     uint64_t interval_ms;
     struct config_outlier_rule success_rate;
     struct config_outlier_rule latency;
+};
+
+#define CONFIG_RATIO_ANY UINT32_MAX
+
+/* How many retries a pool may get. */
+struct config_retry_budget {
+    struct config_pos pos;
+    uint32_t ratio;     /* percent of the window's requests, 0..100; or CONFIG_RATIO_ANY */
+    uint32_t min;       /* a second, in any case */
+    uint64_t window_ms; /* at least 1 s */
 };
 
 /* An answer's status codes, 100..599. */
@@ -324,6 +335,7 @@ struct config_pool {
     uint32_t max_requests; /* in flight; 0: any number */
     struct config_limit limit;
     struct config_queue queue; /* enabled if there is any limit */
+    struct config_retry_budget retry_budget;
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
     uint64_t ping_ms;  /* that a conn of HTTP/2 with requests may be silent; 0: for ever */

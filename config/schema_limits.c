@@ -73,6 +73,9 @@ const struct schema_table schema_limit = {
 
 static bool is_limited(const struct config_pool *pool)
 {
+    for (size_t i = 0; i < pool->endpoint_count; i++)
+        if (pool->endpoints[i].max_requests != 0)
+            return true;
     return pool->max_requests != 0 || pool->limit.mode != CONFIG_LIMIT_NONE;
 }
 
@@ -93,8 +96,8 @@ void schema_check_limits(struct bind *b, struct config_pool *pool)
     check_adaptive(b, pool);
     if (pool->queue.enabled && !is_limited(pool))
         bind_error(b, pool->queue.pos,
-                   "there is nothing to wait for: the pool has no limit; give it max_requests or "
-                   "limit: adaptive, or leave queue out");
+                   "there is nothing to wait for: the pool has no limit; give it or its endpoints "
+                   "max_requests, or limit: adaptive, or leave queue out");
     if (!pool->queue.enabled && is_limited(pool))
         pool->queue = (struct config_queue){
             .pos = pool->pos, .enabled = true, .max = QUEUE_MAX, .wait_ms = QUEUE_WAIT};

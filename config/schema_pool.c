@@ -24,6 +24,9 @@ static const struct schema_row endpoint_rows[] = {
      .doc = "Whether it gets requests only when no other is usable."},
     {BOOL("drain", config_endpoint, drain), .dflt = "false",
      .doc = "Whether it gets no new requests."},
+    {INT("max_requests", config_endpoint, max_requests), .dflt = "none", .min = 1, .max = 1000000,
+     .word = "none", .word_value = 0,
+     .doc = "Requests that it may have in flight at once; others get what is beyond that."},
     {ADDRESS("health", config_endpoint, health),
      .doc = "Where its health checks go, if not where requests go."},
 };
@@ -181,6 +184,12 @@ static const struct schema_row pool_rows[] = {
      .offset = FIELD(config_pool, queue, struct config_queue),
      .present_offset = FIELD(config_pool, queue.enabled, bool),
      .doc = "How requests wait that are over a limit; only where there is one."},
+    {.key = "retry_budget",
+     .shape = SHAPE_TABLE,
+     .table = &schema_retry_budget,
+     .offset = FIELD(config_pool, retry_budget, struct config_retry_budget),
+     .doc = "How many retries its endpoints get at most, so that a pool in trouble does not get "
+            "more requests for being in trouble."},
     {.key = "upstream",
      .shape = SHAPE_TABLE,
      .table = &upstream_table,
@@ -278,8 +287,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"retry_budget", "max_connections", "sticky",
-                                         "dns",          "kubernetes",      NULL};
+static const char *const pool_later[] = {"max_connections", "sticky", "dns", "kubernetes", NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

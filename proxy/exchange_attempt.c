@@ -105,6 +105,21 @@ static bool serves_on(enum reason reason)
     return reason == REASON_UPSTREAM_REFUSED || reason == REASON_UPSTREAM_GOAWAY;
 }
 
+/* Takes another attempt from the pool's budget, if that has one left. */
+static bool retry_afford(struct exchange *x)
+{
+    struct pool_stats *stats = pool_stats_of(x->pool);
+    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
+    if (budget != NULL &&
+        !lb_budget_retry(budget, x->worker->index, reactor_us(&x->worker->reactor))) {
+        counter_inc(&stats->denied);
+        return false;
+    }
+    x->retries++;
+    counter_inc(&stats->retries);
+    return true;
+}
+
 /* One that was not tried yet. */
 static int32_t attempt_pick(struct exchange *x)
 {
@@ -121,9 +136,9 @@ static void attempt_at(struct exchange *x, int32_t endpoint, enum reason last)
         exchange_fail(x, last);
         return;
     }
-    if (x->attempts > 0) {
-        x->retries++;
-        counter_inc(&pool_stats_of(x->pool)->retries);
+    if (x->attempts > 0 && !retry_afford(x)) {
+        exchange_fail(x, REASON_RETRY_BUDGET);
+        return;
     }
     lb_tried_add(&x->tried, (uint32_t)endpoint);
     if (!attempt_begin(x, (uint32_t)endpoint, false, &reason))
@@ -167,9 +182,12 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
 
 bool attempt_first(struct exchange *x)
 {
+    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
     int32_t endpoint = attempt_pick(x);
     if (endpoint == LB_FULL)
         return false;
+    if (budget != NULL)
+        lb_budget_request(budget, x->worker->index, reactor_us(&x->worker->reactor));
     attempt_at(x, endpoint, REASON_NO_ENDPOINT);
     return true;
 }

@@ -64,6 +64,8 @@ static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *f
     ep->zone = zone_number(zones, from->zone);
     ep->priority = (uint8_t)from->priority;
     ep->backup = from->backup;
+    if (from->max_requests != 0)
+        ep->most = from->max_requests;
     if (from->drain)
         atomic_init(&ep->marks, LB_DRAINED);
 }
@@ -104,11 +106,6 @@ static void detect_outliers(const struct config_outlier *from, struct pool_spec 
     lb_outlier_attach(to->balance, &options);
 }
 
-static bool is_bounded(const struct config_pool *from)
-{
-    return from->max_requests != 0 || from->limit.mode != CONFIG_LIMIT_NONE;
-}
-
 static uint32_t clamp(uint32_t n, uint32_t min, uint32_t max)
 {
     return n < min ? min : n > max ? max : n;
@@ -127,7 +124,7 @@ static uint32_t learn_limit(const struct config_limit *from, uint32_t most, stru
 static void limit_requests(const struct config_pool *from, struct pool_limits *to)
 {
     uint32_t most = from->max_requests != 0 ? from->max_requests : LB_GATE_MAX;
-    if (!is_bounded(from))
+    if (!from->queue.enabled) /* there is no limit, not of an endpoint either */
         return;
     uint32_t start =
         from->limit.mode == CONFIG_LIMIT_ADAPTIVE ? learn_limit(&from->limit, most, to) : most;

@@ -23,6 +23,7 @@ void snapshot_unref(struct snapshot *snap)
         lb_gate_free(snap->pools[i].limits.gate);
         free(snap->pools[i].limits.limit);
         lb_group_free(snap->pools[i].balance);
+        lb_budget_free(snap->pools[i].budget);
         free(snap->pools[i].endpoints);
         health_spec_free(snap->pools[i].health);
     }

@@ -12,7 +12,8 @@ export LC_ALL=C
 declare -A group=(
     [build]='gcc libc6-dev make pkg-config libuv1-dev libyaml-dev libllhttp-dev
              libnghttp2-dev libssl-dev libxxhash-dev'
-    [test]='python3 python3-pytest python3-pytest-xdist python3-jsonschema python3-yaml
+    [test]='python3 python3-pytest python3-pytest-xdist python3-pytest-timeout
+             python3-jsonschema python3-yaml
             libcmocka-dev strace curl valgrind binutils clang libclang-rt-dev
             openssl nghttp2-client nghttp2-server python3-h2 python3-websockets python3-grpcio'
     [lint]='python3 clang-tidy clang-format shellcheck'

@@ -38,6 +38,7 @@ FUZZ_SECONDS = 20                   # for each target
 FUZZ_LIMIT = 1200                   # for the build and all of them
 PROPERTY_SEEDS = {"release": 6000, "asan": 1500, "debug": 1500}  # one thread: nothing for tsan
 UNIT_LIMIT = 600                    # seconds for one program: a hang, not slowness
+TEST_LIMIT = 180                    # seconds for one test of pytest: the same, with its stacks
 E2E_LIMIT = 1800                    # seconds for one run of pytest: the same
 BUDGET = 600                        # seconds for all of it; more is said, not failed
 
@@ -352,7 +353,7 @@ def pytest(tally, what, mode, paths, arguments, env=None):
     say(f"{what} ...")
     status, _, seconds = run([*wrapper(mode), "/usr/bin/python3", "-m", "pytest", *paths, "-q",
                               "-rsfE", "--color=no", "-p", "no:cacheprovider",
-                              f"--junitxml={results}", *arguments], E2E_LIMIT,
+                              f"--timeout={TEST_LIMIT}", f"--junitxml={results}", *arguments], E2E_LIMIT,
                              {**environment(mode), **(env or {})}, show=True)
     judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
 

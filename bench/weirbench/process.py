@@ -94,6 +94,24 @@ def process_memory(pid):
     return tuple(int(sizes[name].split()[0]) * 1024 for name in ("Rss", "Pss"))
 
 
+INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Interrupts wait: one inside Popen would leave a child that nobody knows of and ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heed_interrupts():
+    """In such a child."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+
+
 class Server:
     """One running program. `start` returns when it has answered a request with 200."""
 
@@ -123,10 +141,11 @@ class Server:
         if self.cpus is not None:
             argv = ["taskset", "-c", self.cpus, *argv]
         self.log = open(self.folder / f"{self.name}.log", "w+b")
-        self.process = subprocess.Popen(
-            [*DIE_WITH_US, *argv], stdin=subprocess.DEVNULL, stdout=self.log, cwd=self.folder,
-            stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **self.environment()})
+        with uninterrupted():
+            self.process = subprocess.Popen(
+                [*DIE_WITH_US, *argv], stdin=subprocess.DEVNULL, stdout=self.log, cwd=self.folder,
+                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=heed_interrupts,
+                env={**os.environ, **self.environment()})
 
     def environment(self):
         """What the program needs besides ours."""

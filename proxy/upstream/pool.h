@@ -11,6 +11,7 @@
 #ifndef WEIR_UPSTREAM_POOL_H
 #define WEIR_UPSTREAM_POOL_H
 
+#include "balancer/budget.h"
 #include "balancer/lb.h"
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
@@ -52,7 +53,8 @@ struct pool_spec {
     struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
     struct pool_limits limits;
-    uint32_t outlier_ms; /* how often its endpoints are compared; if it detects outliers */
+    struct lb_budget *budget; /* of retries; NULL: any number */
+    uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */
@@ -71,6 +73,7 @@ struct pool_stats {
     struct counter opened;  /* conns dialled */
     struct counter reused;  /* requests on a conn that had served before */
     struct counter retries; /* further attempts */
+    struct counter denied;  /* ... that the budget did not allow */
     struct counter conns;   /* gauge: conns that exist, idle or not */
     struct tls_stats tls;
     struct counter *reasons; /* REASON_COUNT of them, or NULL: why idle conns ended */

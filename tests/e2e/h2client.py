@@ -157,14 +157,16 @@ class H2Socket:
             raise self.gone
         taken = self.parser.feed(bytes(text[:262144]))
         if not taken and len(text):
-            raise BlockingIOError
+            raise BlockingIOError if self.gone is None else BrokenPipeError
         return taken
 
     def sendable(self):
-        """Whether what is to be sent next has credit."""
+        """Whether what is to be sent next has credit, or will never have any."""
         self._take()
         s = self.sending and self.sending.stream
-        return not self.parser.in_body() or s.code is not None or min(s.window, self.h2.window) > 0
+        if self.gone is not None or not self.parser.in_body() or s.code is not None:
+            return True
+        return min(s.window, self.h2.window) > 0
 
     def recv(self, most):
         self._collect()
@@ -197,7 +199,8 @@ class H2Socket:
                 return True
             if events & select.POLLOUT and self.sendable():
                 return peers.ready(self.below, select.POLLOUT, until - time.monotonic())
-            if not peers.ready(self.below, select.POLLIN, until - time.monotonic()):
+            left = until - time.monotonic()
+            if left <= 0 or not peers.ready(self.below, select.POLLIN, left):
                 return False
 
     def shutdown(self, how):

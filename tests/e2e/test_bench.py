@@ -24,7 +24,7 @@ sys.path.insert(0, str(BENCH))
 
 from weirbench import load, measure, plot, progress, proxies, report  # noqa: E402
 from weirbench import runner, scenario, setup  # noqa: E402
-from weirbench.process import BenchError  # noqa: E402
+from weirbench.process import BenchError, Server  # noqa: E402
 
 LIMIT = 300                         # seconds for a run, under a sanitizer on a busy machine too
 
@@ -675,6 +675,26 @@ def test_a_tiny_run_over_tls_and_http2(tiny, text, unit):
     assert one["requests"] > 0 and cell["unit"] == unit and not found["failures"]
     assert ("idle_pss" in one) == ("idle" in text)
     nothing_is_left(folder)
+
+
+def test_a_program_whose_start_is_interrupted_is_ended_all_the_same(tmp_path):
+    class Sleeper(Server):
+        name = "sleeper"
+
+        def command(self, _):
+            return ["sleep", "60"]
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *args, **kw):
+            super().__init__(*args, **kw)
+            os.kill(os.getpid(), signal.SIGINT)  # before the caller has it
+            pids.append(self.pid)
+
+    pids = []
+    with mock.patch("subprocess.Popen", Interrupted), pytest.raises(KeyboardInterrupt):
+        with Sleeper(tmp_path) as server:
+            server.start()
+    assert len(pids) == 1 and not Path(f"/proc/{pids[0]}").exists()
 
 
 def test_a_run_that_is_interrupted_prints_what_it_has(tiny):

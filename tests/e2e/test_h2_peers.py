@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP/2 and TLS peers of these tests against other people's: what they say about weir is worth
 as much as this."""
+import select
 import ssl
 from concurrent import futures
 
 import pytest
 
+import h2client
 import h2wire
 import tools
 from h2peer import H2Client, H2Server
@@ -87,6 +89,23 @@ def test_both_ends_of_ours_understand_each_other(closing):
     assert (answer.status, answer.body, answer.trailers) == (200, b"ok", [(b"grpc-status", b"0")])
     client.close()
     server.expect_end()
+
+
+def test_a_body_without_credit_learns_that_its_conn_is_gone(closing):
+    """It once waited for ever."""
+    up = closing(Upstream())
+    with futures.ThreadPoolExecutor(1) as pool:
+        served = pool.submit(lambda: H2Server(up.accept(), {Setting.INITIAL_WINDOW_SIZE: 0}))
+        c = Client(up.address)
+        greeted = pool.submit(lambda: served.result().until(lambda: served.result().acked, "ACK"))
+        h2client.over(c)
+        greeted.result()
+    c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+    assert not c.sock.ready(select.POLLOUT, 0) and c.send_some(b"ab") == 0
+    served.result().peer.half_close()
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        c.send(b"ab")
+    c.close()
 
 
 def test_python_h2_understands_the_upstream(closing):

@@ -74,8 +74,8 @@ def test_a_retry_needs_no_place_of_its_own(start_weir, auto):
     dying, good = auto(reply=lambda _: None), auto(body=b"good")
     weir = start_weir(
         "routes: [ { to: app } ]\n"
-        "pools: { app: { balance: round_robin, max_requests: 1, queue: none,"
-        f" endpoints: [ '{dying.address}', '{good.address}' ] }} }}\n"
+        "pools: { app: { max_requests: 1, queue: none, endpoints: ["
+        f" '{dying.address}', {{ address: '{good.address}', backup: true }} ] }} }}\n"
     )
     (client,) = ask(weir)
     dying.wait_held(1)
@@ -104,3 +104,46 @@ def test_a_pool_without_a_limit_has_no_place_to_count(limited):
     assert weir.metric("weir_pool_limit") == 0
     ask(weir, 20)
     up.wait_held(20)
+
+
+def test_an_endpoint_that_has_as_many_as_it_may_is_not_picked(start_weir, auto):
+    small, large = (auto(reply=lambda _: None, body=b) for b in (b"s", b"l"))
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        "pools: { app: { balance: round_robin, queue: none, endpoints: ["
+        f" {{ address: '{small.address}', max_requests: 2 }},"
+        f" {{ address: '{large.address}', max_requests: 5 }} ] }} }}\n",
+        workers=2,
+    )
+    clients = ask(weir, 7)
+    small.wait_held(2)
+    large.wait_held(5)
+    with weir.client() as c, weir.counts("request_limit"):
+        assert_authored(c.get(), 503, "request_limit")
+    free(small)
+    weir.wait_metric("weir_pool_requests_in_flight", 6, pool="app")
+    clients += ask(weir)
+    small.wait_held(2)
+    small.release()
+    large.release()
+    assert sorted(c.response().body for c in clients) == [b"l"] * 5 + [b"s"] * 3
+
+
+def test_an_ejected_endpoint_gets_nothing_because_the_others_are_full(start_weir, auto):
+    oops = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+    bad, good = auto(reply=lambda _: oops), auto(reply=lambda _: None)
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        "pools: { app: { queue: none, outlier: { errors: 1, eject: 1h, max_eject: 1h },"
+        f" endpoints: [ {{ address: '{bad.address}', priority: 0 }},"
+        f" {{ address: '{good.address}', max_requests: 1, priority: 1 }} ] }} }}\n",
+        workers=1,
+    )
+    with weir.client() as c:
+        assert c.get().status == 500
+        (client,) = ask(weir)
+        good.wait_held(1)
+        assert_authored(c.get(), 503, "request_limit")
+    assert len(bad.requests) == 1
+    good.release()
+    assert client.response().status == 200

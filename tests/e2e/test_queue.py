@@ -183,3 +183,25 @@ def test_the_oldest_is_always_first_with_fifo(limited):
     drain(up, 3)
     assert {c.response().status for c in clients} == {200}
     assert names(up) == ["/0", "/1", "/2"]
+
+
+def test_who_waits_gets_the_endpoint_that_is_freed(start_weir, auto):
+    ups = [auto(reply=lambda _: None, body=bytes([97 + i])) for i in range(3)]
+    listed = ", ".join(f"{{ address: '{u.address}', max_requests: 1 }}" for u in ups)
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        f"pools: {{ app: {{ queue: {{ wait: 1h }}, endpoints: [ {listed} ] }} }}\n",
+        workers=4,
+    )
+    clients = ask(weir, 40)
+    weir.wait_metric("weir_pool_queued", 37, pool="app")
+    assert [len(u.held) for u in ups] == [1] * 3
+    for _ in range(38):
+        ups[1].wait_held(1)
+        assert len(ups[1].held) == 1
+        free(ups[1])
+    weir.wait_metric("weir_pool_requests_in_flight", 2, pool="app")
+    for u in (ups[0], ups[2]):
+        u.release()
+    assert sorted(c.response().body for c in clients) == [b"a"] + [b"b"] * 38 + [b"c"]
+    assert weir.metric("weir_pool_queued", pool="app") == 0

@@ -57,19 +57,23 @@ static void test_whose_turn_and_how_the_limit_is_found(void **state)
 static void test_what_is_wrong(void **state)
 {
     (void)state;
-    CASES({LIMITS("queue: 5"),
-           "t:1:42: error: pools.app: there is nothing to wait for: the pool has no limit; give it "
-           "max_requests or limit: adaptive, or leave queue out"},
-          {LIMITS("max_requests: 3, limit: adaptive"),
-           "t:1:60: error: pools.app: at least 4 requests (limit.min) cannot be let through where "
-           "max_requests is 3; lower the one, or raise the other"},
-          {LIMITS("max_requests: 0"), "t:1:50: error: pools.app.max_requests: expected a whole "
-                                      "number from 1 to 1000000, or none; found 0"},
-          {LIMITS("limit: { min: 3 }"),
-           "t:1:50: error: pools.app.limit.min: only for mode: adaptive"},
-          {LIMITS("max_requests: 3, queue: { wait: 5 }"),
-           "t:1:68: error: pools.app.queue.wait: expected a duration such as 5s; found 5"},
-          {LIMITS("max_requests: 3, queue: { order: lifo }"), ""});
+    CASES(
+        {LIMITS("queue: 5"),
+         "t:1:42: error: pools.app: there is nothing to wait for: the pool has no limit; give it "
+         "or its endpoints max_requests, or limit: adaptive, or leave queue out"},
+        {LIMITS("max_requests: 3, limit: adaptive"),
+         "t:1:59: error: pools.app: at least 4 requests (limit.min) cannot be let through where "
+         "max_requests is 3; lower the one, or raise the other"},
+        {LIMITS("max_requests: 0"), "t:1:49: error: pools.app.max_requests: 0 is out of range; "
+                                    "expected 1 to 1000000, or none"},
+        {LIMITS("limit: { min: 3 }"),
+         "t:1:49: error: pools.app.limit.min: only for mode: adaptive"},
+        {LIMITS("max_requests: 3, queue: { wait: 5 }"),
+         "t:1:67: error: pools.app.queue.wait: the number 5 needs a unit: ms, s, m or h; expected "
+         "a duration such as 500ms, 10s or 5m"},
+        {LIMITS("max_requests: 3, queue: { order: lifo }"),
+         "t:1:68: error: pools.app.queue.order: expected one of adaptive, fifo; found \"lifo\"; "
+         "did you mean \"fifo\"?"});
 }
 
 int main(void)
