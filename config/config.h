@@ -180,6 +180,7 @@ struct config_endpoint {
     uint32_t priority;          /* 0..7; lower goes first */
     bool backup;                /* only when no other is usable */
     uint32_t max_requests;      /* in flight; 0: any number */
+    uint32_t max_connections;   /* in use; 0: any number; HTTP/1 only */
     bool drain;                 /* no new requests, but counts when weights are compared */
     struct config_addr health;  /* where it is checked; text NULL: at the pool's health.port, or
                                    where requests go */
@@ -332,7 +333,8 @@ struct config_pool {
     struct config_health health;
     uint64_t slow_start_ms; /* 0: none */
     struct config_outlier outlier;
-    uint32_t max_requests; /* in flight; 0: any number */
+    uint32_t max_requests;    /* in flight; 0: any number */
+    uint32_t max_connections; /* in use; 0: any number; HTTP/1 only */
     struct config_limit limit;
     struct config_queue queue; /* enabled if there is any limit */
     struct config_retry_budget retry_budget;

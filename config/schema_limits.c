@@ -71,12 +71,20 @@ const struct schema_table schema_limit = {
     .own = true,
 };
 
+static bool limits_conns(const struct config_pool *pool)
+{
+    for (size_t i = 0; i < pool->endpoint_count; i++)
+        if (pool->endpoints[i].max_connections != 0)
+            return true;
+    return pool->max_connections != 0;
+}
+
 static bool is_limited(const struct config_pool *pool)
 {
     for (size_t i = 0; i < pool->endpoint_count; i++)
         if (pool->endpoints[i].max_requests != 0)
             return true;
-    return pool->max_requests != 0 || pool->limit.mode != CONFIG_LIMIT_NONE;
+    return pool->max_requests != 0 || limits_conns(pool) || pool->limit.mode != CONFIG_LIMIT_NONE;
 }
 
 static void check_adaptive(struct bind *b, const struct config_pool *pool)
@@ -91,13 +99,26 @@ static void check_adaptive(struct bind *b, const struct config_pool *pool)
                    limit->min, pool->max_requests);
 }
 
+/* What shares a connection is not limited by their number. */
+static void check_conns(struct bind *b, const struct config_pool *pool)
+{
+    bool h2 = pool->protocol == CONFIG_PROTOCOL_H2 ||
+              (pool->protocol == CONFIG_PROTOCOL_AUTO && pool->tls.enabled);
+    if (h2 && limits_conns(pool))
+        bind_error(b, pool->pos,
+                   "max_connections is for HTTP/1, where a connection serves one request at a "
+                   "time, and this pool may speak HTTP/2; give it max_requests, or "
+                   "upstream.protocol: h1");
+}
+
 void schema_check_limits(struct bind *b, struct config_pool *pool)
 {
     check_adaptive(b, pool);
+    check_conns(b, pool);
     if (pool->queue.enabled && !is_limited(pool))
         bind_error(b, pool->queue.pos,
                    "there is nothing to wait for: the pool has no limit; give it or its endpoints "
-                   "max_requests, or limit: adaptive, or leave queue out");
+                   "max_requests or max_connections, or limit: adaptive, or leave queue out");
     if (!pool->queue.enabled && is_limited(pool))
         pool->queue = (struct config_queue){
             .pos = pool->pos, .enabled = true, .max = QUEUE_MAX, .wait_ms = QUEUE_WAIT};

@@ -27,6 +27,9 @@ static const struct schema_row endpoint_rows[] = {
     {INT("max_requests", config_endpoint, max_requests), .dflt = "none", .min = 1, .max = 1000000,
      .word = "none", .word_value = 0,
      .doc = "Requests that it may have in flight at once; others get what is beyond that."},
+    {INT("max_connections", config_endpoint, max_connections), .dflt = "none", .min = 1,
+     .max = 1000000, .word = "none", .word_value = 0,
+     .doc = "Connections to it that may be in use at once; idle ones do not count."},
     {ADDRESS("health", config_endpoint, health),
      .doc = "Where its health checks go, if not where requests go."},
 };
@@ -172,6 +175,10 @@ static const struct schema_row pool_rows[] = {
     {INT("max_requests", config_pool, max_requests), .dflt = "none", .min = 1, .max = 1000000,
      .word = "none", .word_value = 0,
      .doc = "Requests that may be in flight to the pool at once; what comes beyond that waits."},
+    {INT("max_connections", config_pool, max_connections), .dflt = "none", .min = 1, .max = 1000000,
+     .word = "none", .word_value = 0,
+     .doc = "Connections to the endpoints that may be in use at once; idle ones do not count. With "
+            "HTTP/1 only, where each serves one request at a time."},
     {.key = "limit",
      .shape = SHAPE_TABLE,
      .table = &schema_limit,
@@ -287,7 +294,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"max_connections", "sticky", "dns", "kubernetes", NULL};
+static const char *const pool_later[] = {"sticky", "dns", "kubernetes", NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

@@ -56,6 +56,14 @@ static uint8_t zone_number(struct zones *zones, const char *name)
     return zones->n;
 }
 
+/* Over HTTP/1 a connection in use is a request in flight. LB_ANY: there is no limit. */
+static uint32_t most_of(uint32_t max_requests, uint32_t max_connections)
+{
+    uint32_t requests = max_requests != 0 ? max_requests : LB_ANY;
+    uint32_t conns = max_connections != 0 ? max_connections : LB_ANY;
+    return requests < conns ? requests : conns;
+}
+
 static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *from, uint32_t index,
                          struct zones *zones)
 {
@@ -64,8 +72,7 @@ static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *f
     ep->zone = zone_number(zones, from->zone);
     ep->priority = (uint8_t)from->priority;
     ep->backup = from->backup;
-    if (from->max_requests != 0)
-        ep->most = from->max_requests;
+    ep->most = most_of(from->max_requests, from->max_connections);
     if (from->drain)
         atomic_init(&ep->marks, LB_DRAINED);
 }
@@ -114,8 +121,9 @@ static uint32_t clamp(uint32_t n, uint32_t min, uint32_t max)
 /* Returns where it starts. */
 static uint32_t learn_limit(const struct config_limit *from, uint32_t most, struct pool_limits *to)
 {
-    struct lb_limit_rule rule = {
-        .min = from->min, .max = most, .start = clamp(from->start, from->min, most)};
+    struct lb_limit_rule rule = {.min = clamp(from->min, 1, most),
+                                 .max = most,
+                                 .start = clamp(from->start, from->min, most)};
     to->limit = mem_need(malloc(sizeof(*to->limit)));
     lb_limit_init(to->limit, &rule);
     return rule.start;
@@ -123,7 +131,7 @@ static uint32_t learn_limit(const struct config_limit *from, uint32_t most, stru
 
 static void limit_requests(const struct config_pool *from, struct pool_limits *to)
 {
-    uint32_t most = from->max_requests != 0 ? from->max_requests : LB_GATE_MAX;
+    uint32_t most = clamp(most_of(from->max_requests, from->max_connections), 1, LB_GATE_MAX);
     if (!from->queue.enabled) /* there is no limit, not of an endpoint either */
         return;
     uint32_t start =

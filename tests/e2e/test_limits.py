@@ -147,3 +147,44 @@ def test_an_ejected_endpoint_gets_nothing_because_the_others_are_full(start_weir
     assert len(bad.requests) == 1
     good.release()
     assert client.response().status == 200
+
+
+def test_connections_in_use_are_limited_and_idle_ones_serve_the_next(limited):
+    weir, up = limited("max_connections: 3, queue: { wait: 1h }", workers=2)
+    clients = ask(weir, 9)
+    for _ in range(3):
+        up.wait_held(3)
+        assert len(up.held) == 3
+        up.release()
+    assert [c.response().status for c in clients] == [200] * 9
+    assert len(up.requests) == 9
+
+
+def test_grpc_is_told_that_the_pool_is_unavailable(limited):
+    weir, up = limited("max_requests: 1, queue: none", workers=1)
+    (client,) = ask(weir)
+    up.wait_held(1)
+    with weir.client() as c:
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n"
+               "TE: trailers\r\nContent-Length: 0\r\n\r\n")
+        refused = c.response(method="POST")
+        assert (refused.status, refused.get("grpc-status")) == (200, "14")  # UNAVAILABLE
+    up.release()
+    assert client.response().status == 200
+
+
+def test_a_limit_is_found_by_itself_within_its_bounds(start_weir, auto):
+    up = auto()
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        f"pools: {{ app: {{ endpoints: [ '{up.address}' ], max_requests: 50,"
+        " limit: { mode: adaptive, min: 1, start: 1 } } }\n",
+        workers=1,
+    )
+    assert weir.metric("weir_pool_limit", pool="app") == 1
+    with weir.client() as c:
+        # One at a time is as many as it may have, and takes no longer: there may be more.
+        wait_for(lambda: c.get().status == 200 and weir.metric("weir_pool_limit") == 2, "a rise")
+        overload = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
+        up.reply = lambda _: overload
+        wait_for(lambda: c.get().status == 503 and weir.metric("weir_pool_limit") == 1, "a fall")

@@ -60,7 +60,12 @@ static void test_what_is_wrong(void **state)
     CASES(
         {LIMITS("queue: 5"),
          "t:1:42: error: pools.app: there is nothing to wait for: the pool has no limit; give it "
-         "or its endpoints max_requests, or limit: adaptive, or leave queue out"},
+         "or its endpoints max_requests or max_connections, or limit: adaptive, or leave queue "
+         "out"},
+        {LIMITS("max_connections: 3, upstream: { protocol: h2 }"),
+         "t:1:15: error: pools.app: max_connections is for HTTP/1, where a connection serves one "
+         "request at a time, and this pool may speak HTTP/2; give it max_requests, or "
+         "upstream.protocol: h1"},
         {LIMITS("max_requests: 3, limit: adaptive"),
          "t:1:59: error: pools.app: at least 4 requests (limit.min) cannot be let through where "
          "max_requests is 3; lower the one, or raise the other"},
