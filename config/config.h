@@ -324,6 +324,16 @@ enum config_proxy_header {
     CONFIG_PROXY_V2,
 };
 
+/* Sessions that stay at their endpoint. */
+struct config_sticky {
+    struct config_pos pos;
+    bool enabled;
+    const char *cookie; /* its name */
+    uint64_t ttl_ms;    /* 0: as long as the browser runs */
+    const char *path;
+    const char *secret; /* NULL: none */
+};
+
 struct config_pool {
     struct config_pos pos;
     const char *name;
@@ -332,6 +342,7 @@ struct config_pool {
     struct config_balance balance;
     struct config_health health;
     uint64_t slow_start_ms; /* 0: none */
+    struct config_sticky sticky;
     struct config_outlier outlier;
     uint32_t max_requests;    /* in flight; 0: any number */
     uint32_t max_connections; /* in use; 0: any number; HTTP/1 only */

@@ -49,6 +49,7 @@ extern const struct schema_table schema_outlier;      /* struct config_outlier *
 extern const struct schema_items schema_pools;        /* struct config_pool */
 extern const struct schema_table schema_queue;        /* struct config_queue */
 extern const struct schema_table schema_retry_budget; /* struct config_retry_budget */
+extern const struct schema_table schema_sticky;       /* struct config_sticky */
 
 /* What limits, queue and the rest of a pool have to do with one another; gives a pool with a limit
  * its queue. schema_limits.c */

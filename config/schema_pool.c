@@ -164,6 +164,13 @@ static const struct schema_row pool_rows[] = {
      .offset = FIELD(config_pool, health, struct config_health),
      .present_offset = FIELD(config_pool, health.enabled, bool),
      .doc = "How the endpoints are checked; not at all if not given."},
+    {.key = "sticky",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_sticky,
+     .offset = FIELD(config_pool, sticky, struct config_sticky),
+     .present_offset = FIELD(config_pool, sticky.enabled, bool),
+     .doc = "A cookie that keeps a client's requests at one endpoint; none if not given."},
     {DURATION("slow_start", config_pool, slow_start_ms), .dflt = "none", .min = MS, .max = HOUR,
      .word = "none", .word_value = 0,
      .doc = "Over which an endpoint that comes, or comes back, gets its share."},
@@ -294,7 +301,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"sticky", "dns", "kubernetes", NULL};
+static const char *const pool_later[] = {"dns", "kubernetes", NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

@@ -153,6 +153,7 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
     exchange_bound(x);
     x->key = balance_key_hash(&pool_spec_of(x->pool)->key, request, peer);
     exchange_queue_up(x);
+    x->stuck = sticky_find(&pool_spec_of(x->pool)->sticky, pool_spec_of(x->pool)->balance, request);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     exchange_admit(x);
 }

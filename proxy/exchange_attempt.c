@@ -123,7 +123,8 @@ static bool retry_afford(struct exchange *x)
 /* One that was not tried yet. */
 static int32_t attempt_pick(struct exchange *x)
 {
-    return lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
+    return lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried,
+                         reactor_us(&x->worker->reactor));
 }
 
 /* At what was picked; the last once more if there is none and it serves on. */
@@ -263,9 +264,26 @@ static void exchange_upgrade(struct exchange *x)
     exchange_touch(x);
 }
 
+/* What the upstream was told. */
+static bool came_by_tls(struct exchange *x)
+{
+    struct http_field *proto = http_head_find(x->request, FIELD_X_FORWARDED_PROTO);
+    struct span list = field_value(proto), first;
+    return span_next_element(&list, &first) && span_eq_nocase(first, SPAN_LIT("https"));
+}
+
+/* The client's cookie names no endpoint, or another one than has answered. */
+static void keep_session(struct exchange *x, struct http_head *head, char text[STICKY_TEXT])
+{
+    const struct pool_spec *spec = pool_spec_of(x->pool);
+    if (spec->sticky.cookie.len > 0 && x->stuck != (int32_t)x->endpoint)
+        sticky_tell(&spec->sticky, spec->balance, x->endpoint, came_by_tls(x), head, text);
+}
+
 static void on_upstream_head(struct stream *s, struct http_head *head)
 {
     struct exchange *x = exchange_of(s);
+    char cookie[STICKY_TEXT];
     bool final = head->status >= 200 || head->status == 101;
     if (head->body == BODY_TUNNEL && !x->request_done) { /* upgraded in the middle of a request */
         attempt_failed(x, REASON_BAD_RESPONSE, s->reused, s->answered);
@@ -284,6 +302,8 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         attempt_answered(x);
     }
     forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
+    if (final)
+        keep_session(x, head, cookie);
     x->client->ops->send_head(x->client, head);
     if (head->body == BODY_TUNNEL)
         exchange_upgrade(x);

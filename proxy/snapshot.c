@@ -22,6 +22,8 @@ void snapshot_unref(struct snapshot *snap)
         free((char *)(uintptr_t)snap->pools[i].limits.key.name.ptr);
         lb_gate_free(snap->pools[i].limits.gate);
         free(snap->pools[i].limits.limit);
+        free((char *)(uintptr_t)snap->pools[i].sticky.cookie.ptr);
+        free((char *)(uintptr_t)snap->pools[i].sticky.attributes.ptr);
         lb_group_free(snap->pools[i].balance);
         lb_budget_free(snap->pools[i].budget);
         free(snap->pools[i].endpoints);

@@ -19,6 +19,7 @@
 #include "proxy/net/proxy_header.h"
 #include "proxy/net/tls_stats.h"
 #include "proxy/upstream/balance_key.h"
+#include "proxy/upstream/sticky.h"
 
 struct health_spec;
 struct lb_gate;
@@ -54,6 +55,7 @@ struct pool_spec {
     struct balance_key key;   /* if its policy uses one */
     struct pool_limits limits;
     struct lb_budget *budget; /* of retries; NULL: any number */
+    struct sticky sticky;     /* if it has cookie: the group has tokens */
     uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;

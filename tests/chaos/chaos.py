@@ -10,7 +10,6 @@ endpoint that would have answered it, and no request that may be sent again is l
 The schedule counts requests and waits for events; no verdict depends on how long something took.
 """
 import argparse
-import json
 import os
 import random
 import sys
@@ -21,16 +20,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 
 import harness  # noqa: E402
-from client import Crowd  # noqa: E402
-from peers import deadline, wait_for  # noqa: E402
-from stage import Stage, told, verdict  # noqa: E402
-from verdict import Story  # noqa: E402
+from play import Play  # noqa: E402
+from stage import told, verdict  # noqa: E402
 
 BACKENDS = 4
 CLIENTS = 24
 TRY_S = 3 if not harness.sanitizer() else 6
-PATIENCE = 60  # seconds for anything at all to happen
-REST_S = 20  # ... for everything to be back, once the load has ended
 
 # How a backend is started when something is to be wrong with it.
 FAULTS = [
@@ -77,7 +72,7 @@ pools:
 """
 
 
-class Chaos(Stage):
+class Chaos(Play):
     """One run. Use as a context manager; run() returns the story."""
 
     def __init__(self, weir_of, seed, seconds=None, phases=None, phase_requests=1500):
@@ -87,17 +82,12 @@ class Chaos(Stage):
             self.policy, text = config(stage.backends, seed, stage.tmp)
             return weir_of(text, stage.tmp)
 
-        super().__init__(BACKENDS, weir_before)
-        self.seed, self.rng = seed, random.Random(seed)
+        super().__init__(BACKENDS, weir_before, seed, CLIENTS)
         self.events = Counter()
         self.phases, self.until = phases, time.monotonic() + seconds if seconds else None
         self.phase_requests = phase_requests
-        self.began = time.monotonic()
-
-    # ---- the schedule: generators that yield what they wait for -------------------------------
 
     def script(self):
-        """All of it. Everything that it yields is waited for while the load goes on."""
         safe, number = None, 0
         while self.phases is None or number < self.phases:
             if self.until and time.monotonic() > self.until:
@@ -111,9 +101,7 @@ class Chaos(Stage):
         self.number = number
 
     def some(self, share=1.0):
-        """Until so many more requests are done."""
-        goal = self.crowd.done + max(1, int(self.phase_requests * share))
-        return lambda: self.crowd.done >= goal
+        return self.requests(int(self.phase_requests * share))
 
     def phase(self, kind, others):
         if kind == "stall":  # each that meets it costs its client a timeout
@@ -147,8 +135,7 @@ class Chaos(Stage):
         self.events[what] += 1
         if what == "stop" and b.process:
             b.stop()
-            goal = self.crowd.done + CLIENTS // 2  # the others may be waiting for it
-            yield lambda: self.crowd.done >= goal
+            yield self.requests(CLIENTS // 2)  # the others may be waiting for it
             b.go_on()
             return
         b.kill()
@@ -172,74 +159,6 @@ class Chaos(Stage):
             yield b.up
         met = [r for c in self.crowd.by_fd.values() for r in c.waiting]
         yield lambda: all(r.outcome for r in met)
-
-    # ---- the run ------------------------------------------------------------------------------
-
-    def run(self, say=None):
-        weir = self.weir
-        fds, before = self.quiet_fds(), weir.metrics()
-        self.crowd = Crowd(weir.listeners["web"], self.seed, CLIENTS)
-        self.crowd.start()
-        script, condition = self.script(), None
-        done, moved, said = 0, deadline(PATIENCE), time.monotonic()
-        waits = deadline(2 * PATIENCE)  # until the script has to be a step further
-        while True:
-            self.crowd.turn()
-            assert weir.alive(), f"weir ended:\n{weir.stderr()[-5000:]}"
-            if self.crowd.done != done:
-                done, moved = self.crowd.done, deadline(PATIENCE)
-            assert time.monotonic() < moved, f"stuck after {done} requests"
-            if say and time.monotonic() - said >= 10:
-                said = time.monotonic()
-                say(f"{said - self.began:6.0f} s  {done} requests  {weir.rss()} KiB")
-            assert time.monotonic() < waits, f"the schedule is stuck after {done} requests"
-            if condition is None or condition():
-                waits = deadline(2 * PATIENCE)
-                condition = next(script, None)
-                if condition is None:
-                    break
-        self.crowd.taking = False
-        until = deadline(PATIENCE)
-        while not self.crowd.over():
-            self.crowd.turn(0.05)
-            assert time.monotonic() < until, "the last requests do not end"
-        return self.close_up(fds, before)
-
-    def quiet_fds(self):
-        self.weir.admin_get("/livez")
-        return self.steady(self.weir.open_files)
-
-    @staticmethod
-    def steady(value):
-        """The value once it is the same three times (the scrape's own conn comes and goes)."""
-        seen = [object()]
-
-        def same():
-            seen.append(value())
-            return len(seen) > 3 and seen[-1] == seen[-2] == seen[-3]
-
-        wait_for(same, "a steady value", 20)
-        return seen[-1]
-
-    def at_rest(self, what, value, want=0):
-        try:
-            wait_for(lambda: value() == want, what, REST_S)
-        except AssertionError:
-            raise AssertionError(f"at rest weir has {value():g} {what}, not {want}") from None
-
-    def close_up(self, fds, before):
-        """At rest everything is as it was."""
-        weir = self.weir
-        self.at_rest("requests in flight", lambda: weir.metric("weir_requests_in_flight"))
-        self.at_rest("client connections", lambda: weir.metric("weir_client_connections"))
-        for b in self.backends:
-            b.kill()
-        self.at_rest("upstream connections", lambda: weir.metric("weir_upstream_connections"))
-        self.at_rest("open files", weir.open_files, fds)
-        weir.settle_log()
-        after = weir.metrics()
-        log = [json.loads(line) for line in weir._log_lines()]
-        return Story(self.crowd.requests, log, before, after, self.backends)
 
 
 def judge(chaos, story):

@@ -10,6 +10,7 @@ import random
 import select
 import socket
 import struct
+from collections import Counter
 from dataclasses import dataclass
 
 import wire
@@ -170,6 +171,7 @@ class Client:
         request.outcome = outcome
         self.crowd.open -= 1
         self.crowd.done += 1
+        self.crowd.served[request.backend] += 1
         if self.crowd.told:
             self.crowd.told(request)
 
@@ -298,6 +300,7 @@ class Crowd:
         """told(request): called with each that has ended, instead of keeping them all."""
         self.address, self.plans, self.told = address, Plans(seed, prefix), told
         self.requests, self.open, self.done = [], 0, 0
+        self.served = Counter()  # by backend
         self.poll, self.by_fd = select.epoll(), {}
         self.idle = []  # clients whose plan is over
         self.taking = True

@@ -43,7 +43,7 @@ def test_make_chaos_starts_and_judges():
 
 def test_what_is_not_back_at_rest_is_a_finding_in_words():
     """Not a traceback: who runs it for hours wants to know what, not where in chaos.py."""
-    program = ("import sys, chaos; chaos.REST_S = 0.1; chaos.Chaos.quiet_fds = lambda self: 5; "
+    program = ("import sys, chaos, play; play.REST_S = 0.1; chaos.Chaos.quiet_fds = lambda self: 5; "
                "sys.exit(chaos.main())")
     done = subprocess.run([sys.executable, "-c", program, "--seconds", "1", "--seed", "1"],
                           cwd=Path(__file__).parent, text=True, stdout=subprocess.PIPE,

@@ -51,9 +51,7 @@ static void test_keys_of_later_versions(void **state)
           {POOL("{ dns: a:1 }"),
            "t:1:17: error: pools.app.dns: not supported by this version of weir"},
           {POOL("{ kubernetes: {} }"),
-           "t:1:17: error: pools.app.kubernetes: not supported by this version of weir"},
-          {POOL("{ endpoints: [a:1], sticky: 1 }"),
-           "t:1:35: error: pools.app.sticky: not supported by this version of weir"});
+           "t:1:17: error: pools.app.kubernetes: not supported by this version of weir"});
 }
 
 static void test_wrong_types(void **state)
