@@ -22,6 +22,7 @@
 #define LB_MARKS      4          /* kinds of them, enum lb_mark */
 #define LB_LEVELS     8          /* of priority: 0 (first) to 7 */
 #define LB_ZONES      32         /* 0 (not known) to 31 */
+#define LB_ANY        UINT32_MAX /* requests in flight */
 
 /* Why an endpoint gets no new requests. Bits, so that each has one owner and none hides another. */
 enum lb_mark {
@@ -37,6 +38,7 @@ struct lb_endpoint {
     uint8_t zone;     /* 0..LB_ZONES - 1 */
     uint8_t priority; /* 0..LB_LEVELS - 1; lower goes first */
     bool backup;      /* only when no other is usable */
+    uint32_t most;    /* requests that it may have in flight; LB_ANY */
 
     _Atomic uint32_t weight;  /* 0..LB_WEIGHT_MAX; 0 = no new requests */
     _Atomic uint32_t marks;   /* enum lb_mark; 0 = usable */
@@ -52,7 +54,7 @@ struct lb_endpoint {
     _Atomic uint64_t logs; /* of the answers' latencies: sum of lb_outlier_log */
 };
 
-/* Zone 0, priority 0, no backup, usable and warm. */
+/* Zone 0, priority 0, no backup, usable and warm; any number of requests. */
 static inline void lb_endpoint_init(struct lb_endpoint *ep, uint64_t id, uint32_t index,
                                     uint32_t weight)
 {
@@ -62,6 +64,7 @@ static inline void lb_endpoint_init(struct lb_endpoint *ep, uint64_t id, uint32_
     ep->zone = 0;
     ep->priority = 0;
     ep->backup = false;
+    ep->most = LB_ANY;
     atomic_init(&ep->weight, weight);
     atomic_init(&ep->marks, 0);
     atomic_init(&ep->warm_us, 0);

@@ -72,8 +72,10 @@ struct lb_group *lb_group_new(const struct lb_policy *policy, const struct lb_op
     CHECK(group->options.zone < LB_ZONES);
     group->endpoints = mem_need(malloc(size));
     memcpy(group->endpoints, endpoints, size);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         CHECK(endpoints[i]->zone < LB_ZONES && endpoints[i]->priority < LB_LEVELS);
+        group->bounded |= endpoints[i]->most != LB_ANY;
+    }
     if (policy->table_new != NULL) {
         tell_apart(group);
         group->table = policy->table_new(group);

@@ -35,6 +35,7 @@ struct lb_group {
     struct lb_options options;
     struct lb_endpoint **endpoints;
     uint32_t count;
+    bool bounded;               /* an endpoint may have only so many requests in flight */
     void *table;                /* the policy's, read-only, or NULL */
     struct lb_outlier *outlier; /* lb_outlier_attach; or NULL */
     struct lb_sticky *sticky;   /* lb_sticky_attach; or NULL */

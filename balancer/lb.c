@@ -28,6 +28,7 @@ struct lb {
     uint32_t reserve_next; /* where to look for one */
     uint32_t leases;       /* out */
     int32_t probe;         /* what was picked last is a probe of this one, or LB_NONE */
+    int32_t held;          /* what was picked last and is counted there already, or LB_NONE */
     void *local;
 };
 
@@ -78,7 +79,7 @@ struct lb *lb_new(struct lb_group *group, uint64_t seed)
     lb->magic = LB_MAGIC;
     lb->group = group;
     lb->policy = group->policy;
-    lb->probe = LB_NONE;
+    lb->probe = lb->held = LB_NONE;
     lb->view = (struct lb_view){
         .group = group,
         .endpoints = group->endpoints,
@@ -107,6 +108,7 @@ void lb_free(struct lb *lb)
     if (lb == NULL)
         return;
     CHECK(lb->magic == LB_MAGIC && lb->leases == 0);
+    lb_unpicked(lb);
     lb->magic = 0;
     free(lb->local);
     free(lb->order);
@@ -151,7 +153,9 @@ static void catch_up(struct lb *lb, uint64_t now_us)
         lb->policy->changed(lb->local, &lb->view);
 }
 
-static int32_t pick_any(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
+/* Whatever is in flight there. reserve: rather one of those than nobody. */
+static int32_t pick_any(struct lb *lb, uint64_t key, const struct lb_tried *tried, bool reserve,
+                        uint64_t now_us)
 {
     lb->probe = pick_probe(lb, tried, now_us);
     if (lb->probe != LB_NONE || lb->view.eligible == 0)
@@ -161,13 +165,75 @@ static int32_t pick_any(struct lb *lb, uint64_t key, const struct lb_tried *trie
     int32_t i = lb->policy->pick(lb->local, &lb->view, key, tried, now_us);
     DCHECK(i == LB_NONE ||
            (lb_view_share(&lb->view, (uint32_t)i) > 0 && !lb_tried_has(tried, (uint32_t)i)));
-    return i == LB_NONE ? pick_reserve(lb, tried) : i;
+    return i == LB_NONE && reserve ? pick_reserve(lb, tried) : i;
+}
+
+/* Counts a request at i, if that may have one more. */
+static bool hold(struct lb *lb, uint32_t i)
+{
+    struct lb_endpoint *ep = lb->view.endpoints[i];
+    uint32_t n = lb_endpoint_in_flight(ep);
+    do {
+        if (n >= ep->most)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&ep->in_flight, &n, n + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    lb->held = (int32_t)i;
+    return true;
+}
+
+/* Any that takes part and has room, though it was tried perhaps: more than can be remembered have
+ * none. */
+static int32_t hold_any(struct lb *lb)
+{
+    for (uint32_t k = 0; k < lb->view.count; k++) {
+        uint32_t i = lb->reserve_next;
+        lb->reserve_next = i + 1 < lb->view.count ? i + 1 : 0;
+        if (lb_view_share(&lb->view, i) > 0 && hold(lb, i))
+            return (int32_t)i;
+    }
+    return LB_FULL;
+}
+
+/* Those that have no room count as tried; but that is no reason to go to an ejected one. */
+static int32_t pick_with_room(struct lb *lb, uint64_t key, const struct lb_tried *tried,
+                              uint64_t now_us)
+{
+    struct lb_tried full = {0};
+    bool again = !lb_tried_empty(tried);
+    if (again)
+        full = *tried;
+    for (unsigned n = 0; n < LB_TRIED_FEW + LB_TRIED_MAX; n++) {
+        int32_t i = pick_any(lb, key, &full, again || n == 0, now_us);
+        if (i == LB_NONE)
+            return n > 0 ? LB_FULL : LB_NONE;
+        if (hold(lb, (uint32_t)i))
+            return i;
+        lb_tried_add(&full, (uint32_t)i);
+    }
+    return hold_any(lb);
+}
+
+void lb_unpicked(struct lb *lb)
+{
+    if (lb->held == LB_NONE)
+        return;
+    struct lb_endpoint *ep = lb->view.endpoints[lb->held];
+    atomic_fetch_sub_explicit(&ep->in_flight, 1, memory_order_relaxed);
+    lb->held = LB_NONE;
+}
+
+static int32_t pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
+{
+    return lb->group->bounded ? pick_with_room(lb, key, tried, now_us)
+                              : pick_any(lb, key, tried, true, now_us);
 }
 
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
 {
+    lb_unpicked(lb);
     catch_up(lb, now_us);
-    return pick_any(lb, key, tried, now_us);
+    return pick(lb, key, tried, now_us);
 }
 
 static bool keeps_session(const struct lb *lb, uint32_t i, const struct lb_tried *tried)
@@ -181,9 +247,11 @@ static bool keeps_session(const struct lb *lb, uint32_t i, const struct lb_tried
 int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
                       uint64_t now_us)
 {
+    lb_unpicked(lb);
     catch_up(lb, now_us);
-    if (stuck == LB_NONE || !keeps_session(lb, (uint32_t)stuck, tried))
-        return pick_any(lb, key, tried, now_us);
+    if (stuck == LB_NONE || !keeps_session(lb, (uint32_t)stuck, tried) ||
+        (lb->group->bounded && !hold(lb, (uint32_t)stuck)))
+        return pick(lb, key, tried, now_us);
     lb->probe = LB_NONE;
     return stuck;
 }
@@ -192,8 +260,15 @@ void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t 
 {
     CHECK(lease->lb == NULL && index < lb->view.count);
     _Atomic uint32_t *shared = &lb->view.endpoints[index]->in_flight;
-    uint32_t now = atomic_fetch_add_explicit(shared, 1, memory_order_relaxed) + 1;
+    uint32_t now;
 
+    if (lb->held != (int32_t)index) {
+        lb_unpicked(lb);
+        now = atomic_fetch_add_explicit(shared, 1, memory_order_relaxed) + 1;
+    } else {
+        lb->held = LB_NONE; /* it counts already */
+        now = atomic_load_explicit(shared, memory_order_relaxed);
+    }
     lease->lb = lb;
     lease->index = index;
     lease->probe = lb->probe == (int32_t)index;

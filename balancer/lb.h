@@ -56,14 +56,22 @@ void lb_free(struct lb *lb);
  * call lb_started. What was told to the group is known to the next pick. An ejected endpoint whose
  * time is over is picked once, by a pick that has tried nobody: the attempt that is started there
  * is its probe.
+ *
+ * One that may have only so many requests in flight is not picked while it has them, and LB_FULL
+ * says that there were only such; the request counts there from now on, until it has ended or
+ * lb_unpicked.
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
+
+/* What was picked last will not be started after all. Harmless otherwise. */
+void lb_unpicked(struct lb *lb);
 
 /*
  * As lb_pick, but for a session that belongs to endpoint stuck (LB_NONE: to none yet), which is
  * chosen if the session may go on there: it gets requests, or would, were it not drained, without
  * weight, or in a level, zone or subset that gets none now. Not if it was tried, is down, unproven
- * or ejected, nor a backup whose time is over: then anybody's pick decides.
+ * or ejected, nor has it as many requests as it may, nor is it a backup whose time is over: then
+ * anybody's pick decides.
  */
 int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
                       uint64_t now_us);

@@ -16,6 +16,7 @@
 #include "balancer/tried.h"
 
 #define LB_NONE (-1) /* what a pick returns when there is nobody to pick */
+#define LB_FULL (-2) /* ... or only endpoints that have as many requests as they may */
 
 /* How an attempt ended, as far as a policy may care. */
 enum lb_outcome {

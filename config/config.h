@@ -192,6 +192,8 @@ struct config_endpoint {
     const char *zone;           /* or NULL */
     uint32_t priority;          /* 0..7; lower goes first */
     bool backup;                /* only when no other is usable */
+    uint32_t max_requests;      /* in flight; 0: any number */
+    uint32_t max_connections;   /* in use; 0: any number; HTTP/1 only */
     bool drain;                 /* no new requests, but counts when weights are compared */
     struct config_addr health;  /* where it is checked; text NULL: at the pool's health.port, or
                                    where requests go */
@@ -299,6 +301,33 @@ struct config_health {
     bool must_pass;  /* no requests before a check has passed */
 };
 
+enum config_order {
+    CONFIG_ORDER_ADAPTIVE, /* the newest first under overload */
+    CONFIG_ORDER_FIFO,
+};
+
+struct config_queue {
+    struct config_pos pos;
+    bool enabled; /* false: the pool has no limit */
+    uint32_t max; /* 0: nobody waits */
+    uint64_t wait_ms;
+    enum config_order order;
+    struct config_key key; /* whose requests take turns; not enabled: that of balance, if any */
+};
+
+enum config_limit_mode {
+    CONFIG_LIMIT_NONE,
+    CONFIG_LIMIT_ADAPTIVE,
+};
+
+/* What is learnt of how many requests the pool takes; max_requests is its upper bound. */
+struct config_limit {
+    struct config_pos pos;
+    enum config_limit_mode mode;
+    uint32_t min;   /* at most max_requests */
+    uint32_t start; /* may be beyond either */
+};
+
 enum config_protocol {
     CONFIG_PROTOCOL_AUTO, /* with tls what ALPN says, else HTTP/1 */
     CONFIG_PROTOCOL_H1,
@@ -331,6 +360,10 @@ struct config_pool {
     uint64_t slow_start_ms; /* 0: none */
     struct config_sticky sticky;
     struct config_outlier outlier;
+    uint32_t max_requests;    /* in flight; 0: any number */
+    uint32_t max_connections; /* in use; 0: any number; HTTP/1 only */
+    struct config_limit limit;
+    struct config_queue queue; /* enabled if there is any limit */
     struct config_retry_budget retry_budget;
     uint32_t hedge; /* percent, 50..99; 0: never */
     uint64_t connect_ms;

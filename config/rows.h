@@ -42,11 +42,18 @@ extern const struct schema_table schema_balance;      /* struct config_balance *
 extern const struct schema_table schema_health;       /* struct config_health */
 extern const struct schema_row schema_field_name;     /* struct config_header_match */
 extern const struct schema_row schema_field_value;    /* struct config_header_match */
+extern const struct schema_table schema_key;          /* struct config_key */
+extern const struct schema_table schema_limit;        /* struct config_limit */
 extern const struct schema_items schema_listeners;    /* struct config_listener */
 extern const struct schema_table schema_outlier;      /* struct config_outlier */
 extern const struct schema_items schema_pools;        /* struct config_pool */
+extern const struct schema_table schema_queue;        /* struct config_queue */
 extern const struct schema_table schema_retry;        /* struct config_retry */
 extern const struct schema_table schema_retry_budget; /* struct config_retry_budget */
 extern const struct schema_table schema_sticky;       /* struct config_sticky */
+
+/* What limits, queue and the rest of a pool have to do with one another; gives a pool with a limit
+ * its queue. schema_limits.c */
+void schema_check_limits(struct bind *b, struct config_pool *pool);
 
 #endif

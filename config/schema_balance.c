@@ -37,7 +37,7 @@ static const struct schema_row key_rows[] = {
      .doc = "The value of this parameter of the query, as sent."},
 };
 
-static const struct schema_table key_table = {
+const struct schema_table schema_key = {
     .expected = "client_ip or path, or a mapping such as { header: x-user }, { cookie: session } "
                 "or { query: user }",
     ROWS(key_rows),
@@ -69,7 +69,7 @@ static const struct schema_row balance_rows[] = {
     {.key = "key",
      .shape = SHAPE_TABLE,
      .flags = ROW_SWITCH,
-     .table = &key_table,
+     .table = &schema_key,
      .offset = FIELD(config_balance, key, struct config_key),
      .present_offset = FIELD(config_balance, key.enabled, bool),
      KEYED,

@@ -24,6 +24,12 @@ static const struct schema_row endpoint_rows[] = {
      .doc = "Whether it gets requests only when no other is usable."},
     {BOOL("drain", config_endpoint, drain), .dflt = "false",
      .doc = "Whether it gets no new requests."},
+    {INT("max_requests", config_endpoint, max_requests), .dflt = "none", .min = 1, .max = 1000000,
+     .word = "none", .word_value = 0,
+     .doc = "Requests that it may have in flight at once; others get what is beyond that."},
+    {INT("max_connections", config_endpoint, max_connections), .dflt = "none", .min = 1,
+     .max = 1000000, .word = "none", .word_value = 0,
+     .doc = "Connections to it that may be in use at once; idle ones do not count."},
     {ADDRESS("health", config_endpoint, health),
      .doc = "Where its health checks go, if not where requests go."},
 };
@@ -173,6 +179,25 @@ static const struct schema_row pool_rows[] = {
      .table = &schema_outlier,
      .offset = FIELD(config_pool, outlier, struct config_outlier),
      .doc = "Which endpoints get no requests for a while, because theirs fail or are slow."},
+    {INT("max_requests", config_pool, max_requests), .dflt = "none", .min = 1, .max = 1000000,
+     .word = "none", .word_value = 0,
+     .doc = "Requests that may be in flight to the pool at once; what comes beyond that waits."},
+    {INT("max_connections", config_pool, max_connections), .dflt = "none", .min = 1, .max = 1000000,
+     .word = "none", .word_value = 0,
+     .doc = "Connections to the endpoints that may be in use at once; idle ones do not count. With "
+            "HTTP/1 only, where each serves one request at a time."},
+    {.key = "limit",
+     .shape = SHAPE_TABLE,
+     .table = &schema_limit,
+     .offset = FIELD(config_pool, limit, struct config_limit),
+     .doc = "Whether weir finds out how many requests the pool can take at once."},
+    {.key = "queue",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_queue,
+     .offset = FIELD(config_pool, queue, struct config_queue),
+     .present_offset = FIELD(config_pool, queue.enabled, bool),
+     .doc = "How requests wait that are over a limit; only where there is one."},
     {.key = "retry_budget",
      .shape = SHAPE_TABLE,
      .table = &schema_retry_budget,
@@ -268,6 +293,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
     const struct config_pool *pool = obj;
     (void)node;
     check_zones(b, pool);
+    schema_check_limits(b, obj);
     check_endpoints_health(b, pool);
     if (pool->health.grpc.enabled && pool->proxy_protocol != CONFIG_PROXY_NONE)
         bind_error(b, pool->health.grpc.pos,
@@ -281,7 +307,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"max_connections", "queue", "dns", "kubernetes", NULL};
+static const char *const pool_later[] = {"dns", "kubernetes", NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One request: how it begins and what its client sends. How it is answered is in
- * exchange_attempt.c, how it ends in exchange_end.c. Owns the exchange until then; must never touch
- * a stream it has released. Worker's thread; all entry points are events of a stream, or the
- * exchange's own timer through the dispatch loop.
+ * One request: how it begins and what its client sends. When it is let through is in
+ * exchange_admit.c, how it is answered in exchange_attempt.c, how it ends in exchange_end.c. Owns
+ * the exchange until then; must never touch a stream it has released. Worker's thread; all entry
+ * points are events of a stream, or the exchange's own timer through the dispatch loop.
  */
 #include "proxy/exchange.h"
 
 #include <string.h>
 
 #include "proxy/base/check.h"
+#include "proxy/exchange_admit.h"
 #include "proxy/exchange_attempt.h"
 #include "proxy/exchange_end.h"
 #include "proxy/http/grpc.h"
@@ -155,9 +156,10 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
         return;
     exchange_bound(x);
     x->key = balance_key_hash(&pool_spec_of(x->pool)->key, request, peer);
+    exchange_queue_up(x);
     x->stuck = sticky_find(&pool_spec_of(x->pool)->sticky, pool_spec_of(x->pool)->balance, request);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
-    attempt_first(x);
+    exchange_admit(x);
 }
 
 static void on_client_body(struct stream *s, struct chain *body)

@@ -86,8 +86,10 @@ static bool attempt_begin(struct attempt *a, uint32_t endpoint, bool fresh, enum
     u = pool_open(x->pool, endpoint, fresh, &a->wish, reason);
     if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
         u = pool_open(x->pool, endpoint, fresh, &a->wish, reason);
-    if (u == NULL && *reason != REASON_NONE)
+    if (u == NULL && *reason != REASON_NONE) {
+        lb_unpicked(pool_lb(x->pool));
         return false;
+    }
     lb_started(pool_lb(x->pool), &a->lease, endpoint, a->start_us);
     if (u != NULL)
         attempt_send(a, u);
@@ -115,6 +117,14 @@ static void attempt_after(struct exchange *x, uint64_t pause_ms)
         wheel_set(&r->wheel, &x->pause, reactor_now(r) + pause_ms);
 }
 
+/* The request is whole, and the attempt runs. */
+static void hedge_arm(struct exchange *x)
+{
+    uint64_t ms = hedge_after_ms(x);
+    if (ms > 0)
+        wheel_set(&x->worker->reactor.wheel, &x->pause, reactor_now(&x->worker->reactor) + ms);
+}
+
 /* A second endpoint is asked beside the first. */
 static void hedge_begin(struct exchange *x)
 {
@@ -132,8 +142,10 @@ void attempt_due(struct exchange *x)
     x->due = false;
     if (lb_lease_started(&x->attempt->lease))
         hedge_begin(x);
-    else
+    else if (retry_place(x))
         attempt_start(x->attempt, x->next, false);
+    else
+        exchange_fail(x, (enum reason)x->last);
 }
 
 /* The attempt that runs is one too many, or it is over: no other is begun beside it. */
@@ -219,15 +231,21 @@ static void attempt_failed(struct attempt *a, enum reason reason, bool reused, b
         exchange_fail(x, reason);
 }
 
-void attempt_first(struct exchange *x)
+bool attempt_first(struct exchange *x)
 {
     uint64_t now = reactor_us(&x->worker->reactor);
-    retry_request(x);
     int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried, now);
-    if (endpoint == LB_NONE)
+    if (endpoint == LB_FULL)
+        return false;
+    retry_request(x);
+    if (endpoint == LB_NONE) {
         exchange_fail(x, REASON_NO_ENDPOINT);
-    else
-        attempt_start(x->attempt, (uint32_t)endpoint, false);
+        return true;
+    }
+    attempt_start(x->attempt, (uint32_t)endpoint, false);
+    if (x->request_done && !x->finished) /* it has waited for its turn */
+        hedge_arm(x);
+    return true;
 }
 
 /* ---- an answer that is as good as none ---- */
@@ -335,9 +353,7 @@ void attempt_send_end(struct exchange *x, const struct http_head *trailers)
         attempt_forget(x);
     if (u != NULL)
         u->ops->send_end(u, trailers);
-    uint64_t ms = hedge_after_ms(x);
-    if (ms > 0)
-        wheel_set(&x->worker->reactor.wheel, &x->pause, reactor_now(&x->worker->reactor) + ms);
+    hedge_arm(x);
 }
 
 /* ---- the response comes ---- */

@@ -6,6 +6,7 @@
 #include "proxy/exchange_end.h"
 
 #include "proxy/base/check.h"
+#include "proxy/exchange_admit.h"
 #include "proxy/exchange_log.h"
 #include "proxy/outlier_watch.h"
 #include "proxy/reply.h"
@@ -73,6 +74,7 @@ static void lease_end(struct attempt *a, enum reason reason)
     hedge_learn(a, outcome == LB_OK || reason == REASON_OUTRUN, head - a->start_us);
     if (lb_finished(&a->lease, outcome, head - a->start_us, now))
         outlier_tell(pool_spec_of(x->pool), a->endpoint, now);
+    exchange_endpoint_freed(a->exchange);
 }
 
 void attempt_end(struct attempt *a, enum reason reason)
@@ -133,6 +135,7 @@ void exchange_finish(struct exchange *x, enum reason reason)
     CHECK(!x->finished);
     x->finished = true;
     attempts_end(x, reason);
+    exchange_leave(x, reason);
     attempt_forget(x);
     exchange_tell(x, reason); /* the request's head is still there */
     struct stream *client = TAKE(x->client);

@@ -64,6 +64,14 @@ static uint64_t connect_us(const struct exchange *x)
     return !x->reused && x->connected_us > began ? x->connected_us - began : 0;
 }
 
+/* How long it waited for its turn; without limits, for its last attempt. */
+static uint64_t queued_us(const struct exchange *x, uint64_t now)
+{
+    if (x->admission != NULL)
+        return (x->admitted_us != 0 ? x->admitted_us : now) - x->start_us;
+    return x->attempts > 0 ? x->attempt->start_us - x->start_us : 0;
+}
+
 static struct span protocol_of(const struct http_head *head)
 {
     if (head->version == 20)
@@ -103,8 +111,8 @@ static void write_line(struct exchange *x, enum reason reason, uint64_t now)
         record.pool = span_str(spec->name);
         if (x->attempts > 0) {
             record.endpoint = span_str(spec->endpoints[x->attempt->endpoint].text);
-            record.queue_us = x->attempt->start_us - x->start_us;
         }
+        record.queue_us = queued_us(x, now);
     }
     access_log_write(w->shared->log, w->index, &record);
 }

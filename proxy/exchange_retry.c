@@ -59,7 +59,16 @@ static int32_t pick(struct exchange *x, enum reason reason)
     int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried,
                                      reactor_us(&x->worker->reactor));
     bool again = serves_on(reason) || retry_rule_of(x)->same_endpoint;
-    return endpoint == LB_NONE && again ? (int32_t)x->attempt->endpoint : endpoint;
+    return endpoint < 0 && again ? (int32_t)x->attempt->endpoint : endpoint;
+}
+
+bool retry_place(struct exchange *x)
+{
+    int32_t endpoint = pick(x, (enum reason)x->last);
+    if (endpoint < 0)
+        return false;
+    x->next = (uint32_t)endpoint;
+    return true;
 }
 
 /* Full jitter: anything from nothing to the whole of it. */
@@ -72,16 +81,16 @@ static uint64_t pause_of(const struct exchange *x, uint64_t least_ms)
 enum reason retry_grant(struct exchange *x, enum reason reason, uint64_t least_ms,
                         uint64_t *pause_ms)
 {
-    bool costs = !retry_free(reason);
     int32_t endpoint = pick(x, reason);
-    *pause_ms = costs ? pause_of(x, least_ms) : 0;
+    *pause_ms = retry_at_once(reason) ? 0 : pause_of(x, least_ms);
     /* What the whole request may take does not suffice for it. */
     bool late = reactor_now(&x->worker->reactor) + *pause_ms >= x->timer.deadline_ms;
-    if (endpoint == LB_NONE || late)
+    if (endpoint < 0 || late)
         return reason;
-    if (costs && !afford(x))
+    if (!retry_free(reason) && !afford(x))
         return REASON_RETRY_BUDGET;
     x->next = (uint32_t)endpoint;
+    x->last = (uint16_t)reason;
     x->retries++;
     counter_inc(&pool_stats_of(x->pool)->retries);
     return REASON_NONE;
@@ -112,7 +121,7 @@ bool hedge_grant(struct exchange *x)
         return false;
     int32_t endpoint =
         lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
-    if (endpoint == LB_NONE || !afford(x))
+    if (endpoint < 0 || !afford(x))
         return false;
     x->next = (uint32_t)endpoint;
     return true;

@@ -19,10 +19,14 @@ void retry_request(struct exchange *x);
 /*
  * For RETRY_OTHER after an attempt that ended for reason: picks x->next, and takes a retry from the
  * budget. The pause before it is no less than least_ms; *pause_ms: how long it is. REASON_NONE, or
- * why there is no other attempt.
+ * why there is no other attempt. What never reached an application costs nothing of the budget: it
+ * is no load.
  */
 enum reason retry_grant(struct exchange *x, enum reason reason, uint64_t least_ms,
                         uint64_t *pause_ms);
+
+/* The pause is over: picks x->next once more, for much may have changed. False: there is nobody. */
+bool retry_place(struct exchange *x);
 
 /* When a second endpoint is to be asked beside the attempt that runs, in ms from now; 0: never. */
 uint64_t hedge_after_ms(const struct exchange *x);

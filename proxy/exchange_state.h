@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An exchange's state. Private to exchange.c, exchange_attempt.c and exchange_end.c, which change
- * it, and exchange_log.c, which tells it.
+ * An exchange's state. Private to exchange.c, exchange_admit.c, exchange_attempt.c and
+ * exchange_end.c, which change it, and exchange_log.c, which tells it.
  */
 #ifndef WEIR_EXCHANGE_STATE_H
 #define WEIR_EXCHANGE_STATE_H
 
 #include "proxy/base/check.h"
+#include "balancer/queue.h"
 #include "proxy/worker.h"
 
 #define EXCHANGE_MAGIC MAGIC('e', 'x', 'c', 'h')
@@ -40,6 +41,7 @@ struct exchange {
     bool finished;
     bool late, due; /* which of the timers has come */
     bool hedged;    /* a second endpoint was asked at once with the first */
+    bool admitted;  /* it has its place among those that the pool takes at once */
     bool reused;    /* the attempt that answered ran on a conn that had served before */
     struct worker *worker;
     struct snapshot *snapshot;
@@ -49,12 +51,17 @@ struct exchange {
     const struct http_peer *peer;
     const struct route *route;
     struct pool_view *pool;
-    int32_t pool_index;      /* -1: none chosen */
+    int32_t pool_index;          /* -1: none chosen */
+    struct admission *admission; /* NULL: the pool takes any number */
+    struct lb_waiter waiter;     /* for its turn */
+    uint64_t turn_key;           /* whose turn; 0: nobody's in particular */
+    uint64_t admitted_us;
     uint64_t key;            /* what the pool balances by; 0: none */
     int32_t stuck;           /* the endpoint that its cookie names, or LB_NONE */
     struct attempt *attempt; /* whose answer is, or will be, passed on: one of */
     struct attempt tries[2]; /* the second is for hedging */
     uint32_t attempts, retries;
+    uint16_t last;     /* enum reason: why there is, or will be, another attempt */
     uint32_t next;     /* the endpoint that the next attempt goes to, once its time has come */
     uint64_t credited; /* the most of the request's body that left in any attempt */
     struct lb_tried tried;

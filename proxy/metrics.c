@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/gate.h"
 #include "balancer/state.h"
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
@@ -191,6 +192,46 @@ static void pools(struct text *t, const struct admin_view *v)
     pool_lines(t, v, "weir_retries_denied_total",
                "Further attempts that the pool's retry budget did not allow.", POOL_DENIED);
     hedges(t, v);
+}
+
+/* ---- limits ---- */
+
+static uint32_t limit_of(const struct lb_gate_counts *counts)
+{
+    return counts->limit;
+}
+
+static uint32_t pool_in_flight(const struct lb_gate_counts *counts)
+{
+    return counts->in_flight;
+}
+
+static uint32_t queued_of(const struct lb_gate_counts *counts)
+{
+    return counts->queued;
+}
+
+static void gate_lines(struct text *t, const struct snapshot *snap, const char *name,
+                       const char *help, uint32_t (*value)(const struct lb_gate_counts *))
+{
+    char pool[512];
+    head(t, name, "gauge", help);
+    for (size_t i = 0; i < snap->n_pools; i++) {
+        if (snap->pools[i].limits.gate == NULL)
+            continue;
+        struct lb_gate_counts counts = lb_gate_counts(snap->pools[i].limits.gate);
+        line(t, "%s{pool=\"%s\"} %u\n", name, label(span_str(snap->pools[i].name), pool),
+             value(&counts));
+    }
+}
+
+static void limits(struct text *t, const struct snapshot *snap)
+{
+    gate_lines(t, snap, "weir_pool_limit",
+               "Requests that a pool with a limit takes at once, as of now.", limit_of);
+    gate_lines(t, snap, "weir_pool_requests_in_flight", "Requests that such a pool is serving.",
+               pool_in_flight);
+    gate_lines(t, snap, "weir_pool_queued", "Requests that wait for such a pool.", queued_of);
 }
 
 /* ---- endpoints ---- */
@@ -496,6 +537,7 @@ void metrics_write(const struct admin_view *v, struct buf_pool *pool, struct cha
     single(&t, "weir_client_connections_total", "counter", "Client connections accepted.",
            SUM(v, conns_total));
     pools(&t, v);
+    limits(&t, v->snapshot);
     endpoints(&t, v->snapshot);
     errors(&t, v);
     objects(&t, v);

@@ -87,7 +87,12 @@ uint64_t retry_backoff_ms(const struct retry_rule *rule, unsigned n)
     return ms < most ? ms : most;
 }
 
-bool retry_free(enum reason reason)
+bool retry_at_once(enum reason reason)
 {
     return reason == REASON_UPSTREAM_GOAWAY;
+}
+
+bool retry_free(enum reason reason)
+{
+    return reason_row(reason)->retry == RETRY_UNSENT;
 }

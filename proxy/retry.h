@@ -84,6 +84,9 @@ uint64_t retry_backoff_ms(const struct retry_rule *rule, unsigned n);
  * budget pays for it. */
 bool retry_free(enum reason reason);
 
+/* Another attempt needs no pause: the endpoint wants it on another conn. */
+bool retry_at_once(enum reason reason);
+
 static inline bool retry_has_status(const struct retry_rule *rule, unsigned status)
 {
     unsigned i = status - RETRY_STATUS_MIN;

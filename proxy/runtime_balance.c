@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "balancer/gate.h"
 #include "balancer/hash.h"
+#include "balancer/limit.h"
 #include "balancer/outlier.h"
 #include "config/config.h"
 #include "proxy/base/mem.h"
@@ -55,6 +57,14 @@ static uint8_t zone_number(struct zones *zones, const char *name)
     return zones->n;
 }
 
+/* Over HTTP/1 a connection in use is a request in flight. LB_ANY: there is no limit. */
+static uint32_t most_of(uint32_t max_requests, uint32_t max_connections)
+{
+    uint32_t requests = max_requests != 0 ? max_requests : LB_ANY;
+    uint32_t conns = max_connections != 0 ? max_connections : LB_ANY;
+    return requests < conns ? requests : conns;
+}
+
 static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *from, uint32_t index,
                          struct zones *zones)
 {
@@ -63,6 +73,7 @@ static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *f
     ep->zone = zone_number(zones, from->zone);
     ep->priority = (uint8_t)from->priority;
     ep->backup = from->backup;
+    ep->most = most_of(from->max_requests, from->max_connections);
     if (from->drain)
         atomic_init(&ep->marks, LB_DRAINED);
 }
@@ -101,6 +112,36 @@ static void detect_outliers(const struct config_outlier *from, struct pool_spec 
     };
     to->outlier_ms = (uint32_t)from->interval_ms;
     lb_outlier_attach(to->balance, &options);
+}
+
+static uint32_t clamp(uint32_t n, uint32_t min, uint32_t max)
+{
+    return n < min ? min : n > max ? max : n;
+}
+
+/* Returns where it starts. */
+static uint32_t learn_limit(const struct config_limit *from, uint32_t most, struct pool_limits *to)
+{
+    struct lb_limit_rule rule = {.min = clamp(from->min, 1, most),
+                                 .max = most,
+                                 .start = clamp(from->start, from->min, most)};
+    to->limit = mem_need(malloc(sizeof(*to->limit)));
+    lb_limit_init(to->limit, &rule);
+    return rule.start;
+}
+
+static void limit_requests(const struct config_pool *from, struct pool_limits *to)
+{
+    uint32_t most = clamp(most_of(from->max_requests, from->max_connections), 1, LB_GATE_MAX);
+    if (!from->queue.enabled) /* there is no limit, not of an endpoint either */
+        return;
+    uint32_t start =
+        from->limit.mode == CONFIG_LIMIT_ADAPTIVE ? learn_limit(&from->limit, most, to) : most;
+    to->gate = lb_gate_new(start, from->queue.max);
+    to->queue = from->queue.max;
+    to->wait_ms = (uint32_t)from->queue.wait_ms;
+    to->fifo = from->queue.order == CONFIG_ORDER_FIFO;
+    to->key = key_of(&from->queue.key);
 }
 
 static int by_text(const void *a, const void *b)
@@ -156,4 +197,5 @@ void runtime_balance(const struct config *cfg, unsigned n_workers, const struct 
     to->balance = pool_balance(policy, &options, to->endpoints, to->n_endpoints);
     detect_outliers(&from->outlier, to);
     to->key = key_of(&from->balance.key);
+    limit_requests(from, &to->limits);
 }

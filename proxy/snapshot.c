@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "balancer/gate.h"
 #include "proxy/upstream/health.h"
 
 void snapshot_unref(struct snapshot *snap)
@@ -18,6 +19,9 @@ void snapshot_unref(struct snapshot *snap)
     for (size_t i = 0; i < snap->n_pools; i++) {
         free((char *)(uintptr_t)snap->pools[i].name);
         free((char *)(uintptr_t)snap->pools[i].key.name.ptr);
+        free((char *)(uintptr_t)snap->pools[i].limits.key.name.ptr);
+        lb_gate_free(snap->pools[i].limits.gate);
+        free(snap->pools[i].limits.limit);
         free((char *)(uintptr_t)snap->pools[i].sticky.cookie.ptr);
         free((char *)(uintptr_t)snap->pools[i].sticky.attributes.ptr);
         lb_group_free(snap->pools[i].balance);

@@ -13,6 +13,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/log.h"
 #include "proxy/exchange.h"
+#include "proxy/exchange_admit.h"
 
 /* ---- conns ---- */
 
@@ -162,6 +163,9 @@ void worker_obey(struct worker *w)
     unsigned orders = atomic_exchange(&w->orders, 0);
     if (orders & WORKER_TLS)
         worker_change_tls(w);
+    if (orders & WORKER_WAKE)
+        for (size_t i = 0; i < w->snapshot->n_pools; i++)
+            admission_wake(w->admissions[i]);
     if (orders & WORKER_DRAIN)
         w->draining = true;
     if (orders & WORKER_CLOSE && !w->closing)
@@ -194,6 +198,7 @@ static void stats_init(struct worker *w)
         mem_need(calloc(route_table_count(snap->table) + 1, sizeof(w->stats.durations[0])));
     w->stats.pools = mem_need(calloc(snap->n_pools, sizeof(w->stats.pools[0])));
     w->pools = mem_need(calloc(snap->n_pools, sizeof(struct pool_view *)));
+    w->admissions = mem_need(calloc(snap->n_pools, sizeof(struct admission *)));
     w->listeners = mem_need(calloc(snap->n_listeners, sizeof(w->listeners[0])));
 }
 
@@ -299,6 +304,7 @@ int worker_init(struct worker *w, unsigned index, const struct worker_shared *sh
         w->pools[i] = pool_view_new(&w->reactor, &w->snapshot->pools[i], &w->stats.pools[i],
                                     lb_rng_next(&w->rng));
         lb_narrow(pool_lb(w->pools[i]), w->snapshot->pools[i].first_client + index);
+        w->admissions[i] = admission_new(w, &w->snapshot->pools[i].limits);
     }
     err = uv_async_init(&w->reactor.loop, &w->mailbox, on_mail);
     if (err != 0)
@@ -319,12 +325,15 @@ void worker_run(struct worker *w)
 
 void worker_fini(struct worker *w)
 {
-    for (size_t i = 0; i < w->snapshot->n_pools; i++)
+    for (size_t i = 0; i < w->snapshot->n_pools; i++) {
+        admission_free(w->admissions[i]);
         pool_view_free(w->pools[i]);
+    }
     reactor_fini(&w->reactor);
     tls_fini(w);
     snapshot_unref(w->snapshot);
     free(w->pools);
+    free(w->admissions);
     free(w->listeners);
     free(w->stats.rows);
     free(w->stats.durations);

@@ -53,6 +53,7 @@ struct worker {
     struct h2_server_options server2;
     struct front_options front;
     struct pool_view **pools;
+    struct admission **admissions; /* by pool; NULL: it takes any number of requests */
     struct worker_stats stats;
     struct uuid7 ids;
     struct lb_rng rng;
@@ -73,6 +74,7 @@ enum worker_order {
     WORKER_DRAIN = 1 << 0, /* answers carry Connection: close */
     WORKER_CLOSE = 1 << 1, /* stop listening, close idle conns, end when the last one is gone */
     WORKER_ABORT = 1 << 2, /* close everything now */
+    WORKER_WAKE = 1 << 4,  /* a pool may have room for requests that wait here */
     WORKER_TLS = 1 << 3,   /* change to the TLS contexts that worker_swap_tls has left */
 };
 

@@ -127,6 +127,12 @@ enum reason_count {
       "no route matches this request")                                                             \
     X(NO_ENDPOINT, "no_endpoint", WEIR, 503, NEVER, EXCHANGE, "destination_unavailable",           \
       "the pool has no usable endpoint")                                                           \
+    X(REQUEST_LIMIT, "request_limit", WEIR, 503, NEVER, EXCHANGE, "destination_unavailable",       \
+      "the pool has as many requests in flight as it may")                                         \
+    X(QUEUE_FULL, "queue_full", WEIR, 503, NEVER, EXCHANGE, "destination_unavailable",             \
+      "too many requests wait for the pool already")                                               \
+    X(QUEUE_TIMEOUT, "queue_timeout", WEIR, 503, NEVER, EXCHANGE, "destination_unavailable",       \
+      "the request waited too long for its turn")                                                  \
     X(NO_POOL, "no_pool", WEIR, 500, NEVER, EXCHANGE, "proxy_configuration_error",                 \
       "the chosen part of the route has no pool")                                                  \
     X(RETRY_BUDGET, "retry_budget", WEIR, 503, NEVER, EXCHANGE, "destination_unavailable",         \

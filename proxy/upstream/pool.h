@@ -23,6 +23,8 @@
 #include "proxy/upstream/sticky.h"
 
 struct health_spec;
+struct lb_gate;
+struct lb_limit;
 
 struct endpoint_spec {
     struct lb_endpoint lb;
@@ -38,10 +40,21 @@ enum pool_protocol {
     POOL_UP, /* like auto, but no stream before its conn is up: for those who want no more */
 };
 
+/* How many requests the pool takes at once, and how the others wait. */
+struct pool_limits {
+    struct lb_gate *gate;   /* NULL: any number */
+    struct lb_limit *limit; /* that the gate's is learnt by; or NULL */
+    uint32_t queue;         /* that may wait */
+    uint32_t wait_ms;
+    bool fifo;
+    struct balance_key key; /* of those that take turns; NONE: the pool's */
+};
+
 struct pool_spec {
     const char *name;
     struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
+    struct pool_limits limits;
     struct lb_budget *budget; /* of retries; NULL: any number */
     uint32_t hedge;        /* percent of the answers that come before another is asked; 0: never */
     struct sticky sticky;  /* if it has cookie: the group has tokens */
