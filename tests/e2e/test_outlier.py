@@ -130,8 +130,10 @@ def test_an_ejected_endpoint_is_asked_before_a_request_is_given_up(pool):
     assert p.state(1) == {"ejected"}
     p.failing = set()
     p.ups[0].die()
-    assert set(p.draw(10)) == {"b"}, "the only one that answers"
+    assert set(p.draw(4)) == {"b"}, "the only one that answers"
     assert p.state(1) == {"ejected"}
+    assert set(p.draw(20)) == {"b"}
+    assert p.state(1) == {"healthy"} and p.state(0) == {"ejected"}, "now that it is about the other"
 
 
 @pytest.mark.h1_upstream("HTTP/2 says which requests it has not seen")
@@ -200,7 +202,7 @@ def test_the_last_endpoint_is_never_put_out(pool):
     p = pool(2, f"{{ {LONG}, max: 100% }}")
     p.failing = {0, 1}
     assert set(p.draw(40)) == {""}
-    assert p.ejections() == 1
+    assert p.ejections(cause="errors") == 1
     assert p.ejections("held") > 0
     states = [p.state(0), p.state(1)]
     assert sorted(states, key=str) == [{"ejected"}, {"healthy"}]
