@@ -254,7 +254,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         x->connected_us = s->connected_us;
         x->reused = s->reused;
         x->status = head->status;
-        attempt_answered(x);
+        attempt_answered(x, head);
     }
     forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
     x->client->ops->send_head(x->client, head);
@@ -266,6 +266,8 @@ static void on_upstream_body(struct stream *s, struct chain *body)
 {
     struct exchange *x = exchange_of(s);
     x->bytes_out += body->bytes;
+    if (x->status_follows)
+        attempt_spoke(x);
     if (x->tunnel)
         exchange_touch(x);
     x->client->ops->send_body(x->client, body);
@@ -275,6 +277,7 @@ static void on_upstream_end(struct stream *s, struct http_head *trailers)
 {
     struct exchange *x = exchange_of(s);
     x->response_done = true;
+    attempt_whole(x, trailers);
     forward_trailers(trailers, false);
     x->client->ops->send_end(x->client, trailers);
     if (!x->tunnel || x->request_done)

@@ -7,6 +7,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/exchange_log.h"
+#include "proxy/http/grpc.h"
 #include "proxy/outlier_watch.h"
 #include "proxy/reply.h"
 
@@ -43,10 +44,29 @@ static enum lb_outcome outcome_of_status(unsigned status)
     return status >= 500 ? LB_ERROR : LB_OK;
 }
 
-void attempt_answered(struct exchange *x)
+void attempt_spoke(struct exchange *x)
 {
-    if (lb_answered(&x->lease, outcome_of_status(x->status), x->first_byte_us))
-        outlier_tell(pool_spec_of(x->pool), x->endpoint, x->first_byte_us);
+    uint64_t now = reactor_us(&x->worker->reactor);
+    if (lb_answered(&x->lease, outcome_of_status(x->rated), now))
+        outlier_tell(pool_spec_of(x->pool), x->endpoint, now);
+}
+
+void attempt_whole(struct exchange *x, const struct http_head *trailers)
+{
+    unsigned code;
+    if (!x->status_follows || trailers == NULL || !grpc_status(trailers, &code))
+        return;
+    x->rated = (uint16_t)grpc_http_status(code);
+    x->status_follows = false;
+}
+
+void attempt_answered(struct exchange *x, const struct http_head *head)
+{
+    x->rated = head->status;
+    x->status_follows = head->status == 200 && grpc_is_call(x->request);
+    attempt_whole(x, head); /* if it is all that there is */
+    if (!x->status_follows)
+        attempt_spoke(x);
 }
 
 void attempt_end(struct exchange *x, enum reason reason)
@@ -55,7 +75,7 @@ void attempt_end(struct exchange *x, enum reason reason)
         uint64_t now = reactor_us(&x->worker->reactor);
         enum lb_outcome outcome = outcome_of(reason);
         if (outcome == LB_OK)
-            outcome = outcome_of_status(x->status);
+            outcome = outcome_of_status(x->rated);
         if (reason == REASON_REQUEST_TIMEOUT && (!x->request_done || x->committed))
             outcome = LB_CANCELLED; /* the client may be what is slow */
         uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;

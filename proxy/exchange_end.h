@@ -6,8 +6,15 @@
 
 #include "proxy/exchange_state.h"
 
-/* The attempt has a response, of x->status, though it goes on. */
-void attempt_answered(struct exchange *x);
+/* The attempt has a response, with this head, though it goes on. That of a gRPC call says nothing
+ * yet unless it has the call's status. */
+void attempt_answered(struct exchange *x, const struct http_head *head);
+
+/* A part of a message of a call whose status follows: the endpoint does answer. */
+void attempt_spoke(struct exchange *x);
+
+/* The response is whole. trailers: or NULL. */
+void attempt_whole(struct exchange *x, const struct http_head *trailers);
 
 /* Ends the attempt, if there is one, for reason (REASON_DONE: it was answered whole): its lease
  * goes back, and its stream is released. */

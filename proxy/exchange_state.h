@@ -15,6 +15,7 @@
 struct exchange {
     uint32_t magic;
     uint16_t status;   /* that the client saw, or 499 */
+    uint16_t rated;    /* what it says of the endpoint; of a gRPC call: what its own comes to */
     bool replayable;   /* replay holds the body from its first byte */
     bool committed;    /* the client has seen, or will see, a byte of the final response */
     bool interim;      /* ... or of a 1xx: no other attempt, but an answer of ours may follow */
@@ -22,7 +23,8 @@ struct exchange {
     bool response_done;
     bool tunnel;
     bool finished;
-    bool reused; /* the attempt that answered ran on a conn that had served before */
+    bool status_follows; /* in the trailers: it is a gRPC call */
+    bool reused;         /* the attempt that answered ran on a conn that had served before */
     struct worker *worker;
     struct snapshot *snapshot;
     const struct listener_spec *listener;
