@@ -184,6 +184,7 @@ class Resilience(Play):
     # ---- the scenes ---------------------------------------------------------------------------
 
     def killed(self):
+        """BEHAVIOUR 7: slow start after a recovery; 8: down after 3, up after 2."""
         b = self.backends[0]
         since = time.time()
         b.kill()
@@ -212,6 +213,7 @@ class Resilience(Play):
         yield from self.well_again(b)
 
     def resetting(self):
+        """BEHAVIOUR 8: 5 consecutive ... resets."""
         b = self.backends[0]
         yield from self.with_fault(b, "--fault-reset", "before-head", cause="errors")
         yield from self.well_again(b)

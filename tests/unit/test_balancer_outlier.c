@@ -74,6 +74,7 @@ static unsigned sweep(struct test_pool *p, uint64_t now)
     return told;
 }
 
+/* BEHAVIOUR 8: 5 consecutive 5xx, resets or timeouts. */
 static void test_what_counts_in_a_row(void **state)
 {
     static const struct {
@@ -129,6 +130,7 @@ static void test_the_row_is_counted_over_all_workers(void **state)
     pool_free(&p);
 }
 
+/* BEHAVIOUR 8: never the last endpoint. */
 static void test_the_last_endpoint_is_never_ejected(void **state)
 {
     struct lb_outlier_options all = defaults;
@@ -150,6 +152,7 @@ static void test_the_last_endpoint_is_never_ejected(void **state)
     pool_free(&three);
 }
 
+/* BEHAVIOUR 8: at most 50%. */
 static void test_no_more_than_max_are_out_but_one_always_may(void **state)
 {
     static const struct {
@@ -179,6 +182,7 @@ static void probe(struct lb *lb, struct lb_lease *lease, uint32_t i, uint64_t no
     assert_true(lease->probe);
 }
 
+/* BEHAVIOUR 8: comes back with a single probe request. */
 static void test_one_request_is_let_through_and_brings_it_back(void **state)
 {
     struct test_pool p = watched(2, &defaults);
@@ -237,6 +241,7 @@ static void test_who_is_out_longest_is_asked_at_once_when_there_is_no_room(void 
     pool_free(&p);
 }
 
+/* BEHAVIOUR 8: ejected 30 s x times, up to 300 s. */
 static void test_a_probe_that_fails_means_longer_each_time(void **state)
 {
     static const unsigned seconds[] = {30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300};
