@@ -10,6 +10,7 @@
 
 #include "balancer/hash.h"
 #include "balancer/outlier.h"
+#include "balancer/sticky.h"
 #include "proxy/base/mem.h"
 
 struct named {
@@ -85,6 +86,7 @@ void lb_group_free(struct lb_group *group)
     if (group == NULL)
         return;
     lb_outlier_free(group->outlier);
+    lb_sticky_free(group->sticky);
     free(group->since);
     free(group->table);
     free(group->endpoints);

@@ -19,6 +19,7 @@
 
 struct lb_outlier;
 struct lb_policy;
+struct lb_sticky;
 
 /* All zero is the plainest of groups. */
 struct lb_options {
@@ -35,6 +36,7 @@ struct lb_group {
     uint32_t count;
     void *table;                /* the policy's, read-only, or NULL */
     struct lb_outlier *outlier; /* lb_outlier_attach; or NULL */
+    struct lb_sticky *sticky;   /* lb_sticky_attach; or NULL */
     _Atomic uint64_t *since;    /* LB_MARKS for each endpoint: when it was marked last */
     _Atomic uint64_t probe_us;  /* when an ejected endpoint may be asked again, or LB_NEVER */
     _Atomic uint32_t epoch;     /* moves on with each change of who may be picked */

@@ -106,11 +106,16 @@ static int32_t pick_probe(struct lb *lb, const struct lb_tried *tried, uint64_t 
     return now_us >= due && lb_tried_empty(tried) ? lb_outlier_probe(lb->group, now_us) : LB_NONE;
 }
 
-int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
+/* What was told to the group, and what has become due. */
+static void catch_up(struct lb *lb, uint64_t now_us)
 {
     uint32_t epoch = atomic_load_explicit(&lb->group->epoch, memory_order_relaxed);
     if ((epoch != lb->epoch || now_us >= lb->due_us) && look(lb, now_us))
         lb->policy->changed(lb->local, &lb->view);
+}
+
+static int32_t pick_any(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
+{
     lb->probe = pick_probe(lb, tried, now_us);
     if (lb->probe != LB_NONE || lb->view.eligible == 0)
         return lb->probe;
@@ -120,6 +125,30 @@ int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint6
     DCHECK(i == LB_NONE ||
            (lb_view_share(&lb->view, (uint32_t)i) > 0 && !lb_tried_has(tried, (uint32_t)i)));
     return i == LB_NONE ? pick_reserve(lb, tried) : i;
+}
+
+int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
+{
+    catch_up(lb, now_us);
+    return pick_any(lb, key, tried, now_us);
+}
+
+static bool keeps_session(const struct lb *lb, uint32_t i, const struct lb_tried *tried)
+{
+    if (lb_tried_has(tried, i))
+        return false;
+    return lb_view_share(&lb->view, i) > 0 ||
+           (!lb->view.endpoints[i]->backup && !(lb_group_marks(lb->group, i) & ~LB_DRAINED));
+}
+
+int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
+                      uint64_t now_us)
+{
+    catch_up(lb, now_us);
+    if (stuck == LB_NONE || !keeps_session(lb, (uint32_t)stuck, tried))
+        return pick_any(lb, key, tried, now_us);
+    lb->probe = LB_NONE;
+    return stuck;
 }
 
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us)

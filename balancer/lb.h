@@ -52,6 +52,15 @@ void lb_free(struct lb *lb);
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
 
+/*
+ * As lb_pick, but for a session that belongs to endpoint stuck (LB_NONE: to none yet), which is
+ * chosen if the session may go on there: it gets requests, or would, were it not drained, without
+ * weight, or in a level, zone or subset that gets none now. Not if it was tried, is down, unproven
+ * or ejected, nor a backup whose time is over: then anybody's pick decides.
+ */
+int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
+                      uint64_t now_us);
+
 /* The attempt at index begins: counts it in flight and fills the lease. */
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us);
 

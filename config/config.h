@@ -229,6 +229,16 @@ struct config_outlier {
     struct config_outlier_rule latency;
 };
 
+#define CONFIG_RATIO_ANY UINT32_MAX
+
+/* How many retries a pool may get. */
+struct config_retry_budget {
+    struct config_pos pos;
+    uint32_t ratio;     /* percent of the window's requests, 0..100; or CONFIG_RATIO_ANY */
+    uint32_t min;       /* a second, in any case */
+    uint64_t window_ms; /* at least 1 s */
+};
+
 /* An answer's status codes, 100..599. */
 struct config_status {
     struct config_pos pos;
@@ -285,6 +295,16 @@ enum config_proxy_header {
     CONFIG_PROXY_V2,
 };
 
+/* Sessions that stay at their endpoint. */
+struct config_sticky {
+    struct config_pos pos;
+    bool enabled;
+    const char *cookie; /* its name */
+    uint64_t ttl_ms;    /* 0: as long as the browser runs */
+    const char *path;
+    const char *secret; /* NULL: none */
+};
+
 struct config_pool {
     struct config_pos pos;
     const char *name;
@@ -293,7 +313,9 @@ struct config_pool {
     struct config_balance balance;
     struct config_health health;
     uint64_t slow_start_ms; /* 0: none */
+    struct config_sticky sticky;
     struct config_outlier outlier;
+    struct config_retry_budget retry_budget;
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
     uint64_t ping_ms;  /* that a conn of HTTP/2 with requests may be silent; 0: for ever */

@@ -38,12 +38,14 @@
 
 #define ROWS(list) .rows = (list), .row_count = ARRAY_LEN(list)
 
-extern const struct schema_table schema_balance;   /* struct config_balance */
-extern const struct schema_table schema_health;    /* struct config_health */
-extern const struct schema_row schema_field_name;  /* struct config_header_match */
-extern const struct schema_row schema_field_value; /* struct config_header_match */
-extern const struct schema_items schema_listeners; /* struct config_listener */
-extern const struct schema_table schema_outlier;   /* struct config_outlier */
-extern const struct schema_items schema_pools;     /* struct config_pool */
+extern const struct schema_table schema_balance;      /* struct config_balance */
+extern const struct schema_table schema_health;       /* struct config_health */
+extern const struct schema_row schema_field_name;     /* struct config_header_match */
+extern const struct schema_row schema_field_value;    /* struct config_header_match */
+extern const struct schema_items schema_listeners;    /* struct config_listener */
+extern const struct schema_table schema_outlier;      /* struct config_outlier */
+extern const struct schema_items schema_pools;        /* struct config_pool */
+extern const struct schema_table schema_retry_budget; /* struct config_retry_budget */
+extern const struct schema_table schema_sticky;       /* struct config_sticky */
 
 #endif

@@ -158,6 +158,13 @@ static const struct schema_row pool_rows[] = {
      .offset = FIELD(config_pool, health, struct config_health),
      .present_offset = FIELD(config_pool, health.enabled, bool),
      .doc = "How the endpoints are checked; not at all if not given."},
+    {.key = "sticky",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_sticky,
+     .offset = FIELD(config_pool, sticky, struct config_sticky),
+     .present_offset = FIELD(config_pool, sticky.enabled, bool),
+     .doc = "A cookie that keeps a client's requests at one endpoint; none if not given."},
     {DURATION("slow_start", config_pool, slow_start_ms), .dflt = "none", .min = MS, .max = HOUR,
      .word = "none", .word_value = 0,
      .doc = "Over which an endpoint that comes, or comes back, gets its share."},
@@ -166,6 +173,12 @@ static const struct schema_row pool_rows[] = {
      .table = &schema_outlier,
      .offset = FIELD(config_pool, outlier, struct config_outlier),
      .doc = "Which endpoints get no requests for a while, because theirs fail or are slow."},
+    {.key = "retry_budget",
+     .shape = SHAPE_TABLE,
+     .table = &schema_retry_budget,
+     .offset = FIELD(config_pool, retry_budget, struct config_retry_budget),
+     .doc = "How many retries its endpoints get at most, so that a pool in trouble does not get "
+            "more requests for being in trouble."},
     {.key = "upstream",
      .shape = SHAPE_TABLE,
      .table = &upstream_table,
@@ -262,8 +275,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"retry_budget", "max_connections", "queue", "sticky",
-                                         "dns",          "kubernetes",      NULL};
+static const char *const pool_later[] = {"max_connections", "queue", "dns", "kubernetes", NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",

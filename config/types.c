@@ -27,6 +27,7 @@ static const struct schema_unit size_units[] = {
 };
 
 static const struct schema_unit percent_units[] = {{"%", 1}, {0}};
+static const struct schema_unit rate_units[] = {{"/s", 1}, {0}};
 
 const char *type_expected(const struct schema_row *row)
 {
@@ -215,6 +216,17 @@ const struct schema_type type_percent = {
     .json_type = "string",
     .pattern = "^[0-9]+%$",
     .units = percent_units,
+    .parse = parse_int,
+    .print = print_int,
+    .show = show_number,
+};
+
+const struct schema_type type_rate = {
+    .name = "rate",
+    .expected = "a rate such as 10/s",
+    .json_type = "string",
+    .pattern = "^[0-9]+/s$",
+    .units = rate_units,
     .parse = parse_int,
     .print = print_int,
     .show = show_number,

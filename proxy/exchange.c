@@ -151,6 +151,7 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
         return;
     exchange_bound(x);
     x->key = balance_key_hash(&pool_spec_of(x->pool)->key, request, peer);
+    x->stuck = sticky_find(&pool_spec_of(x->pool)->sticky, pool_spec_of(x->pool)->balance, request);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     attempt_first(x);
 }

@@ -103,22 +103,37 @@ static bool serves_on(enum reason reason)
     return reason == REASON_UPSTREAM_REFUSED || reason == REASON_UPSTREAM_GOAWAY;
 }
 
+/* Takes another attempt from the pool's budget, if that has one left. */
+static bool retry_afford(struct exchange *x)
+{
+    struct pool_stats *stats = pool_stats_of(x->pool);
+    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
+    if (budget != NULL &&
+        !lb_budget_retry(budget, x->worker->index, reactor_us(&x->worker->reactor))) {
+        counter_inc(&stats->denied);
+        return false;
+    }
+    x->retries++;
+    counter_inc(&stats->retries);
+    return true;
+}
+
 /* Picks an endpoint that was not tried yet; the last once more if there is none and it serves on.
  */
 static void attempt_next(struct exchange *x, enum reason last)
 {
     enum reason reason;
-    int32_t endpoint =
-        lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
+    int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried,
+                                     reactor_us(&x->worker->reactor));
     if (endpoint == LB_NONE && serves_on(last))
         endpoint = (int32_t)x->endpoint;
     if (endpoint == LB_NONE) {
         exchange_fail(x, last);
         return;
     }
-    if (x->attempts > 0) {
-        x->retries++;
-        counter_inc(&pool_stats_of(x->pool)->retries);
+    if (x->attempts > 0 && !retry_afford(x)) {
+        exchange_fail(x, REASON_RETRY_BUDGET);
+        return;
     }
     lb_tried_add(&x->tried, (uint32_t)endpoint);
     if (!attempt_begin(x, (uint32_t)endpoint, false, &reason))
@@ -162,6 +177,9 @@ static void attempt_failed(struct exchange *x, enum reason reason, bool reused, 
 
 void attempt_first(struct exchange *x)
 {
+    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
+    if (budget != NULL)
+        lb_budget_request(budget, x->worker->index, reactor_us(&x->worker->reactor));
     attempt_next(x, REASON_NO_ENDPOINT);
 }
 
@@ -236,9 +254,26 @@ static void exchange_upgrade(struct exchange *x)
     exchange_touch(x);
 }
 
+/* What the upstream was told. */
+static bool came_by_tls(struct exchange *x)
+{
+    struct http_field *proto = http_head_find(x->request, FIELD_X_FORWARDED_PROTO);
+    struct span list = field_value(proto), first;
+    return span_next_element(&list, &first) && span_eq_nocase(first, SPAN_LIT("https"));
+}
+
+/* The client's cookie names no endpoint, or another one than has answered. */
+static void keep_session(struct exchange *x, struct http_head *head, char text[STICKY_TEXT])
+{
+    const struct pool_spec *spec = pool_spec_of(x->pool);
+    if (spec->sticky.cookie.len > 0 && x->stuck != (int32_t)x->endpoint)
+        sticky_tell(&spec->sticky, spec->balance, x->endpoint, came_by_tls(x), head, text);
+}
+
 static void on_upstream_head(struct stream *s, struct http_head *head)
 {
     struct exchange *x = exchange_of(s);
+    char cookie[STICKY_TEXT];
     bool final = head->status >= 200 || head->status == 101;
     if (head->body == BODY_TUNNEL && !x->request_done) { /* upgraded in the middle of a request */
         attempt_failed(x, REASON_BAD_RESPONSE, s->reused, s->answered);
@@ -257,6 +292,8 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         attempt_answered(x, head);
     }
     forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
+    if (final)
+        keep_session(x, head, cookie);
     x->client->ops->send_head(x->client, head);
     if (head->body == BODY_TUNNEL)
         exchange_upgrade(x);

@@ -39,7 +39,8 @@ struct exchange {
     struct stream *upstream;  /* NULL while the attempt is pending, too */
     struct pool_request wish; /* for that stream; it may have to wait */
     struct lb_lease lease;
-    uint64_t key; /* what the pool balances by; 0: none */
+    uint64_t key;  /* what the pool balances by; 0: none */
+    int32_t stuck; /* the endpoint that its cookie names, or LB_NONE */
     uint32_t attempts, retries;
     uint64_t attempt_us;
     uint64_t attempt_drained; /* body bytes that left in this attempt */

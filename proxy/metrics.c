@@ -146,7 +146,7 @@ static void durations(struct text *t, const struct admin_view *v)
     duration(t, v, n, "");
 }
 
-enum pool_counter { POOL_OPENED, POOL_REUSED, POOL_RETRIES };
+enum pool_counter { POOL_OPENED, POOL_REUSED, POOL_RETRIES, POOL_DENIED };
 
 static void pool_lines(struct text *t, const struct admin_view *v, const char *name,
                        const char *help, enum pool_counter which)
@@ -154,9 +154,10 @@ static void pool_lines(struct text *t, const struct admin_view *v, const char *n
     char pool[512];
     head(t, name, "counter", help);
     for (size_t i = 0; i < v->snapshot->n_pools; i++) {
-        uint64_t n = which == POOL_OPENED   ? SUM(v, pools[i].opened)
-                     : which == POOL_REUSED ? SUM(v, pools[i].reused)
-                                            : SUM(v, pools[i].retries);
+        uint64_t n = which == POOL_OPENED    ? SUM(v, pools[i].opened)
+                     : which == POOL_REUSED  ? SUM(v, pools[i].reused)
+                     : which == POOL_RETRIES ? SUM(v, pools[i].retries)
+                                             : SUM(v, pools[i].denied);
         line(t, "%s{pool=\"%s\"} %" PRIu64 "\n", name,
              label(span_str(v->snapshot->pools[i].name), pool), n);
     }
@@ -173,6 +174,8 @@ static void pools(struct text *t, const struct admin_view *v)
     pool_lines(t, v, "weir_upstream_reused_total",
                "Requests sent on a connection that had served before.", POOL_REUSED);
     pool_lines(t, v, "weir_retries_total", "Further attempts after one that failed.", POOL_RETRIES);
+    pool_lines(t, v, "weir_retries_denied_total",
+               "Further attempts that the pool's retry budget did not allow.", POOL_DENIED);
 }
 
 /* ---- endpoints ---- */

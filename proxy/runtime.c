@@ -25,6 +25,8 @@
 #include "proxy/net/pipe.h"
 #include "proxy/runtime_balance.h"
 #include "proxy/runtime_health.h"
+#include "proxy/runtime_retry.h"
+#include "proxy/runtime_sticky.h"
 #include "proxy/runtime_tls.h"
 
 #define H2_STREAMS      100 /* on one conn to an endpoint */
@@ -216,6 +218,8 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
             net_addr_print(&ep->addr, ep->text);
     }
     runtime_balance(rt->cfg, from, to);
+    to->budget = runtime_retry_budget(&from->retry_budget, rt->n_workers);
+    ok &= runtime_sticky(from, to, rt->errs);
     ok &= build_health(rt, from, to);
     pool_options(rt->cfg, from, to);
     ok &= runtime_pool_tls(from, to, tls, rt->errs);

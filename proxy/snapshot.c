@@ -18,7 +18,10 @@ void snapshot_unref(struct snapshot *snap)
     for (size_t i = 0; i < snap->n_pools; i++) {
         free((char *)(uintptr_t)snap->pools[i].name);
         free((char *)(uintptr_t)snap->pools[i].key.name.ptr);
+        free((char *)(uintptr_t)snap->pools[i].sticky.cookie.ptr);
+        free((char *)(uintptr_t)snap->pools[i].sticky.attributes.ptr);
         lb_group_free(snap->pools[i].balance);
+        lb_budget_free(snap->pools[i].budget);
         free(snap->pools[i].endpoints);
         health_spec_free(snap->pools[i].health);
     }

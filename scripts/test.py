@@ -47,8 +47,8 @@ BEARABLE = ("short=60%,eagain=20%,eintr=20%", "short=20%,eagain=5%,eintr=5%")
 SURELY = ("short", "eagain", "eintr")           # have to have struck
 SEEDS = {"release": "2", "asan": "1"}           # when none is said: those of CI
 # In these weir serves nothing, or they bring faults of their own.
-NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "budget", "cli", "config_schema", "faults", "harness",
-                    "load", "repo")
+NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "bench", "budget", "cli", "config_schema", "faults",
+                    "harness", "load", "repo", "sim")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:"
@@ -309,7 +309,7 @@ def chaos(tally, mode, arguments):
 
 
 def faults(tally, mode, seeds, arguments):
-    if mode == "tsan" or not make(tally, mode, "all", "faults"):
+    if mode == "tsan" or not make(tally, mode, "all", "bench-tools", "faults"):
         return
     sample = [] if seeds else [f"--deselect=tests/e2e/test_vectors.py::{name}" for name in (
         "test_request_split_at_every_byte", "test_response_split_at_every_byte")]

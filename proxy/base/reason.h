@@ -129,6 +129,8 @@ enum reason_count {
       "the pool has no usable endpoint")                                                           \
     X(NO_POOL, "no_pool", WEIR, 500, NEVER, EXCHANGE, "proxy_configuration_error",                 \
       "the chosen part of the route has no pool")                                                  \
+    X(RETRY_BUDGET, "retry_budget", WEIR, 503, NEVER, EXCHANGE, "destination_unavailable",         \
+      "the upstream failed, and the pool has had too many retries lately for another")             \
     X(CONNECT_REFUSED, "connect_refused", UPSTREAM, 502, UNSENT, EXCHANGE, "connection_refused",   \
       "the upstream refused the connection")                                                       \
     X(CONNECT_FAILED, "connect_failed", UPSTREAM, 502, UNSENT, EXCHANGE,                           \

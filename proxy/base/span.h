@@ -65,22 +65,37 @@ static inline struct span span_trim(struct span s)
 }
 
 /*
- * Takes the next element off a comma-separated list, trimmed. Returns false when nothing is left;
- * empty elements are returned as empty spans, so that a caller may reject or skip them.
+ * Takes what is before the next `by` off the rest, trimmed. Returns false when nothing is left;
+ * empty pieces are returned as empty spans, so that a caller may reject or skip them.
  */
+static inline bool span_next_piece(struct span *rest, char by, struct span *piece)
+{
+    if (rest->ptr == NULL)
+        return false;
+    const char *end = rest->len ? memchr(rest->ptr, by, rest->len) : NULL;
+    size_t n = end ? (size_t)(end - rest->ptr) : rest->len;
+    *piece = span_trim(span_of(rest->ptr, n));
+    if (end) {
+        rest->ptr += n + 1;
+        rest->len -= n + 1;
+    } else {
+        *rest = span_of(NULL, 0);
+    }
+    return true;
+}
+
+/* The same of a comma-separated list. */
 static inline bool span_next_element(struct span *list, struct span *element)
 {
-    if (list->ptr == NULL)
+    return span_next_piece(list, ',', element);
+}
+
+/* The value of a piece NAME=VALUE. False: it is another's, or has none. */
+static inline bool span_value_of(struct span piece, struct span name, struct span *value)
+{
+    if (!span_starts(piece, name) || piece.len == name.len || piece.ptr[name.len] != '=')
         return false;
-    const char *comma = list->len ? memchr(list->ptr, ',', list->len) : NULL;
-    size_t n = comma ? (size_t)(comma - list->ptr) : list->len;
-    *element = span_trim(span_of(list->ptr, n));
-    if (comma) {
-        list->ptr += n + 1;
-        list->len -= n + 1;
-    } else {
-        *list = span_of(NULL, 0);
-    }
+    *value = span_of(piece.ptr + name.len + 1, piece.len - name.len - 1);
     return true;
 }
 

@@ -4,26 +4,13 @@
 
 #include "balancer/hash.h"
 
-/* Takes what is before the next `by` off the rest. False when there is nothing left. */
-static bool next_piece(struct span *rest, char by, struct span *piece)
-{
-    if (rest->ptr == NULL)
-        return false;
-    const char *end = rest->len > 0 ? memchr(rest->ptr, by, rest->len) : NULL;
-    *piece = span_of(rest->ptr, end != NULL ? (size_t)(end - rest->ptr) : rest->len);
-    *rest = end != NULL ? span_of(end + 1, rest->len - piece->len - 1) : span_of(NULL, 0);
-    return true;
-}
-
 /* The value of NAME=VALUE among pieces between `by`; empty if it is not there. */
 static struct span find_value(struct span text, char by, struct span name)
 {
-    struct span piece;
-    while (next_piece(&text, by, &piece)) {
-        piece = span_trim(piece);
-        if (span_starts(piece, name) && piece.len > name.len && piece.ptr[name.len] == '=')
-            return span_of(piece.ptr + name.len + 1, piece.len - name.len - 1);
-    }
+    struct span piece, value;
+    while (span_next_piece(&text, by, &piece))
+        if (span_value_of(piece, name, &value))
+            return value;
     return span_of(NULL, 0);
 }
 
@@ -56,9 +43,9 @@ static struct span client_address(const struct http_head *head, const struct htt
         struct span list = field_value(&head->fields[i]);
         if (head->fields[i].id != FIELD_X_FORWARDED_FOR)
             continue;
-        while (next_piece(&list, ',', &element))
-            if (span_trim(element).len > 0)
-                said = span_trim(element);
+        while (span_next_element(&list, &element))
+            if (element.len > 0)
+                said = element;
     }
     return said.len > 0 ? said : http_peer_host(peer);
 }

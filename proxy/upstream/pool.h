@@ -11,6 +11,7 @@
 #ifndef WEIR_UPSTREAM_POOL_H
 #define WEIR_UPSTREAM_POOL_H
 
+#include "balancer/budget.h"
 #include "balancer/lb.h"
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
@@ -18,6 +19,7 @@
 #include "proxy/net/proxy_header.h"
 #include "proxy/net/tls_stats.h"
 #include "proxy/upstream/balance_key.h"
+#include "proxy/upstream/sticky.h"
 
 struct health_spec;
 
@@ -39,6 +41,8 @@ struct pool_spec {
     const char *name;
     struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
+    struct lb_budget *budget; /* of retries; NULL: any number */
+    struct sticky sticky;     /* if it has cookie: the group has tokens */
     uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
@@ -58,6 +62,7 @@ struct pool_stats {
     struct counter opened;  /* conns dialled */
     struct counter reused;  /* requests on a conn that had served before */
     struct counter retries; /* further attempts */
+    struct counter denied;  /* ... that the budget did not allow */
     struct counter conns;   /* gauge: conns that exist, idle or not */
     struct tls_stats tls;
     struct counter *reasons; /* REASON_COUNT of them, or NULL: why idle conns ended */

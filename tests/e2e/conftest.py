@@ -61,6 +61,16 @@ def means_something(item):
     )
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What weir had to say is a part of a failure's report."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for weir in [w for w in harness.started if not w.ended]:
+            report.sections += weir.last_words()
+
+
 def pytest_sessionstart(session):
     if not harness.WEIR.exists():
         pytest.exit(f"no weir at {harness.WEIR}: build it, or say where it is with WEIR=", 4)

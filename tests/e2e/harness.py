@@ -81,6 +81,9 @@ def heed_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+started = []  # those that run now, and perhaps some that have ended
+
+
 class Weir:
     """One running weir. Use as a context manager: leaving it stops it and checks how it ended."""
 
@@ -127,6 +130,7 @@ class Weir:
         self.pid = self.ready["pid"]
         self.listeners = self.ready["listeners"]
         self.admin = self.ready.get("admin")
+        started[:] = [w for w in started if not w.ended] + [self]
 
     def _complete(self, config, workers):
         """The test's YAML, with what every test needs and it does not say."""
@@ -248,6 +252,19 @@ class Weir:
 
     def stderr(self):
         return self.stderr_path.read_text(errors="replace")
+
+    def last_words(self):
+        """[(title, text)]: the ends of its logs, and the reasons that it has counted."""
+        with suppress(OSError, AssertionError):
+            reasons = [
+                f"{name} {dict(labels)} {value:g}"
+                for (name, labels), value in self.metrics().items()
+                if value and re.search(r"errors|failed|ended|retries|reset", name)
+            ]
+            yield f"weir {self.pid}: reasons", "\n".join(reasons)
+        with suppress(OSError):
+            yield f"weir {self.pid}: access log", "\n".join(self._log_lines()[-20:])
+        yield f"weir {self.pid}: stderr", self.stderr()[-4000:]
 
     def rss(self):
         """Resident memory, in KiB."""

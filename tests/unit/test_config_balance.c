@@ -6,6 +6,7 @@
 
 #define POOL(text)    "pools: { app: " text " }\nversion: 1\n" LISTENERS ROUTES
 #define BALANCE(text) POOL("{ endpoints: [a:1], balance: " text " }")
+#define STICKY(text)  POOL("{ endpoints: [a:1], sticky: " text " }")
 #define KEY(text)     BALANCE("{ policy: maglev, key: " text " }")
 
 static struct config *load(const char *yaml)
@@ -56,6 +57,29 @@ static void test_keys(void **state)
     config_free(cfg);
 }
 
+static void test_sticky_sessions(void **state)
+{
+    (void)state;
+    struct config *cfg = load(BALANCE("p2c"));
+    assert_false(cfg->pools[0].sticky.enabled);
+    config_free(cfg);
+    cfg = load(STICKY("weir"));
+    const struct config_sticky *sticky = &cfg->pools[0].sticky;
+    assert_true(sticky->enabled);
+    assert_string_equal(sticky->cookie, "weir");
+    assert_int_equal(sticky->ttl_ms, 0);
+    assert_string_equal(sticky->path, "/");
+    assert_null(sticky->secret);
+    config_free(cfg);
+    cfg = load(STICKY("{ cookie: __Host-s, ttl: 1h, path: /shop/, secret: 0123456789abcdef }"));
+    sticky = &cfg->pools[0].sticky;
+    assert_string_equal(sticky->cookie, "__Host-s");
+    assert_int_equal(sticky->ttl_ms, 3600000);
+    assert_string_equal(sticky->path, "/shop/");
+    assert_string_equal(sticky->secret, "0123456789abcdef");
+    config_free(cfg);
+}
+
 static void test_places_of_endpoints(void **state)
 {
     (void)state;
@@ -80,6 +104,8 @@ static void test_dumps_load_again(void **state)
     static const char *const texts[] = {
         BALANCE("peak_ewma"),
         KEY("path"),
+        STICKY("weir"),
+        STICKY("{ cookie: weir, ttl: 1h, secret: \"# a: '0123456789\" }"),
         KEY("{ header: x-user }"),
         BALANCE("{ policy: ring_hash, key: { cookie: s }, bound: 101% }"),
         "zone: east\n" POOL("[{ address: a:1, zone: x, priority: 1, backup: true, drain: true }]"),
@@ -137,6 +163,23 @@ static void test_what_is_said_about_mistakes(void **state)
         {KEY("[path]"),
          "t:1:67: error: pools.app.balance.key: expected client_ip or path, or a mapping such as { "
          "header: x-user }, { cookie: session } or { query: user }; found a list\n"},
+        {STICKY("{ ttl: 1h }"),
+         "t:1:43: error: pools.app.sticky: the key \"cookie\" is missing: The name of the cookie "
+         "that weir sets, and by which a client's requests go to the same endpoint.\n"},
+        {STICKY("\"a b\""),
+         "t:1:43: error: pools.app.sticky: \"a b\" is not the name of a cookie: 1 to 64 letters, "
+         "digits and !#$%&'*+-.^_`|~\n"},
+        {STICKY("{ cookie: s, path: \"/;a\" }"),
+         "t:1:62: error: pools.app.sticky.path: \"/;a\" is not the path of a cookie: it begins "
+         "with "
+         "/, has no space, ; or control, and at most 256 bytes\n"},
+        {STICKY("{ cookie: s, path: a, ttl: 1ms, secret: short }"),
+         "t:1:62: error: pools.app.sticky.path: \"a\" is not the path of a cookie: it begins with "
+         "/, has no space, ; or control, and at most 256 bytes\n"
+         "t:1:70: error: pools.app.sticky.ttl: 1ms is out of range; expected 1s to 8760h, or none\n"
+         "t:1:83: error: pools.app.sticky.secret: the secret has 5 bytes; it needs 16 to 1024, "
+         "such "
+         "as those that `openssl rand -hex 32` prints\n"},
         {POOL("[{ address: a:1, priority: 8 }]"),
          "t:1:42: error: pools.app[0].priority: 8 is out of range; expected 0 to 7\n"},
     };
@@ -161,6 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_policies_by_name_alone_or_in_a_mapping),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_sticky_sessions),
         cmocka_unit_test(test_places_of_endpoints),
         cmocka_unit_test(test_dumps_load_again),
         cmocka_unit_test(test_what_is_said_about_mistakes),

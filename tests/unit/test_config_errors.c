@@ -52,12 +52,9 @@ static void test_keys_of_later_versions(void **state)
            "t:1:17: error: pools.app.dns: not supported by this version of weir"},
           {POOL("{ kubernetes: {} }"),
            "t:1:17: error: pools.app.kubernetes: not supported by this version of weir"},
-          {POOL("{ endpoints: [a:1], retry_budget: 1 }"),
-           "t:1:35: error: pools.app.retry_budget: not supported by this version of weir"},
-          {POOL("{ endpoints: [a:1], max_connections: 1, queue: 1, sticky: 1 }"),
+          {POOL("{ endpoints: [a:1], max_connections: 1, queue: 1 }"),
            "t:1:35: error: pools.app.max_connections: not supported by this version of weir\n"
-           "t:1:55: error: pools.app.queue: not supported by this version of weir\n"
-           "t:1:65: error: pools.app.sticky: not supported by this version of weir"});
+           "t:1:55: error: pools.app.queue: not supported by this version of weir"});
 }
 
 static void test_wrong_types(void **state)
