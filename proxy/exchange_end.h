@@ -6,19 +6,19 @@
 
 #include "proxy/exchange_state.h"
 
-/* The attempt has a response, with this head, though it goes on. That of a gRPC call says nothing
- * yet unless it has the call's status. */
-void attempt_answered(struct exchange *x, const struct http_head *head);
+/* The attempt has its final head, at head_us: what that says of the endpoint is noted, and not yet
+ * told. That of a gRPC call says nothing unless it has the call's status. */
+void attempt_rate(struct attempt *a, const struct http_head *head);
 
-/* A part of a message of a call whose status follows: the endpoint does answer. */
-void attempt_spoke(struct exchange *x);
+/* The same of the trailers, or NULL. */
+void attempt_rate_end(struct attempt *a, const struct http_head *trailers);
 
-/* The response is whole. trailers: or NULL. */
-void attempt_whole(struct exchange *x, const struct http_head *trailers);
+/* The attempt is answered, as it was rated, though it goes on. */
+void attempt_answered(struct attempt *a);
 
-/* Ends the attempt, if there is one, for reason (REASON_DONE: it was answered whole): its lease
- * goes back, and its stream is released. */
-void attempt_end(struct exchange *x, enum reason reason);
+/* Ends the attempt, if it runs, for reason (REASON_DONE: it was answered, if not to the end): its
+ * lease goes back, and its stream is released. */
+void attempt_end(struct attempt *a, enum reason reason);
 
 /* Lets go of what is kept of the request: there will be no other attempt. The client's stream must
  * still be there. */

@@ -130,6 +130,12 @@ unsigned grpc_http_status(unsigned code)
     return code < ARRAY_LEN(statuses) ? statuses[code] : 500;
 }
 
+bool grpc_unavailable(const struct http_head *response)
+{
+    unsigned code;
+    return response->body == BODY_NONE && grpc_status(response, &code) && code == GRPC_UNAVAILABLE;
+}
+
 unsigned grpc_status_of(enum reason reason)
 {
     if (reason == REASON_REQUEST_TIMEOUT)

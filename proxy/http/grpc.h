@@ -24,6 +24,9 @@ bool grpc_status(const struct http_head *head, unsigned *code);
 /* What it would be as an HTTP status, as Envoy has it: 503 for UNAVAILABLE. */
 unsigned grpc_http_status(unsigned code);
 
+/* Is it an answer that is nothing but the status UNAVAILABLE? */
+bool grpc_unavailable(const struct http_head *response);
+
 /* The status code for a reason that has an HTTP status. */
 unsigned grpc_status_of(enum reason reason);
 
