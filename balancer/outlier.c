@@ -15,6 +15,7 @@
 
 #define MAD_TO_SIGMA 1.4826  /* of a normal distribution */
 #define BLOCKED_US   1000000 /* later it is seen whether another mark still bars a probe */
+#define ROOM_US      1000000 /* after one was asked before its time, for nothing */
 
 /* Requests up to some moment, or between two. */
 struct tally {
@@ -24,6 +25,7 @@ struct tally {
 
 struct record {
     struct lb_ejection e;
+    bool early;          /* its probe is before its time */
     struct tally before; /* as of the last sweep, or its return */
     struct tally lately; /* the sweep's alone */
 };
@@ -36,7 +38,9 @@ struct rated {
 struct lb_outlier {
     struct lb_outlier_options options;
     pthread_mutex_t mutex;
-    uint32_t out;           /* how many are ejected; this and the records under the mutex */
+    /* Under the mutex: */
+    uint32_t out;           /* how many are ejected */
+    uint64_t room_us;       /* when the next may be asked before its time */
     struct record *records; /* of each endpoint */
     struct rated *rated;    /* the sweep's */
     _Atomic uint64_t counts[LB_CAUSES][LB_RESULTS];
@@ -133,9 +137,11 @@ static void put_out(struct lb_group *group, uint32_t index, const struct lb_ejec
                     uint64_t now_us)
 {
     struct lb_outlier *o = group->outlier;
-    struct lb_ejection *e = &o->records[index].e;
+    struct record *r = &o->records[index];
+    struct lb_ejection *e = &r->e;
     bool was = e->out && !e->observed;
-    uint32_t times = e->times + !found->observed;
+    uint32_t times = e->times + !(found->observed || r->early);
+    r->early = false;
     *e = *found;
     e->out = true;
     e->times = times;
@@ -146,6 +152,27 @@ static void put_out(struct lb_group *group, uint32_t index, const struct lb_ejec
         return;
     o->out += !was;
     lb_group_mark(group, index, LB_EJECTED, true, now_us);
+    plan_probe(group, now_us);
+}
+
+/* Nobody else can go, and who is out may be well by now: the one that is out longest is asked
+ * already. */
+static void make_room(struct lb_group *group, uint64_t now_us)
+{
+    struct lb_outlier *o = group->outlier;
+    struct record *first = NULL;
+    for (uint32_t i = 0; i < group->count && now_us >= o->room_us; i++) {
+        struct record *r = &o->records[i];
+        if (r->e.out && !r->e.observed && !r->e.probing && r->e.until_us > now_us &&
+            lb_group_marks(group, i) == LB_EJECTED && lb_group_weight(group, i) > 0 &&
+            (first == NULL || r->e.since_us < first->e.since_us))
+            first = r;
+    }
+    if (first == NULL)
+        return;
+    first->early = true;
+    first->e.until_us = now_us;
+    o->room_us = now_us + ROOM_US;
     plan_probe(group, now_us);
 }
 
@@ -161,10 +188,12 @@ static bool convict(struct lb_group *group, uint32_t index, enum lb_rule_mode mo
     bool stands =
         e->out && (found->observed || !e->observed) && (!e->observed || now_us < e->until_us);
     bool spared = !stands && !can_spare(group, index);
-    if (spared)
+    if (spared) {
         count(o, found->cause, LB_RESULT_HELD);
-    else if (!stands)
+        make_room(group, now_us);
+    } else if (!stands) {
         put_out(group, index, found, now_us);
+    }
     pthread_mutex_unlock(&o->mutex);
     return !stands && !spared;
 }
@@ -217,10 +246,11 @@ static struct tally tally_of(const struct lb_endpoint *ep)
 static void readmit(struct lb_group *group, uint32_t index, uint64_t now_us)
 {
     struct lb_outlier *o = group->outlier;
+    struct record *r = &o->records[index];
     o->out--;
-    o->records[index].e.out = false;
-    o->records[index].e.probing = false;
-    o->records[index].before = tally_of(group->endpoints[index]);
+    o->room_us = 0;
+    r->e.out = r->e.probing = r->early = false;
+    r->before = tally_of(group->endpoints[index]);
     atomic_store_explicit(&group->endpoints[index]->run, 0, memory_order_relaxed);
     lb_group_mark(group, index, LB_EJECTED, false, now_us);
     plan_probe(group, now_us);

@@ -10,7 +10,10 @@
  *   standard deviations and by least_us. Both of these are judged by lb_outlier_sweep.
  *
  * An ejection lasts eject_us times how often that happened lately. Then one request is let through
- * (lb_pick), and its answer decides: back by slow start, or ejected for longer.
+ * (lb_pick), and its answer decides: back by slow start, or ejected for longer. When another was
+ * found that cannot go, since it is the last or too many are out, the one that is out longest is
+ * asked before its time; if it fails, that makes it no longer than it was, and the next is asked
+ * after a second.
  *
  * Pure: no clock and no I/O. Allocates only when it is attached. Any thread; a mutex is held for
  * ejections, probes and reading, never for an answer without news.

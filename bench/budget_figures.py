@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import instructions
-from budget_scenes import (LOGGED, TLS_TO_H2, TLS_TO_PLAIN, TLS_TO_TLS, H2BothScene, H2Scene, Scene,
-                           TlsScene, endpoints_config, libc, repeat, ROUTED, routes_config, scene)
+from budget_scenes import (LOGGED, ROUTED, TLS_TO_H2, TLS_TO_PLAIN, TLS_TO_TLS, UNWATCHED, WATCHED,
+                           H2BothScene, H2Scene, PoolScene, Scene, TlsScene, endpoints_config, libc,
+                           repeat, routes_config, scene)
 
 import harness  # whose folder budget_scenes has put into the path
 import peers
@@ -288,6 +289,8 @@ def measurements():
         ins("instructions.logged", Scene.get, 300, logged=True, config=LOGGED),
         ins("instructions.route_1", routed(1, 1), 300, config=routes_config(1, 1)),
         ins("instructions.route_100", routed(10, 10), 300, config=routes_config(10, 10)),
+        ins("instructions.unwatched", PoolScene.get, 300, of=PoolScene, config=UNWATCHED),
+        ins("instructions.watched", PoolScene.get, 300, of=PoolScene, config=WATCHED),
         ins("instructions.endpoint_2", Scene.new_upstream_conn, 120, config=ends(2)),
         count_calls("keepalive", "reads writes waits", Scene.get, 200),
         count_calls("post_1k", "reads writes waits", Scene.post, 200),
@@ -314,6 +317,8 @@ def measurements():
 def derived():
     return [
         difference("instructions.access_log", "instructions.logged", "instructions.keepalive"),
+        difference("growth.watching", "instructions.watched", "instructions.unwatched",
+                   "instructions.unwatched"),
         difference("growth.routes_100", "instructions.route_100", "instructions.route_1",
                    "instructions.route_1"),
         difference("growth.routes_10k", "instructions.route_10k", "instructions.route_1",

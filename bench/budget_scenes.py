@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import re
+import select
 import socket
 import struct
 import sys
@@ -185,6 +186,21 @@ class Scene:
             self.weir.signal(SIGCONT)
 
 
+class PoolScene(Scene):
+    """Weir has several endpoints, all of them the one upstream, and a conn to each."""
+
+    def at_upstream(self, end):
+        upstream, poll = self.upstream, select.poll()
+        by_fd = {c.sock.fileno(): c for c in upstream.conns}
+        for fd in [upstream.sock.fileno(), *by_fd]:
+            poll.register(fd, select.POLLIN)
+        [(fd, _), *more] = poll.poll(1000 * peers.DEADLINE) or [(None, None)]
+        if fd is None or more:
+            raise AssertionError(f"{len(more)} things happened at once, or nothing")
+        self.conn = by_fd.get(fd) or upstream.accept()
+        self.conn.recv_until(end)
+
+
 class TlsScene(Scene):
     """The client's side is over TLS, HTTP/1."""
 
@@ -307,6 +323,20 @@ def routes_config(hosts, paths):
             for h in range(10000, 10000 + hosts) for p in range(10000, 10000 + paths)]
     rows.append("  - { to: app }")
     return NO_LOG + POOL + "routes:\n" + "\n".join(rows) + "\n"
+
+
+def watched_config(pool):
+    """Four endpoints, and what the pool does with them."""
+    rows = ", ".join(f'"127.0.1.{i}:$PORT"' for i in range(1, 5))
+    return (NO_LOG + "routes: [ { to: app } ]\n"
+            "pools: { app: { " + UPSTREAM + " }, " + f"{pool}, endpoints: [ {rows} ] }} }}\n")
+
+
+UNWATCHED = watched_config("balance: round_robin, outlier: none")
+# Of the checks one falls into the run, at its beginning, and finds nobody, which is no verdict yet:
+# they are the control thread's, and no part of a request's cost.
+WATCHED = watched_config("balance: p2c, outlier: { latency: enforce }, slow_start: 10s, "
+                         "health: { tcp: true, port: 1, every: 1h }")
 
 
 def endpoints_config(count):

@@ -400,6 +400,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
     if (final) {
         a->status = head->status;
         a->head_us = reactor_us(&x->worker->reactor);
+        attempt_rate(a, head);
         if (attempt_declined(a, head, s->reused))
             return;
     }
@@ -414,7 +415,8 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
         x->connected_us = s->connected_us;
         x->reused = s->reused;
         x->status = head->status;
-        attempt_answered(a);
+        if (!a->status_follows)
+            attempt_answered(a);
     }
     forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
     if (final)
@@ -426,8 +428,11 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
 
 static void on_upstream_body(struct stream *s, struct chain *body)
 {
-    struct exchange *x = attempt_of(s)->exchange;
+    struct attempt *a = attempt_of(s);
+    struct exchange *x = a->exchange;
     x->bytes_out += body->bytes;
+    if (a->status_follows) /* a part of a message: the endpoint does answer */
+        attempt_answered(a);
     if (x->tunnel)
         exchange_touch(x);
     x->client->ops->send_body(x->client, body);
@@ -435,8 +440,10 @@ static void on_upstream_body(struct stream *s, struct chain *body)
 
 static void on_upstream_end(struct stream *s, struct http_head *trailers)
 {
-    struct exchange *x = attempt_of(s)->exchange;
+    struct attempt *a = attempt_of(s);
+    struct exchange *x = a->exchange;
     x->response_done = true;
+    attempt_rate_end(a, trailers);
     forward_trailers(trailers, false);
     x->client->ops->send_end(x->client, trailers);
     if (!x->tunnel || x->request_done)

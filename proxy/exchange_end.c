@@ -8,6 +8,7 @@
 #include "proxy/base/check.h"
 #include "proxy/exchange_admit.h"
 #include "proxy/exchange_log.h"
+#include "proxy/http/grpc.h"
 #include "proxy/outlier_watch.h"
 #include "proxy/reply.h"
 #include "proxy/retry.h"
@@ -45,10 +46,27 @@ static enum lb_outcome outcome_of_status(unsigned status)
     return status >= 500 ? LB_ERROR : LB_OK;
 }
 
+void attempt_rate_end(struct attempt *a, const struct http_head *trailers)
+{
+    unsigned code;
+    if (!a->status_follows || trailers == NULL || !grpc_status(trailers, &code))
+        return;
+    a->rated = (uint16_t)grpc_http_status(code);
+    a->status_follows = false;
+}
+
+void attempt_rate(struct attempt *a, const struct http_head *head)
+{
+    a->rated = head->status;
+    a->status_follows = head->status == 200 && grpc_is_call(a->exchange->request);
+    attempt_rate_end(a, head); /* if it is all that there is */
+}
+
 void attempt_answered(struct attempt *a)
 {
-    if (lb_answered(&a->lease, outcome_of_status(a->status), a->head_us))
-        outlier_tell(pool_spec_of(a->exchange->pool), a->endpoint, a->head_us);
+    uint64_t now = reactor_us(&a->exchange->worker->reactor);
+    if (lb_answered(&a->lease, outcome_of_status(a->rated), now))
+        outlier_tell(pool_spec_of(a->exchange->pool), a->endpoint, now);
 }
 
 /* From first attempts alone, and from those that a hedge has outrun as well: they took longer than
@@ -67,7 +85,7 @@ static void lease_end(struct attempt *a, enum reason reason)
     uint64_t now = reactor_us(&x->worker->reactor);
     enum lb_outcome outcome = outcome_of(reason);
     if (outcome == LB_OK)
-        outcome = outcome_of_status(a->status);
+        outcome = outcome_of_status(a->rated);
     if (reason == REASON_REQUEST_TIMEOUT && (!x->request_done || x->committed))
         outcome = LB_CANCELLED; /* the client may be what is slow */
     uint64_t head = a->head_us != 0 ? a->head_us : now;

@@ -6,7 +6,14 @@
 
 #include "proxy/exchange_state.h"
 
-/* The attempt has a response, of a->status, though it goes on. */
+/* The attempt has its final head, at head_us: what that says of the endpoint is noted, and not yet
+ * told. That of a gRPC call says nothing unless it has the call's status. */
+void attempt_rate(struct attempt *a, const struct http_head *head);
+
+/* The same of the trailers, or NULL. */
+void attempt_rate_end(struct attempt *a, const struct http_head *trailers);
+
+/* The attempt is answered, as it was rated, though it goes on. */
 void attempt_answered(struct attempt *a);
 
 /* Ends the attempt, if it runs, for reason (REASON_DONE: it was answered, if not to the end): its

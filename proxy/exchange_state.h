@@ -26,7 +26,9 @@ struct attempt {
     uint64_t start_us, head_us; /* when it began, and had its final head; or 0 */
     uint64_t drained;           /* body bytes that left in this attempt */
     uint16_t status;            /* of that head */
-    bool hedge;                 /* it was begun beside another one */
+    uint16_t rated;      /* what it says of the endpoint; of a gRPC call: what its own does */
+    bool status_follows; /* in the trailers: it is a gRPC call */
+    bool hedge;          /* it was begun beside another one */
 };
 
 struct exchange {

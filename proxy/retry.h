@@ -80,7 +80,7 @@ bool retry_safe(struct span method);
 /* The longest that the n-th retry (from 0) waits: a random part of it is what it does. */
 uint64_t retry_backoff_ms(const struct retry_rule *rule, unsigned n);
 
-/* Says the reason nothing of the endpoint or its load? Then the retry waits for nothing, and no
+/* Nothing of the request reached an application: sending it elsewhere adds no load, so that no
  * budget pays for it. */
 bool retry_free(enum reason reason);
 

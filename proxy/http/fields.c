@@ -85,7 +85,14 @@ enum field_id field_lookup(struct span name)
             return is(FIELD_USER_AGENT, name);
         }
     case 11:
-        return is(ascii_lower(name.ptr[0]) == 't' ? FIELD_TRACEPARENT : FIELD_RETRY_AFTER, name);
+        switch (ascii_lower(name.ptr[0])) {
+        case 't':
+            return is(FIELD_TRACEPARENT, name);
+        case 'g':
+            return is(FIELD_GRPC_STATUS, name);
+        default:
+            return is(FIELD_RETRY_AFTER, name);
+        }
     case 12:
         switch (ascii_lower(name.ptr[0])) {
         case 'c':

@@ -26,6 +26,7 @@
     X(CONTENT_LENGTH, "content-length", false)               \
     X(CONTENT_TYPE, "content-type", false)                   \
     X(GRPC_TIMEOUT, "grpc-timeout", false)                   \
+    X(GRPC_STATUS, "grpc-status", false)                     \
     X(TRACEPARENT, "traceparent", false)                     \
     X(EXPECT, "expect", false)                               \
     X(DATE, "date", false)                                   \

@@ -2,15 +2,26 @@
 /* gRPC as seen from outside. Owns nothing; any thread. */
 #include "proxy/http/grpc.h"
 
+#include "proxy/base/check.h"
+
 /* Of grpc's statuscodes.md. */
 enum {
+    GRPC_OK = 0,
     GRPC_CANCELLED = 1,
     GRPC_UNKNOWN = 2,
+    GRPC_INVALID_ARGUMENT = 3,
     GRPC_DEADLINE_EXCEEDED = 4,
+    GRPC_NOT_FOUND = 5,
+    GRPC_ALREADY_EXISTS = 6,
     GRPC_PERMISSION_DENIED = 7,
+    GRPC_RESOURCE_EXHAUSTED = 8,
+    GRPC_FAILED_PRECONDITION = 9,
+    GRPC_ABORTED = 10,
+    GRPC_OUT_OF_RANGE = 11,
     GRPC_UNIMPLEMENTED = 12,
     GRPC_INTERNAL = 13,
     GRPC_UNAVAILABLE = 14,
+    GRPC_DATA_LOSS = 15,
     GRPC_UNAUTHENTICATED = 16,
 };
 
@@ -80,12 +91,49 @@ bool grpc_timeout(const struct http_head *request, uint64_t *ms)
     return to_ms(n, f->value[f->value_len - 1], ms);
 }
 
+bool grpc_status(const struct http_head *head, unsigned *code)
+{
+    const struct http_field *f = find(head, FIELD_GRPC_STATUS);
+    if (f == NULL)
+        return false;
+    *code = 0;
+    for (unsigned i = 0; i < f->value_len; i++)
+        *code = f->value[i] >= '0' && f->value[i] <= '9' && *code < 100
+                    ? *code * 10 + (unsigned)(f->value[i] - '0')
+                    : 1000;
+    if (f->value_len == 0 || *code >= 1000)
+        *code = GRPC_UNKNOWN;
+    return true;
+}
+
+unsigned grpc_http_status(unsigned code)
+{
+    static const uint16_t statuses[] = {
+        [GRPC_OK] = 200,
+        [GRPC_CANCELLED] = 499,
+        [GRPC_UNKNOWN] = 500,
+        [GRPC_INVALID_ARGUMENT] = 400,
+        [GRPC_DEADLINE_EXCEEDED] = 504,
+        [GRPC_NOT_FOUND] = 404,
+        [GRPC_ALREADY_EXISTS] = 409,
+        [GRPC_PERMISSION_DENIED] = 403,
+        [GRPC_RESOURCE_EXHAUSTED] = 429,
+        [GRPC_FAILED_PRECONDITION] = 400,
+        [GRPC_ABORTED] = 409,
+        [GRPC_OUT_OF_RANGE] = 400,
+        [GRPC_UNIMPLEMENTED] = 501,
+        [GRPC_INTERNAL] = 500,
+        [GRPC_UNAVAILABLE] = 503,
+        [GRPC_DATA_LOSS] = 500,
+        [GRPC_UNAUTHENTICATED] = 401,
+    };
+    return code < ARRAY_LEN(statuses) ? statuses[code] : 500;
+}
+
 bool grpc_unavailable(const struct http_head *response)
 {
-    for (unsigned i = 0; response->body == BODY_NONE && i < response->n_fields; i++)
-        if (span_eq_nocase(field_name(&response->fields[i]), SPAN_LIT("grpc-status")))
-            return span_eq(field_value(&response->fields[i]), SPAN_LIT("14"));
-    return false;
+    unsigned code;
+    return response->body == BODY_NONE && grpc_status(response, &code) && code == GRPC_UNAVAILABLE;
 }
 
 unsigned grpc_status_of(enum reason reason)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a proxy has to know of gRPC (grpc.io, "gRPC over HTTP2"): which requests are calls, how long
- * the caller waits, and how weir's own errors are told to one. Pure; any thread.
+ * the caller waits, what became of it, and how weir's own errors are told to one. Pure; any thread.
  */
 #ifndef WEIR_HTTP_GRPC_H
 #define WEIR_HTTP_GRPC_H
@@ -16,6 +16,13 @@ bool grpc_is_call(const struct http_head *request);
 /* The time that the caller gives a call, in ms, rounded up. False: it is no call, or it names none,
  * or what it names is malformed. */
 bool grpc_timeout(const struct http_head *request, uint64_t *ms);
+
+/* The status code that a response has in its head, if it has nothing else, or in its trailers;
+ * UNKNOWN if that is no number. False: there is none. */
+bool grpc_status(const struct http_head *head, unsigned *code);
+
+/* What it would be as an HTTP status, as Envoy has it: 503 for UNAVAILABLE. */
+unsigned grpc_http_status(unsigned code);
 
 /* Is it an answer that is nothing but the status UNAVAILABLE? */
 bool grpc_unavailable(const struct http_head *response);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/http/grpc.h"
 #include "proxy/upstream/health_grpc.h"
 
 /* ---- the request ---- */
@@ -95,9 +96,9 @@ void health_ask(struct stream *s, struct reactor *r, const struct health_spec *s
 /* In the trailers, or in the head of an answer that has nothing else. */
 static void look_for_grpc_status(struct health_answer *a, const struct http_head *head)
 {
-    for (unsigned i = 0; i < head->n_fields; i++)
-        if (span_eq_nocase(field_name(&head->fields[i]), SPAN_LIT("grpc-status")))
-            a->grpc_ok = span_eq(field_value(&head->fields[i]), SPAN_LIT("0"));
+    unsigned code;
+    if (grpc_status(head, &code))
+        a->grpc_ok = code == 0;
 }
 
 void health_answer_head(struct health_answer *a, const struct http_head *head)

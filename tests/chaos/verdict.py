@@ -125,7 +125,9 @@ class Story:
         if tried != failed if room else tried - failed:
             self.find(f"attempts: in trails {dict(tried)}, counted {dict(failed)}")
         retries = sum(max(0, e["attempts"] - 1) for e in self.log)
-        if self.metric("weir_retries_total") != retries:
+        # A client may leave in the pause before a retry that is granted, and so counted.
+        left = sum(1 for e in self.log if e["trail"] and e["reason"] in CLIENT)
+        if not retries <= self.metric("weir_retries_total") <= retries + left:
             self.find(f"{self.metric('weir_retries_total'):g} retries, and the log has {retries}")
         self.tried = failed
 

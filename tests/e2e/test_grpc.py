@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """gRPC through weir, with grpcio on both sides and with frames by hand."""
 import threading
+import time
 
 import pytest
 
@@ -253,3 +254,91 @@ def test_a_deadline_that_is_none_is_nobodys(pair, value):
     n, _ = u.accept()
     u.respond(n, 200, b"", [("grpc-status", "0")])
     assert c.response(s).get("grpc-status") == "0"
+
+
+# ---- what a call's status says of the endpoint --------------------------------------------------
+
+TYPE = ("content-type", "application/grpc")
+
+
+@pytest.mark.parametrize("status", ["2", "4", "12", "13", "14", "15", "", "x"])
+@pytest.mark.parametrize("where", ["head", "trailers"])
+def test_a_status_of_the_servers_fault_is_held_against_the_endpoint(
+    start_weir, new_upstream, where, status
+):
+    """BEHAVIOUR 8: 5 consecutive 5xx. A gRPC status counts as the HTTP status that it comes to."""
+    up = new_upstream()
+    own = start_weir(POOL.replace("$UPSTREAM", up.address))
+    with h2peer.client(own).hello() as c:
+        for turn in range(10):
+            s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+            if turn == 0:
+                u = H2Server(up.accept())
+            n, _ = u.accept()
+            said = status if turn != 5 else "5"  # NOT_FOUND is an answer: the row begins again
+            if where == "head":
+                u.respond(n, 200, b"", [TYPE, ("grpc-status", said)])
+            else:
+                u.respond(n, 200, MESSAGE, [TYPE], [("grpc-status", said)])
+            c.response(s)
+            own.wait_metric("weir_requests_total", turn + 1)
+            held = own.metric("weir_ejections_total", cause="errors", result="held")
+            assert held == (turn >= 4), f"after {turn + 1} answers"
+
+
+@pytest.mark.parametrize("kind", ["no call", "no status"])
+def test_a_grpc_status_of_no_call_says_nothing(start_weir, new_upstream, kind):
+    up = new_upstream()
+    own = start_weir(POOL.replace("$UPSTREAM", up.address))
+    with h2peer.client(own).hello() as c:
+        for turn in range(5):
+            s = c.request("POST", "/s/m", more=[] if kind == "no call" else CALL, body=MESSAGE)
+            if turn == 0:
+                u = H2Server(up.accept())
+            n, _ = u.accept()
+            u.respond(n, 200, b"hi", [], [("grpc-status" if kind == "no call" else "x", "14")])
+            c.response(s)
+    own.wait_metric("weir_requests_total", 5)
+    assert own.metric("weir_ejections_total") == 0
+
+
+@pytest.mark.parametrize("where", ["head", "trailers"])
+def test_a_call_that_is_let_through_is_judged_by_its_status(start_weir, new_upstream, where):
+    """BEHAVIOUR 8: comes back with a single probe request. Its head alone says nothing, but one
+    message does."""
+    up, other = new_upstream(), new_upstream()
+    own = start_weir(
+        "routes: [ { to: app } ]\n"
+        f"pools: {{ app: {{ endpoints: [ '{up.address}', {{ address: '{other.address}', backup: true }} ],"
+        " upstream: { protocol: h2 }, outlier: { errors: 1, eject: 10ms, max_eject: 10ms } } }\n"
+    )
+
+    def ejected():
+        return own.metric("weir_endpoint_state", state="ejected") == 1
+
+    with h2peer.client(own).hello() as c:
+        s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+        u = H2Server(up.accept())
+        u.respond(u.accept()[0], 200, b"", [TYPE, ("grpc-status", "14")])
+        c.response(s)
+        own.wait_metric("weir_ejections_total", 1, cause="errors", result="ejected")
+        time.sleep(0.02)  # its time is over
+        s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+        n, _ = u.accept()
+        if where == "head":
+            u.respond(n, 200, b"", [TYPE, ("grpc-status", "14")])
+        else:
+            u.headers(n, [(":status", "200"), TYPE])
+            c.head(s)
+            assert ejected(), "a head alone"
+            u.headers(n, [("grpc-status", "14")], end=True)
+        c.response(s)
+        own.wait_metric("weir_ejections_total", 1, cause="probe", result="ejected")
+        time.sleep(0.02)
+        s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+        n, _ = u.accept()
+        u.headers(n, [(":status", "200"), TYPE])
+        u.data(n, MESSAGE)
+        tools.wait_for(lambda: not ejected(), "it to be back")
+        u.headers(n, [("grpc-status", "0")], end=True)
+        c.response(s)

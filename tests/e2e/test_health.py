@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Active health checks: what they ask, what they make of the answer, and what follows for traffic."""
+import os
 import re
+import shutil
 import signal
+import socket
+import ssl
 import threading
 import time
 from concurrent import futures
@@ -9,6 +13,7 @@ from concurrent import futures
 import pytest
 
 import peers
+from authority import Authority
 from harness import assert_authored
 from peers import RefusedEndpoint, SilentEndpoint, Upstream, wait_for
 from test_backends import HELLO, Server
@@ -188,6 +193,33 @@ def test_one_that_must_pass_gets_nothing_before(start_weir, closing):
         assert c.response().status == 200
 
 
+def test_one_without_a_verdict_gets_requests(start_weir, auto, closing):
+    """Its first check is on its way for as long as it may take."""
+    one, side = auto(body=b"a"), closing(Upstream())
+    endpoint = f"{{ address: '{one.address}', health: '{side.address}' }}"
+    weir = start_weir(pool("http: /, every: 1h, timeout: 1h", endpoint))
+    with side.accept() as check:
+        check.request()
+        wait_up(weir, one.address, True)
+        assert draw(weir, 5) == {b"a"}
+        assert weir.metric("weir_health_checks_total") == 0
+
+
+def test_one_that_is_down_is_asked_in_an_interval_of_its_own(start_weir, auto):
+    """With the other one a second check would come after an hour."""
+    one = Patient(auto, b"a")
+    one.answer = BAD
+    often = "every: 1h, every_down: 100ms, timeout: 100ms, jitter: 0%, must_pass: true, up_after: 1"
+    weir = start_weir(pool(f"http: /healthz, {often}", one.address))
+    wait_checks(weir, 5, result="failed")
+    wait_up(weir, one.address, False)
+    one.answer = GOOD
+    wait_up(weir, one.address, True)
+    count = len(one.checks)
+    assert draw(weir, 20) == {b"a"}
+    assert len(one.checks) == count, "up it is asked every hour"
+
+
 # ---- what is asked ------------------------------------------------------------------------------
 
 
@@ -261,6 +293,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("case", ANSWERS)
 def test_verdicts(start_weir, auto, case):
+    """BEHAVIOUR 8: http (status 200-399 or given)."""
     http, status, body, result, reason = ANSWERS[case]
     head = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (status, len(body) if status[:3] != b"204" else 0)
     one = auto(lambda _: head + body)
@@ -301,6 +334,7 @@ def test_interim_answers_are_none(start_weir, closing):
 
 
 def test_tcp_is_about_the_connection_alone(start_weir, closing):
+    """BEHAVIOUR 8: tcp."""
     well, refuses, silent = closing(Upstream()), closing(RefusedEndpoint()), closing(SilentEndpoint())
     weir = start_weir(
         pool(f"tcp: true, {AT_ONCE}", well.address, refuses.address, silent.address)
@@ -339,6 +373,80 @@ def test_a_certificate_that_is_not_trusted(start_weir, hello, authority, health)
     weir = start_weir(pool(f"{health}, {AT_ONCE}", one.text, more=tls))
     wait_up(weir, one.text, False)
     assert weir.metric("weir_health_checks_total", reason="upstream_tls_failed") >= 1
+
+
+def test_checks_are_made_with_the_authorities_that_are_on_disk_now(
+    start_weir, hello, authority, tmp_path
+):
+    pair, ca = authority.server(), tmp_path / "ca.crt"
+    other = Authority(tmp_path / "other", "somebody else")
+
+    def trust(whom):
+        shutil.copy(whom.cert, tmp_path / "new.crt")
+        os.replace(tmp_path / "new.crt", ca)
+
+    trust(authority)
+    one = hello("--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
+    weir = start_weir(
+        pool(f"http: /healthz, {AT_ONCE}", one.text, more=f"upstream: {{ tls: {{ ca: {ca} }} }}")
+    )
+    wait_checks(weir, 1, result="passed")
+    trust(other)
+    weir.wait_metric("weir_tls_cert_reloads_total", 1, pool="app")
+    wait_up(weir, one.text, False)
+    assert weir.metric("weir_health_checks_total", reason="upstream_tls_failed") >= 1
+    trust(authority)
+    wait_up(weir, one.text, True)
+
+
+class Callers:
+    """Asks whoever connects for a certificate, and writes down the name in it."""
+
+    def __init__(self, authority):
+        self.names = []
+        self.context = authority.server_context(ask=True)
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.sock.getsockname()[1]
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while True:
+            try:
+                conn, _ = self.sock.accept()
+            except OSError:
+                return
+            conn.settimeout(peers.DEADLINE)
+            try:
+                with self.context.wrap_socket(conn, server_side=True) as tls:
+                    tls.recv(1)  # in TLS 1.3 the certificate comes with what follows
+                    self.names.append(dict(x[0] for x in tls.getpeercert()["subject"])["commonName"])
+            except (OSError, ssl.SSLError):
+                conn.close()
+
+    def close(self):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        self.thread.join()
+
+
+def test_checks_show_the_certificate_that_is_on_disk_now(start_weir, closing, authority, tmp_path):
+    """Each is a handshake of its own: none is resumed with what an old certificate was good for."""
+    side = closing(Callers(authority))
+    names = side.names
+    first, second = authority.issue(subject="/CN=one"), authority.issue(subject="/CN=two")
+    first.into(tmp_path, "own")
+    tls = f"ca: {authority.cert}, cert: {tmp_path}/own.crt, key: {tmp_path}/own.key"
+    weir = start_weir(
+        pool(f"tcp: true, {AT_ONCE}", side.address, more=f"upstream: {{ tls: {{ {tls} }} }}")
+    )
+    wait_for(lambda: "one" in names, "a check with the first")
+    second.into(tmp_path, "own")
+    weir.wait_metric("weir_tls_cert_reloads_total", 1, pool="app")
+    wait_for(lambda: "two" in names, "a check with the second")
+    seen = len(names)
+    wait_for(lambda: len(names) > seen, "the next one")
+    assert set(names[seen:]) == {"two"}
 
 
 def test_in_clear_text_beside_tls(start_weir, hello, auto, authority):
@@ -391,6 +499,7 @@ class GrpcHealth:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 def test_grpc_health(start_weir, closing, authority, secure):
+    """BEHAVIOUR 8: grpc (grpc.health.v1)."""
     server = closing(GrpcHealth(authority.server() if secure else None))
     tls = f"tls: {{ ca: {authority.cert} }}" if secure else ""
     weir = start_weir(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Endpoints that fail or are slow are put out for a while; drained ones end what they have."""
+import re
 import threading
+import time
 
 import pytest
 
@@ -18,21 +20,23 @@ class Pool:
     """weir over upstreams that answer a, b, c...; those in `failing` answer 500, and those in
     `holding` nothing until they are told."""
 
-    def __init__(self, start_weir, auto, count, outlier, more="", endpoints=None):
+    def __init__(self, start_weir, auto, count, outlier, more="", endpoints=None, top=""):
         self.failing, self.holding = set(), set()
+        self.delays = {}  # seconds
         self.ups = [auto(body=bytes([97 + i]), reply=self.reply(i)) for i in range(count)]
         listed = ", ".join(
             f"{{ address: '{u.address}'{(endpoints or {}).get(i, '')} }}"
             for i, u in enumerate(self.ups)
         )
         self.weir = start_weir(
-            "routes: [ { to: app } ]\n"
+            f"{top}routes: [ {{ to: app }} ]\n"
             f"pools: {{ app: {{ balance: round_robin, endpoints: [ {listed} ],"
             f" outlier: {outlier}{more} }} }}\n"
         )
 
     def reply(self, i):
         def answer(_):
+            time.sleep(self.delays.get(i, 0))
             if i in self.failing:
                 return ERROR
             return None if i in self.holding else self.ups[i].ok()
@@ -70,6 +74,7 @@ def pool(start_weir, auto):
 
 
 def test_five_failures_in_a_row_put_an_endpoint_out(pool):
+    """BEHAVIOUR 8: 5 consecutive 5xx."""
     p = pool(3, f"{{ {LONG} }}")
     p.failing = {1}
     assert p.draw(15).count("") == 5, "in turn: five each"
@@ -93,6 +98,7 @@ def test_four_failures_do_not_and_an_answer_begins_the_row_again(pool):
 
 
 def test_an_endpoint_that_refuses_is_put_out(start_weir, auto, closing):
+    """BEHAVIOUR 8: 5 consecutive ... resets: one that refuses is no better."""
     good, refused = auto(body=b"good"), closing(RefusedEndpoint())
     weir = start_weir(
         "routes: [ { to: app } ]\n"
@@ -130,8 +136,10 @@ def test_an_ejected_endpoint_is_asked_before_a_request_is_given_up(pool):
     assert p.state(1) == {"ejected"}
     p.failing = set()
     p.ups[0].die()
-    assert set(p.draw(10)) == {"b"}, "the only one that answers"
+    assert set(p.draw(4)) == {"b"}, "the only one that answers"
     assert p.state(1) == {"ejected"}
+    assert set(p.draw(20)) == {"b"}
+    assert p.state(1) == {"healthy"} and p.state(0) == {"ejected"}, "now that it is about the other"
 
 
 @pytest.mark.h1_upstream("HTTP/2 says which requests it has not seen")
@@ -197,10 +205,11 @@ def test_a_slow_client_is_not_held_against_the_endpoint(start_weir, new_upstream
 
 
 def test_the_last_endpoint_is_never_put_out(pool):
+    """BEHAVIOUR 8: at most 50%, and never the last endpoint."""
     p = pool(2, f"{{ {LONG}, max: 100% }}")
     p.failing = {0, 1}
     assert set(p.draw(40)) == {""}
-    assert p.ejections() == 1
+    assert p.ejections(cause="errors") == 1
     assert p.ejections("held") > 0
     states = [p.state(0), p.state(1)]
     assert sorted(states, key=str) == [{"ejected"}, {"healthy"}]
@@ -228,6 +237,7 @@ def test_nothing_is_detected_with_mode_none(pool):
 
 
 def test_one_request_is_let_through_and_brings_the_endpoint_back(pool):
+    """BEHAVIOUR 8: comes back with a single probe request."""
     p = pool(2, "{ eject: 300ms, max_eject: 1h }")
     p.failing = {1}
     p.draw(10)
@@ -247,6 +257,7 @@ def test_one_request_is_let_through_and_brings_the_endpoint_back(pool):
 
 
 def test_a_failed_probe_puts_it_out_for_longer(pool):
+    """BEHAVIOUR 8: ejected 30 s x times."""
     p = pool(2, "{ eject: 200ms, max_eject: 1h }")
     p.failing = {1}
     p.draw(10)
@@ -276,6 +287,36 @@ def test_success_rates_are_compared(pool):
     wait_for(found, "the one that fails to be found")
     assert p.state(3) == {"ejected"} and p.ejections() == 1
     assert set(p.draw(20)) == set("abce")
+
+
+def test_five_timeouts_in_a_row_put_an_endpoint_out(pool):
+    """BEHAVIOUR 8: 5 consecutive ... timeouts."""
+    p = pool(2, f"{{ {LONG} }}", top="timeouts: { response_head: 100ms }\n")
+    p.holding = {1}
+    assert set(p.draw(20)) == {"a"}, "the retry goes to the other one"
+    assert p.weir.metric("weir_attempts_failed_total", reason="response_head_timeout") == 5
+    assert p.ejections(cause="errors") == 1 and p.state(1) == {"ejected"}
+    wait_for(lambda: "5 failures in a row, the last: timed_out" in p.weir.stderr(), "the log")
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_latencies_are_compared(pool, mode):
+    """Enforced, the slow one is put out; observed (the default), it is counted and told."""
+    rule = f"{{ {'mode: enforce, ' if mode == 'enforce' else ''}requests: 4, least: 20ms }}"
+    p = pool(4, f"{{ {LONG}, interval: 1s, success_rate: none, latency: {rule} }}")
+    p.delays[3] = 0.1
+    result = "ejected" if mode == "enforce" else "observed"
+    words = "is ejected" if mode == "enforce" else "would be ejected"
+    told = rf"{p.ups[3].address} {words} for 3600\.0 s: \d+ answers took \d+\.\d ms; \d+\.\d ms in "
+
+    def found():
+        p.draw(16)
+        return re.search(told, p.weir.stderr())
+
+    wait_for(found, "the slow one to be found")
+    assert p.ejections(result, cause="latency") >= 1
+    assert p.state(3) == ({"ejected"} if mode == "enforce" else {"healthy"})
+    assert mode == "enforce" or p.ejections() == 0
 
 
 def test_coming_back_is_gradual_with_slow_start(pool):

@@ -74,6 +74,7 @@ static unsigned sweep(struct test_pool *p, uint64_t now)
     return told;
 }
 
+/* BEHAVIOUR 8: 5 consecutive 5xx, resets or timeouts. */
 static void test_what_counts_in_a_row(void **state)
 {
     static const struct {
@@ -129,6 +130,7 @@ static void test_the_row_is_counted_over_all_workers(void **state)
     pool_free(&p);
 }
 
+/* BEHAVIOUR 8: never the last endpoint. */
 static void test_the_last_endpoint_is_never_ejected(void **state)
 {
     struct lb_outlier_options all = defaults;
@@ -150,6 +152,7 @@ static void test_the_last_endpoint_is_never_ejected(void **state)
     pool_free(&three);
 }
 
+/* BEHAVIOUR 8: at most 50%. */
 static void test_no_more_than_max_are_out_but_one_always_may(void **state)
 {
     static const struct {
@@ -179,6 +182,7 @@ static void probe(struct lb *lb, struct lb_lease *lease, uint32_t i, uint64_t no
     assert_true(lease->probe);
 }
 
+/* BEHAVIOUR 8: comes back with a single probe request. */
 static void test_one_request_is_let_through_and_brings_it_back(void **state)
 {
     struct test_pool p = watched(2, &defaults);
@@ -206,6 +210,38 @@ static void test_one_request_is_let_through_and_brings_it_back(void **state)
     pool_free(&p);
 }
 
+/* In a rolling restart most of those that are out are well, and one that is not has to go. */
+static void test_who_is_out_longest_is_asked_at_once_when_there_is_no_room(void **state)
+{
+    struct test_pool p = watched(4, &defaults);
+    struct lb *lb = pool_lb(&p, &lb_random, 1);
+    struct lb_lease lease = {0};
+    uint64_t now = START + SECOND;
+    (void)state;
+    assert_true(fails(lb, 2, 5, START));
+    assert_true(fails(lb, 0, 5, START + 1));
+    assert_false(fails(lb, 1, 5, now)); /* half of them are out */
+    probe(lb, &lease, 2, now);
+    assert_true(lb_finished(&lease, LB_FAILED, MS, now)); /* not well yet; it was early */
+    assert_int_equal(known(&p, 2, now).times, 1);
+    assert_true(known(&p, 2, now).until_us == now + 30 * SECOND);
+    assert_false(fails(lb, 1, 5, now));
+    for (int n = 0; n < 50; n++) /* the next is not asked for a second */
+        assert_false(is_out(&p, (uint32_t)lb_pick(lb, 0, NULL, now + SECOND - 1)));
+    now += SECOND;
+    assert_false(fails(lb, 1, 5, now));
+    probe(lb, &lease, 0, now);
+    assert_true(lb_finished(&lease, LB_OK, MS, now));
+    assert_false(is_out(&p, 0));
+    assert_true(fails(lb, 1, 5, now));
+    assert_false(fails(lb, 3, 5, now));
+    probe(lb, &lease, 2, now); /* the last one was well */
+    assert_true(lb_finished(&lease, LB_OK, MS, now));
+    lb_free(lb);
+    pool_free(&p);
+}
+
+/* BEHAVIOUR 8: ejected 30 s x times, up to 300 s. */
 static void test_a_probe_that_fails_means_longer_each_time(void **state)
 {
     static const unsigned seconds[] = {30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300};
@@ -617,6 +653,7 @@ int main(void)
         cmocka_unit_test(test_the_last_endpoint_is_never_ejected),
         cmocka_unit_test(test_no_more_than_max_are_out_but_one_always_may),
         cmocka_unit_test(test_one_request_is_let_through_and_brings_it_back),
+        cmocka_unit_test(test_who_is_out_longest_is_asked_at_once_when_there_is_no_room),
         cmocka_unit_test(test_a_probe_that_fails_means_longer_each_time),
         cmocka_unit_test(test_a_probe_without_an_answer_decides_nothing),
         cmocka_unit_test(test_a_retry_and_another_mark_are_no_probe),

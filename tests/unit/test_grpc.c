@@ -109,6 +109,37 @@ static void every_reason_with_a_status_has_a_code(void **state)
         assert_in_range(grpc_status_of(i), 1, 16);
 }
 
+static bool status_of(const char *value, unsigned *code)
+{
+    struct http_head *head = call("POST", "application/grpc", NULL);
+    if (value != NULL)
+        http_head_add(head, FIELD_GRPC_STATUS, SPAN_LIT("grpc-status"), span_str(value));
+    return grpc_status(head, code);
+}
+
+static void a_status_is_read_and_what_it_would_be_over_http(void **state)
+{
+    /* Envoy's table, in words, not in the code's order. */
+    static const struct {
+        const char *value;
+        unsigned code, http;
+    } rows[] = {
+        {"0", 0, 200},   {"00", 0, 200},  {"14", 14, 503}, {"13", 13, 500}, {"4", 4, 504},
+        {"2", 2, 500},   {"15", 15, 500}, {"12", 12, 501}, {"8", 8, 429},   {"5", 5, 404},
+        {"3", 3, 400},   {"9", 9, 400},   {"11", 11, 400}, {"6", 6, 409},   {"10", 10, 409},
+        {"16", 16, 401}, {"7", 7, 403},   {"1", 1, 499},   {"17", 17, 500}, {"999", 999, 500},
+        {"", 2, 500},    {"-1", 2, 500},  {"0x", 2, 500},  {"x0", 2, 500},  {"4294967296", 2, 500},
+    };
+    unsigned code;
+    (void)state;
+    assert_false(status_of(NULL, &code));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_true(status_of(rows[i].value, &code));
+        assert_int_equal(code, rows[i].code);
+        assert_int_equal(grpc_http_status(code), rows[i].http);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,6 +147,7 @@ int main(void)
         cmocka_unit_test(timeouts_are_read),
         cmocka_unit_test(malformed_timeouts_are_none),
         cmocka_unit_test(every_reason_with_a_status_has_a_code),
+        cmocka_unit_test(a_status_is_read_and_what_it_would_be_over_http),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,7 +120,7 @@ static void test_checks_of_many_endpoints_are_spread_over_the_interval(void **st
     }
 }
 
-/* The mean time between checks is the interval, whatever the dice say. */
+/* BEHAVIOUR 8: jittered. The mean time between checks is the interval, whatever the dice say. */
 static void test_jitter_makes_a_check_late_but_does_not_add_up(void **state)
 {
     struct lb_rng rng;
