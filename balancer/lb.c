@@ -244,13 +244,6 @@ static int32_t pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, u
                               : pick_any(lb, key, tried, true, now_us);
 }
 
-int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
-{
-    lb_unpicked(lb, now_us);
-    catch_up(lb, now_us);
-    return pick(lb, key, tried, now_us);
-}
-
 static bool keeps_session(const struct lb *lb, uint32_t i, const struct lb_tried *tried)
 {
     if (lb_tried_has(tried, i))
@@ -269,6 +262,11 @@ int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct l
         return pick(lb, key, tried, now_us);
     lb->probe = LB_NONE;
     return stuck;
+}
+
+int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
+{
+    return lb_pick_stuck(lb, LB_NONE, key, tried, now_us);
 }
 
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us)
