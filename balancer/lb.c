@@ -214,13 +214,22 @@ static int32_t pick_with_room(struct lb *lb, uint64_t key, const struct lb_tried
     return hold_any(lb);
 }
 
-void lb_unpicked(struct lb *lb)
+bool lb_unpicked(struct lb *lb)
 {
     if (lb->held == LB_NONE)
-        return;
+        return false;
     struct lb_endpoint *ep = lb->view.endpoints[lb->held];
     atomic_fetch_sub_explicit(&ep->in_flight, 1, memory_order_relaxed);
     lb->held = LB_NONE;
+    return true;
+}
+
+bool lb_claim(struct lb *lb, uint32_t index)
+{
+    if (!lb->group->bounded || lb->held == (int32_t)index)
+        return true;
+    lb_unpicked(lb);
+    return hold(lb, index);
 }
 
 static int32_t pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
@@ -278,6 +287,17 @@ void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t 
         atomic_fetch_add_explicit(&lb->group->in_flight, 1, memory_order_relaxed);
     if (lb->policy->started)
         lb->policy->started(lb->local, &lb->view, index, now, now_us);
+}
+
+void lb_restart(struct lb_lease *lease, uint64_t now_us)
+{
+    struct lb *lb = lease->lb;
+    CHECK(lb != NULL);
+    lb_unpicked(lb);
+    atomic_fetch_add_explicit(&lb->view.endpoints[lease->index]->in_flight, 1,
+                              memory_order_relaxed);
+    lb->held = (int32_t)lease->index;
+    lb_lease_drop(lease, now_us);
 }
 
 bool lb_answered(struct lb_lease *lease, enum lb_outcome outcome, uint64_t now_us)
