@@ -109,3 +109,28 @@ def test_trailers_reach_the_second_of_two_that_are_asked_at_once(
             assert (request.body, request.trailers) == (b"abc", [(b"Sum", b"6")])
         u.answer()
         assert c.response().body == b"ok"
+
+
+def test_who_has_no_use_of_an_endpoint_that_is_freed_passes_it_on(start_weir, auto):
+    """Each of two workers uses one endpoint only. The wake-up that was the one's went to the other
+    by turns, and was lost."""
+    holding = True
+    ups = [auto() for _ in range(2)]
+    for up in ups:
+        up.reply = lambda _, up=up: None if holding else up.ok()
+    listed = ", ".join(f"{{ address: '{u.address}', max_requests: 1 }}" for u in ups)
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        "pools: { app: { balance: { policy: p2c, subset: 1 }, queue: { wait: 1h },\n"
+        f"  endpoints: [ {listed} ] }} }}\n",
+        workers=2,
+    )
+    clients = [weir.client() for _ in range(24)]
+    for c in clients:
+        c.send(GET)
+    weir.wait_metric("weir_pool_queued", 22, pool="app")
+    holding = False
+    for up in ups:
+        up.release()
+    assert {c.response().body for c in clients} == {b"ok"}
+    assert weir.metric("weir_pool_queued", pool="app") == 0
