@@ -286,10 +286,10 @@ struct place {
     unsigned n; /* SEGMENTS + 1: there are more */
 };
 
+/* place: zeroed. */
 static void split(struct place *place, struct span path)
 {
     struct span segment;
-    place->n = 0;
     while (place->n <= SEGMENTS && span_next_piece(&path, '/', &segment)) {
         if (place->n < SEGMENTS)
             place->at[place->n] = segment;
@@ -321,18 +321,17 @@ static void obey(const struct page *p, const struct place *place, const struct p
     show_endpoint(p, pool, i);
 }
 
-static int digit_of(char c)
+/* The normal form has two of 0..9 and A..F behind each %. */
+static unsigned digit_of(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; /* the normal form has no others */
+    return (unsigned)(c <= '9' ? c - '0' : c - 'A' + 10);
 }
 
 /* Is that the segment, once it is percent-decoded? */
 static bool segment_is(struct span segment, const char *text)
 {
     for (; segment.len > 0 && *text != '\0'; segment.ptr++, segment.len--, text++) {
-        int c = (unsigned char)segment.ptr[0];
+        unsigned c = (unsigned char)segment.ptr[0];
         if (c == '%' && segment.len >= 3) {
             c = digit_of(segment.ptr[1]) << 4 | digit_of(segment.ptr[2]);
             segment.ptr += 2;
@@ -383,8 +382,8 @@ static void page_of_pool(const struct page *p, const struct place *place,
 bool admin_pools_path(struct span path)
 {
     struct span segment;
-    return span_next_piece(&path, '/', &segment) && span_next_piece(&path, '/', &segment) &&
-           span_eq(segment, SPAN_LIT("pools"));
+    return span_next_piece(&path, '/', &segment) && segment.len == 0 &&
+           span_next_piece(&path, '/', &segment) && span_eq(segment, SPAN_LIT("pools"));
 }
 
 void admin_pools(struct reactor *r, const struct snapshot *snap, struct stream *s,
@@ -392,7 +391,7 @@ void admin_pools(struct reactor *r, const struct snapshot *snap, struct stream *
 {
     const struct page p = {r, s, request, uv_hrtime() / 1000};
     const struct pool_spec *pool;
-    struct place place;
+    struct place place = {0};
     split(&place, request->path);
     if (place.n == AT_POOLS + 1) {
         if (reads(&p))

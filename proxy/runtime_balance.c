@@ -11,6 +11,7 @@
 #include "balancer/limit.h"
 #include "balancer/outlier.h"
 #include "config/config.h"
+#include "proxy/base/check.h"
 #include "proxy/base/mem.h"
 #include "proxy/upstream/pool.h"
 
@@ -155,6 +156,7 @@ static int by_text(const void *a, const void *b)
 /* An address may be listed twice, and two names may lead to one. */
 static void number_twins(struct endpoint_spec *endpoints, uint32_t n)
 {
+    CHECK(n > 0); /* the schema has no pool without */
     struct endpoint_spec **sorted = mem_need(malloc(n * sizeof(struct endpoint_spec *)));
     for (uint32_t i = 0; i < n; i++)
         sorted[i] = &endpoints[i];

@@ -49,7 +49,7 @@ static void op_send_head(struct stream *s, const struct http_head *head)
         x->status = head->status;
         x->tunnel = head->body == BODY_TUNNEL;
         x->no_body = x->is_head || head->body == BODY_NONE;
-        x->authored = e->upstream == NULL;
+        x->authored = e->attempt->upstream == NULL;
     }
     rig_tell(x->rig, "  %s: head %u", x->id, head->status);
     x->real->ops->send_head(x->real, head);

@@ -524,8 +524,8 @@ static void test_manual_tells_shape_range_and_default(void **state)
         ".B listeners.NAME.mode\n\\fImode; default 0660\\fR.\n",
         "\nOnly for a listener on a unix: socket.\n",
         ".B routes[].match.host\n\\fIlist of string; one alone will do\\fR.\n",
-        ".B routes[].timeout.try\n\\fIduration, 1ms to 8760h; default as "
-        "timeouts.response_head\\fR.\n",
+        (".B routes[].timeout.try\n\\fIduration, 1ms to 8760h; default as "
+         "timeouts.response_head\\fR.\n"),
         ".B pools.NAME.balance\n\\fImapping, or its policy alone\\fR.\n",
         ".B pools.NAME.balance.policy\n\\fIone of p2c, round_robin, least_conn, random, peak_ewma, "
         "ring_hash, maglev; default p2c\\fR.\n",
