@@ -63,8 +63,9 @@ void lb_free(struct lb *lb);
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
 
-/* What was picked last will not be started after all. Harmless otherwise. */
-void lb_unpicked(struct lb *lb);
+/* What was picked last will not be started after all; if it was a probe, the next pick may be one.
+ * Harmless otherwise. */
+void lb_unpicked(struct lb *lb, uint64_t now_us);
 
 /*
  * As lb_pick, but for a session that belongs to endpoint stuck (LB_NONE: to none yet), which is

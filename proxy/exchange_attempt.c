@@ -87,7 +87,7 @@ static bool attempt_begin(struct attempt *a, uint32_t endpoint, bool fresh, enum
     if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
         u = pool_open(x->pool, endpoint, fresh, &a->wish, reason);
     if (u == NULL && *reason != REASON_NONE) {
-        lb_unpicked(pool_lb(x->pool));
+        lb_unpicked(pool_lb(x->pool), a->start_us);
         return false;
     }
     lb_started(pool_lb(x->pool), &a->lease, endpoint, a->start_us);
