@@ -223,19 +223,29 @@ static int32_t pick_with_room(struct lb *lb, uint64_t key, const struct lb_tried
     return hold_any(lb);
 }
 
-static void let_go(struct lb *lb)
+static bool let_go(struct lb *lb)
 {
     if (lb->held == LB_NONE)
-        return;
+        return false;
     struct lb_endpoint *ep = lb->view.endpoints[lb->held];
     atomic_fetch_sub_explicit(&ep->in_flight, 1, memory_order_relaxed);
     lb->held = LB_NONE;
+    return true;
 }
 
-void lb_unpicked(struct lb *lb, uint64_t now_us)
+bool lb_claim(struct lb *lb, uint32_t index)
 {
+    if (!lb->group->bounded || lb->held == (int32_t)index)
+        return true;
     let_go(lb);
+    return hold(lb, index);
+}
+
+bool lb_unpicked(struct lb *lb, uint64_t now_us)
+{
+    bool room = let_go(lb);
     unprobe(lb, now_us);
+    return room;
 }
 
 static int32_t pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
@@ -285,12 +295,25 @@ void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t 
     lease->lb = lb;
     lease->index = index;
     lease->probe = lb->probe == (int32_t)index;
+    if (!lease->probe)
+        unprobe(lb, now_us);
     lb->probe = LB_NONE;
     lb->leases++;
     if (lb->group->options.bound > 0)
         atomic_fetch_add_explicit(&lb->group->in_flight, 1, memory_order_relaxed);
     if (lb->policy->started)
         lb->policy->started(lb->local, &lb->view, index, now, now_us);
+}
+
+void lb_restart(struct lb_lease *lease, uint64_t now_us)
+{
+    struct lb *lb = lease->lb;
+    CHECK(lb != NULL);
+    lb_unpicked(lb, now_us);
+    atomic_fetch_add_explicit(&lb->view.endpoints[lease->index]->in_flight, 1,
+                              memory_order_relaxed);
+    lb->held = (int32_t)lease->index;
+    lb_lease_drop(lease, now_us);
 }
 
 bool lb_answered(struct lb_lease *lease, enum lb_outcome outcome, uint64_t now_us)

@@ -63,9 +63,13 @@ void lb_free(struct lb *lb);
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
 
-/* What was picked last will not be started after all; if it was a probe, the next pick may be one.
- * Harmless otherwise. */
-void lb_unpicked(struct lb *lb, uint64_t now_us);
+/* What was picked last will not be started after all, or not now; if it was a probe, the next pick
+ * may be one. Harmless otherwise. Whether its endpoint has room for somebody else now. */
+bool lb_unpicked(struct lb *lb, uint64_t now_us);
+
+/* The request goes to index, whatever was picked: as if that had been. False: it has as many as it
+ * may. */
+bool lb_claim(struct lb *lb, uint32_t index);
 
 /*
  * As lb_pick, but for a session that belongs to endpoint stuck (LB_NONE: to none yet), which is
@@ -79,6 +83,10 @@ int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct l
 
 /* The attempt at index begins: counts it in flight and fills the lease. */
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us);
+
+/* The attempt ends without a word about its endpoint, and one that is started there at once keeps
+ * its place. */
+void lb_restart(struct lb_lease *lease, uint64_t now_us);
 
 /*
  * The head of the response is there, though the attempt goes on: for a probe, this decides. Whether

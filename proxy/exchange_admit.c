@@ -182,6 +182,12 @@ void exchange_endpoint_freed(struct exchange *x)
         wake_next(x->admission);
 }
 
+void exchange_unpick(struct exchange *x)
+{
+    if (lb_unpicked(pool_lb(x->pool), reactor_us(&x->worker->reactor)))
+        exchange_endpoint_freed(x);
+}
+
 /* What it tells of how much the pool can take. Nothing, if the client has gone or the endpoint has
  * failed fast. */
 static void learn(struct admission *a, const struct exchange *x, enum reason reason)

@@ -37,6 +37,9 @@ void exchange_admit(struct exchange *x);
 /* An attempt has ended, so that its endpoint may have room for another. */
 void exchange_endpoint_freed(struct exchange *x);
 
+/* What was picked for it is not started after all, or not now. */
+void exchange_unpick(struct exchange *x);
+
 /* The exchange ends for reason: it waits no more, or its place goes to another. */
 void exchange_leave(struct exchange *x, enum reason reason);
 

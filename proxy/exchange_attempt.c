@@ -12,6 +12,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
+#include "proxy/exchange_admit.h"
 #include "proxy/exchange_end.h"
 #include "proxy/exchange_log.h"
 #include "proxy/exchange_retry.h"
@@ -52,6 +53,13 @@ static void trailers_keep(struct exchange *x, const struct http_head *from)
 
 /* ---- attempts ---- */
 
+/* There is another attempt, to which the request has yet to be sent. */
+static bool rival_waits(const struct attempt *a)
+{
+    const struct attempt *rival = attempt_rival(a);
+    return rival != NULL && rival->upstream == NULL;
+}
+
 /* The stream is there. Sends what is there of the request; the rest follows as it comes. */
 static void attempt_send(struct attempt *a, struct stream *u)
 {
@@ -66,8 +74,8 @@ static void attempt_send(struct attempt *a, struct stream *u)
         u->ops->send_body(u, &body);
     if (x->request_done)
         u->ops->send_end(u, x->trailers);
-    /* All of it was kept while the attempt was pending. */
-    if (x->replay.bytes > REPLAY_BYTES || x->trailers != NULL)
+    /* All of it was kept while the attempt was pending; another may still be. */
+    if (!rival_waits(a) && (x->replay.bytes > REPLAY_BYTES || x->trailers != NULL))
         attempt_forget(x);
 }
 
@@ -87,7 +95,7 @@ static bool attempt_begin(struct attempt *a, uint32_t endpoint, bool fresh, enum
     if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
         u = pool_open(x->pool, endpoint, fresh, &a->wish, reason);
     if (u == NULL && *reason != REASON_NONE) {
-        lb_unpicked(pool_lb(x->pool), a->start_us);
+        exchange_unpick(x);
         return false;
     }
     lb_started(pool_lb(x->pool), &a->lease, endpoint, a->start_us);
@@ -111,10 +119,12 @@ static void attempt_start(struct attempt *a, uint32_t endpoint, bool fresh)
 static void attempt_after(struct exchange *x, uint64_t pause_ms)
 {
     struct reactor *r = &x->worker->reactor;
-    if (pause_ms == 0)
+    if (pause_ms > 0)
+        wheel_set(&r->wheel, &x->pause, reactor_now(r) + pause_ms);
+    else if (lb_claim(pool_lb(x->pool), x->next))
         attempt_start(x->attempt, x->next, false);
     else
-        wheel_set(&r->wheel, &x->pause, reactor_now(r) + pause_ms);
+        exchange_fail(x, (enum reason)x->last);
 }
 
 /* The request is whole, and the attempt runs. */
@@ -199,7 +209,7 @@ static void log_failure(const struct attempt *a, enum reason reason, enum retry_
 static void attempt_same(struct attempt *a, enum reason reason)
 {
     struct exchange *x = a->exchange;
-    lb_lease_drop(&a->lease, reactor_us(&x->worker->reactor));
+    lb_restart(&a->lease, reactor_us(&x->worker->reactor));
     attempt_end(a, reason);
     x->attempts--; /* the stale conn does not count as a try */
     attempt_start(a, a->endpoint, true);

@@ -5,6 +5,8 @@
  */
 #include "proxy/exchange_retry.h"
 
+#include "proxy/exchange_admit.h"
+
 static bool is_answer(enum reason reason)
 {
     return reason == REASON_UPSTREAM_STATUS || reason == REASON_UPSTREAM_UNAVAILABLE;
@@ -58,7 +60,7 @@ static int32_t pick(struct exchange *x, enum reason reason)
 bool retry_place(struct exchange *x)
 {
     int32_t endpoint = pick(x, (enum reason)x->last);
-    if (endpoint < 0)
+    if (endpoint < 0 || !lb_claim(pool_lb(x->pool), (uint32_t)endpoint))
         return false;
     x->next = (uint32_t)endpoint;
     return true;
@@ -74,13 +76,16 @@ static uint64_t pause_of(const struct exchange *x, uint64_t least_ms)
 enum reason retry_grant(struct exchange *x, enum reason reason, uint64_t least_ms,
                         uint64_t *pause_ms)
 {
-    int32_t endpoint = pick(x, reason);
     *pause_ms = retry_at_once(reason) ? 0 : pause_of(x, least_ms);
     /* What the whole request may take does not suffice for it. */
     bool late = reactor_now(&x->worker->reactor) + *pause_ms >= x->timer.deadline_ms;
-    if (endpoint < 0 || late)
+    int32_t endpoint = late ? LB_NONE : pick(x, reason);
+    if (endpoint < 0)
         return reason;
-    if (!retry_free(reason) && !afford(x))
+    bool granted = retry_free(reason) || afford(x);
+    if (!granted || *pause_ms > 0) /* it is not to keep a place from others meanwhile */
+        exchange_unpick(x);
+    if (!granted)
         return REASON_RETRY_BUDGET;
     x->next = (uint32_t)endpoint;
     x->last = (uint16_t)reason;
@@ -113,8 +118,12 @@ bool hedge_grant(struct exchange *x)
         return false;
     int32_t endpoint =
         lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
-    if (endpoint < 0 || !afford(x))
+    if (endpoint < 0)
         return false;
+    if (!afford(x)) {
+        exchange_unpick(x);
+        return false;
+    }
     x->next = (uint32_t)endpoint;
     return true;
 }

@@ -92,6 +92,35 @@ static void test_random_numbers(void **state)
     assert_int_equal(lb_rng_below(&a, 1), 0);
 }
 
+static void test_places_at_an_endpoint_are_held_and_given_back(void **state)
+{
+    struct test_pool p = pool_new(2, NULL);
+    struct lb_lease lease = {0};
+    (void)state;
+    p.endpoints[0].most = 1;
+    p.endpoints[1].most = 1;
+    struct lb *lb = pool_lb(&p, &lb_round_robin, 1), *other = lb_new(p.group, 2);
+    int32_t i = lb_pick(lb, 0, NULL, 0);
+    assert_int_equal(lb_endpoint_in_flight(&p.endpoints[i]), 1);
+    assert_false(lb_claim(other, (uint32_t)i));
+    assert_true(lb_unpicked(lb, 0));
+    assert_false(lb_unpicked(lb, 0));
+    assert_true(lb_claim(other, (uint32_t)i) && lb_claim(other, (uint32_t)i));
+    assert_int_equal(lb_endpoint_in_flight(&p.endpoints[i]), 1);
+    lb_started(other, &lease, (uint32_t)i, 0);
+    lb_restart(&lease, 0); /* nobody comes in between */
+    assert_false(lb_claim(lb, (uint32_t)i));
+    lb_started(other, &lease, (uint32_t)i, 0);
+    assert_int_equal(lb_endpoint_in_flight(&p.endpoints[i]), 1);
+    assert_true(lb_claim(other, 1 - (uint32_t)i)); /* instead of what was picked, if that is less */
+    lb_lease_drop(&lease, 0);
+    lb_free(other);
+    lb_free(lb);
+    assert_int_equal(lb_endpoint_in_flight(&p.endpoints[0]), 0);
+    assert_int_equal(lb_endpoint_in_flight(&p.endpoints[1]), 0);
+    pool_free(&p);
+}
+
 static void test_view_sums_follow_changes(void **state)
 {
     const uint32_t weights[] = {5, 0, 7};
@@ -386,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_outcomes_have_names),
         cmocka_unit_test(test_tried_set),
         cmocka_unit_test(test_random_numbers),
+        cmocka_unit_test(test_places_at_an_endpoint_are_held_and_given_back),
         cmocka_unit_test(test_view_sums_follow_changes),
         cmocka_unit_test(test_a_single_endpoint_is_always_it),
         cmocka_unit_test(test_nobody_to_pick_from_the_start),

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bugs that were: what retries, hedges and limits once did to each other that they must not do
+again."""
+from select import POLLIN
+
+from peers import ready, wait_for
+from tlspeer import secured
+
+GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+BUSY = {"status": "503 Busy", "extra": "Retry-After: 1\r\n"}
+
+
+def config(ups, retry, pool=""):
+    listed = ", ".join(f"{{ address: '{u.address}', max_requests: 1 }}" for u in ups)
+    return (
+        f"routes: [ {{ to: app, retry: {retry} }} ]\n"
+        f"pools: {{ app: {{ balance: round_robin, outlier: none, endpoints: [ {listed} ]{pool} }} }}\n"
+    )
+
+
+def asked(ups):
+    """The upstream that was asked, and the other."""
+    wait_for(lambda: any(ready(u.sock, POLLIN, 0) for u in ups), "one of them to be asked")
+    return ups if ready(ups[0].sock, POLLIN, 0) else ups[::-1]
+
+
+def test_a_retry_that_is_denied_keeps_no_place_at_an_endpoint(start_weir, new_upstream):
+    """The endpoint picked for it counted a request until this worker picked again: for the others,
+    it was full."""
+    ups = [new_upstream(), new_upstream()]
+    weir = start_weir(config(ups, "1", ", retry_budget: { ratio: 0%, min: 0/s }"), workers=1)
+    with weir.counts("retry_budget"), weir.client() as c:
+        c.send(GET)
+        first, second = asked(ups)
+        u = first.accept()
+        u.request()
+        u.close()
+        assert c.response().status == 503
+    second.assert_untouched()
+    assert weir.metric("weir_endpoint_requests_in_flight") == 0
+
+
+def test_a_retry_that_pauses_keeps_no_place_at_an_endpoint(start_weir, new_upstream):
+    ups = [new_upstream(), new_upstream()]
+    weir = start_weir(config(ups, "{ attempts: 1, when: 503 }"), workers=1)
+    with weir.client() as c:
+        c.send(GET)
+        first, second = asked(ups)
+        u = first.accept()
+        u.request()
+        u.answer("busy", **BUSY)
+        weir.wait_metric("weir_retries_total", 1, pool="app")
+        assert weir.metric("weir_endpoint_requests_in_flight") == 0
+        u = second.accept()
+        u.request()
+        u.answer()
+        assert c.response().body == b"ok"
+
+
+def test_a_retry_at_the_same_endpoint_is_not_one_more_than_that_takes(start_weir, new_upstream):
+    """While it paused, another request took the place."""
+    up = new_upstream()
+    weir = start_weir(config([up], "{ when: 503, same_endpoint: true }"), workers=1)
+    with weir.counts("upstream_status"), weir.client() as c, weir.client() as other:
+        c.send(GET)
+        u = up.accept()
+        u.request()
+        u.answer("busy", **BUSY)
+        weir.wait_metric("weir_retries_total", 1, pool="app")
+        other.send(GET)
+        u = up.accept()
+        u.request()
+        assert c.response().status == 502
+        u.answer()
+        assert other.response().body == b"ok"
+    up.assert_untouched()
+    assert weir.metric("weir_endpoint_requests_in_flight") == 0
+
+
+def test_trailers_reach_the_second_of_two_that_are_asked_at_once(
+    start_weir, new_upstream, authority
+):
+    """Both were dialled when the request had come whole; the first to be up took its body along."""
+    ups = [new_upstream(), new_upstream()]
+    context = authority.server_context()
+    listed = ", ".join(f"'{u.address}'" for u in ups)
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        "pools:\n"
+        f"  app: {{ balance: round_robin, outlier: none, hedge: 95%, endpoints: [ {listed} ],\n"
+        f"    upstream: {{ connect: 1m, tls: {{ sni: a.example, ca: {authority.cert} }} }} }}\n",
+        workers=1,
+    )
+    with weir.client() as c:
+        for _ in range(32):  # answers that are learnt from
+            c.send(GET)
+            u = secured(asked(ups)[0].accept(), context)
+            u.request()
+            u.answer(extra="Connection: close\r\n")
+            assert c.response().body == b"ok"
+            u.close()
+        c.send(
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n"
+            "3\r\nabc\r\n0\r\nSum: 6\r\n\r\n"
+        )
+        both = [u.accept() for u in ups]
+        for u in both:
+            request = secured(u, context).request()
+            assert (request.body, request.trailers) == (b"abc", [(b"Sum", b"6")])
+        u.answer()
+        assert c.response().body == b"ok"
+
+
+def test_who_has_no_use_of_an_endpoint_that_is_freed_passes_it_on(start_weir, auto):
+    """Each of two workers uses one endpoint only. The wake-up that was the one's went to the other
+    by turns, and was lost."""
+    holding = True
+    ups = [auto() for _ in range(2)]
+    for up in ups:
+        up.reply = lambda _, up=up: None if holding else up.ok()
+    listed = ", ".join(f"{{ address: '{u.address}', max_requests: 1 }}" for u in ups)
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        "pools: { app: { balance: { policy: p2c, subset: 1 }, queue: { wait: 1h },\n"
+        f"  endpoints: [ {listed} ] }} }}\n",
+        workers=2,
+    )
+    clients = [weir.client() for _ in range(24)]
+    for c in clients:
+        c.send(GET)
+    weir.wait_metric("weir_pool_queued", 22, pool="app")
+    holding = False
+    for up in ups:
+        up.release()
+    assert {c.response().body for c in clients} == {b"ok"}
+    assert weir.metric("weir_pool_queued", pool="app") == 0
