@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import instructions
-from budget_scenes import (LOGGED, ROUTED, TLS_TO_H2, TLS_TO_PLAIN, TLS_TO_TLS, UNWATCHED, WATCHED,
-                           H2BothScene, H2Scene, PoolScene, Scene, TlsScene, endpoints_config, libc,
-                           repeat, routes_config, scene)
+from budget_scenes import (LIMITED, LOGGED, ROUTED, STICKY, TLS_TO_H2, TLS_TO_PLAIN, TLS_TO_TLS,
+                           UNWATCHED, WATCHED, H2BothScene, H2Scene, PoolScene, Scene, TlsScene,
+                           endpoints_config, libc, repeat, routes_config, scene)
 
 import harness  # whose folder budget_scenes has put into the path
 import peers
@@ -286,6 +286,9 @@ def measurements():
         ins("instructions.websocket", Scene.message, 300, prepare=Scene.upgrade),
         ins("instructions.body_down", Scene.body_down, 3),
         ins("instructions.body_up", Scene.body_up, 3),
+        ins("instructions.sticky", lambda s: s.get(s.session), 300, config=STICKY,
+            prepare=Scene.begin_session),
+        ins("instructions.limited", Scene.get, 300, config=LIMITED),
         ins("instructions.logged", Scene.get, 300, logged=True, config=LOGGED),
         ins("instructions.route_1", routed(1, 1), 300, config=routes_config(1, 1)),
         ins("instructions.route_100", routed(10, 10), 300, config=routes_config(10, 10)),

@@ -116,6 +116,14 @@ class Scene:
     def post(self):
         self.get(POST, MARK)
 
+    def begin_session(self):
+        """From now on `session` is a request with the cookie that weir gives for one."""
+        self.client.send(GET)
+        self.at_upstream(END)
+        self.conn.send(HELLO)
+        cookie = re.search(rb"Set-Cookie: ([^;]+)", self.client.recv_until(MARK))[1]
+        self.session = GET[:-2] + b"Cookie: " + cookie + END
+
     def new_conn(self):
         """A request on a client conn of its own; afterwards weir has nothing left of it."""
         files = self.weir.fds()
@@ -309,6 +317,8 @@ UPSTREAM = "upstream: { connect: 5m, idle: 10m"
 NO_LOG = "# access_log: none\n"
 POOL = 'pools: { app: { endpoints: [ "127.0.0.1:$PORT" ], ' + UPSTREAM + " } } }\n"
 PLAIN = NO_LOG + 'routes: [ { to: app } ]\n' + POOL
+STICKY = PLAIN.replace(UPSTREAM, "sticky: weir, " + UPSTREAM)
+LIMITED = PLAIN.replace(UPSTREAM, "max_requests: 100, limit: adaptive, " + UPSTREAM)
 TLS = 'listeners: { web: { bind: "127.0.0.1:0", tls: { certs: [ $CERT ] } } }\n'
 TLS_TO_PLAIN = TLS + PLAIN
 TLS_TO_TLS = TLS + PLAIN.replace(UPSTREAM, UPSTREAM + ", tls: { ca: $CA, sni: a.example }")

@@ -184,7 +184,7 @@ void exchange_endpoint_freed(struct exchange *x)
 
 void exchange_unpick(struct exchange *x)
 {
-    if (lb_unpicked(pool_lb(x->pool), reactor_us(&x->worker->reactor)))
+    if (lb_unpicked(pool_lb(x->pool), reactor_us(&x->worker->reactor)) && x->admission != NULL)
         exchange_endpoint_freed(x);
 }
 

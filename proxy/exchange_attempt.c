@@ -75,7 +75,7 @@ static void attempt_send(struct attempt *a, struct stream *u)
     if (x->request_done)
         u->ops->send_end(u, x->trailers);
     /* All of it was kept while the attempt was pending; another may still be. */
-    if (!rival_waits(a) && (x->replay.bytes > REPLAY_BYTES || x->trailers != NULL))
+    if ((x->replay.bytes > REPLAY_BYTES || x->trailers != NULL) && !rival_waits(a))
         attempt_forget(x);
 }
 
