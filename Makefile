@@ -367,22 +367,24 @@ install: $(OUT)/weir $(MAN_YAML) ## below PREFIX (/usr/local), all of it below D
 	$(call put,644,$(ZSHDIR)/_weir,completions/_weir)
 	$(call put,644,$(SYSUSERDIR)/weir.conf,packaging/weir.sysusers)
 	$(call put,644,$(UNITDIR)/weir.service,packaging/weir.service)
-	sed -i 's,@BINDIR@,$(BINDIR),; s,@SYSCONFDIR@,$(SYSCONFDIR),' $(DESTDIR)$(UNITDIR)/weir.service
-	$(INSTALL) -d -m 755 $(DESTDIR)$(EXAMPLEDIR)
-	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(EXAMPLEDIR)
+	sed -i 's,@BINDIR@,$(BINDIR),; s,@SYSCONFDIR@,$(SYSCONFDIR),' $(call below,$(UNITDIR)/weir.service)
+	$(INSTALL) -d -m 755 $(call below,$(EXAMPLEDIR))
+	$(INSTALL) -m 644 $(EXAMPLES) $(call below,$(EXAMPLEDIR))
 	[ -e $(CONFFILE) ] || $(call put,644,$(SYSCONFDIR)/weir/weir.yaml,packaging/weir.yaml)
 
 # $(call put,MODE,PATH,FILE): the folder too.
-put = $(INSTALL) -D -m $(1) $(3) $(DESTDIR)$(2)
+put = $(INSTALL) -D -m $(1) $(3) $(call below,$(2))
+# $(call below,PATHS): each of them as one word of the shell's, whatever is in DESTDIR.
+below = $(foreach path,$(1),'$(DESTDIR)$(path)')
 # Yours once it is there: never written over, and removed only if it is as it came.
-CONFFILE = $(DESTDIR)$(SYSCONFDIR)/weir/weir.yaml
+CONFFILE = $(call below,$(SYSCONFDIR)/weir/weir.yaml)
 
 uninstall: ## remove exactly what install put there, but a configuration that was changed
-	rm -f $(addprefix $(DESTDIR),$(BINDIR)/weir $(MANDIR)/man1/weir.1 $(MANDIR)/man5/weir.yaml.5 \
+	rm -f $(call below,$(BINDIR)/weir $(MANDIR)/man1/weir.1 $(MANDIR)/man5/weir.yaml.5 \
 	    $(BASHDIR)/weir $(ZSHDIR)/_weir $(SYSUSERDIR)/weir.conf $(UNITDIR)/weir.service \
 	    $(addprefix $(EXAMPLEDIR)/,$(notdir $(EXAMPLES))))
 	! cmp -s packaging/weir.yaml $(CONFFILE) || rm -f $(CONFFILE)
-	-@rmdir $(addprefix $(DESTDIR),$(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) $(SYSCONFDIR)/weir) 2>/dev/null
+	-@rmdir $(call below,$(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) $(SYSCONFDIR)/weir) 2>/dev/null
 
 # ---- releases ----------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The release tarball: dist.sh NAME FILE puts the tree as NAME/ into FILE (.tar.gz).
 # In a git checkout that is the last commit, with its time on every file, and nothing that is not
-# committed; elsewhere (a tarball that was unpacked) the tree but what was built. The same tree
+# committed; elsewhere (a tarball that was unpacked, or a checkout that git does not trust since it is
+# somebody else's) the tree but git's own and what was built. The same tree
 # gives the same bytes, whenever and wherever.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
@@ -19,7 +20,8 @@ archive() {
     else
         tar --create --sort=name --format=ustar --owner=0 --group=0 --numeric-owner \
             --mode=u=rwX,go=rX --mtime="@${SOURCE_DATE_EPOCH:-$(stat -c %Y Makefile)}" \
-            --exclude=./build --exclude=__pycache__ --exclude=.pytest_cache \
+            --exclude=./build --exclude=./compile_commands.json --exclude=./.git \
+            --exclude=__pycache__ --exclude=.pytest_cache \
             --transform="s,^\.,$name," .
     fi
 }

@@ -295,26 +295,30 @@ static void client_ping(struct h2_client *cl, uint32_t within_ms)
     conn_expect(&cl->conn, within_ms);
 }
 
-/* Nothing has come on the conn while this request was waited for. */
-static bool client_silent(const struct h2_client *cl, const struct h2_stream *s, enum reason reason)
+/* Since when this request was waited for in vain. */
+static uint64_t waited_since(const struct h2_stream *s, enum reason reason)
 {
-    uint64_t since = s->asked.since_ms;
-    if (reason == REASON_RESPONSE_IDLE_TIMEOUT)
-        since = reactor_now(cl->conn.reactor) - cl->options->response_idle_ms;
-    return cl->heard <= since;
+    const struct h2_client *cl = client_of_stream(s);
+    return reason == REASON_RESPONSE_IDLE_TIMEOUT
+               ? reactor_now(cl->conn.reactor) - cl->options->response_idle_ms
+               : s->asked.since_ms;
 }
 
-/* A request ended for want of an answer. Is the endpoint slow, or is it gone? Its TCP would not say
- * so for many minutes, and ping_wait is long if it was asked before. */
-static void client_doubt(struct h2_client *cl)
+/* A request ended for want of an answer, and nothing else has come meanwhile. Is the endpoint slow,
+ * or is it gone? Its TCP would not say so for many minutes, and ping_wait is long if it was asked
+ * before. New requests go elsewhere until it is known. Those that are there may have more patience
+ * than this one, for a server that only pauses: the conn ends after no less than pong_ms. */
+static void client_doubt(struct h2_client *cl, uint64_t since)
 {
     const struct h2_client_options *o = cl->options;
-    if (!cl->connected || cl->state == CLIENT_BYE || cl->session.dead || cl->pinged ||
-        cl->doubted || cl->broken || o->ping_ms == 0)
+    uint64_t waited = reactor_now(cl->conn.reactor) - since;
+    uint32_t least = o->connect_ms < o->pong_ms ? o->connect_ms : o->pong_ms;
+    if (cl->heard > since || !cl->connected || cl->state == CLIENT_BYE || cl->session.dead ||
+        cl->pinged || cl->doubted || cl->broken || o->ping_ms == 0)
         return;
     cl->doubted = cl->doubtful = true;
     list_unlink(&cl->link);
-    client_ping(cl, o->connect_ms < o->pong_ms ? o->connect_ms : o->pong_ms);
+    client_ping(cl, waited + least < o->pong_ms ? o->pong_ms - (uint32_t)waited : least);
 }
 
 static void op_release(struct stream *base, enum reason reason)
@@ -323,9 +327,8 @@ static void op_release(struct stream *base, enum reason reason)
     struct h2_client *cl = client_of_stream(s);
     if (reason == REASON_DONE)
         cl->served++;
-    else if (reason_row(reason)->status == 504 && !conn_closed(&cl->conn) &&
-             client_silent(cl, s, reason))
-        client_doubt(cl);
+    else if (reason_row(reason)->status == 504 && !conn_closed(&cl->conn))
+        client_doubt(cl, waited_since(s, reason));
     if (s->id <= 0) /* nghttp2 does not know of it */
         s->closed = true;
     h2_stream_release(base, reason);

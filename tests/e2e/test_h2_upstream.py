@@ -466,7 +466,7 @@ def served(own, up):
 
 def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
     """As one whose host is off: TCP would wait a quarter of an hour, and with it every request."""
-    own, up = start(", connect: 200ms", head="timeouts: { response_head: 1s }\n")
+    own, up = start(head="timeouts: { response_head: 1s }\n")
     u = served(own, up)
     late = ask(own)  # from now on nobody reads what comes to u
     assert late.response().status == 504
@@ -475,9 +475,7 @@ def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
     n, _ = v.accept()
     v.respond(n, 200, b"ok")
     assert other.response().body == b"ok"
-    own.wait_metric("weir_upstream_connections", 1)
     u.until(lambda: pings(u) == 1, "PING")
-    u.expect_end()
 
 
 def test_an_endpoint_that_is_slow_keeps_its_conn(start):

@@ -53,8 +53,9 @@ def files_below(path):
 
 @pytest.fixture
 def root(tmp_path):
-    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr")
-    return tmp_path
+    path = tmp_path / "a root"
+    make("install", f"DESTDIR={path}", "PREFIX=/usr")
+    return path
 
 
 def test_install_puts_exactly_these_files_for_all_to_read(root):
@@ -340,6 +341,9 @@ class TestTarball:
         # As make would build it, but nothing is: that would be a minute of compiling.
         assert "-o build/weir build/obj/proxy/main.o" in run("make", "-n", "all", cwd=tree)
         before = files_below(tree)
+        for name in (".git/config", "compile_commands.json"):  # git does not say that it is a checkout
+            (tree / name).parent.mkdir(exist_ok=True)
+            (tree / name).write_text("")
         run("make", "dist", cwd=tree, SOURCE_DATE_EPOCH="0")
         first = (tree / f"build/{self.NAME}.tar.gz").read_bytes()
         run("make", "dist", cwd=tree, SOURCE_DATE_EPOCH="0")

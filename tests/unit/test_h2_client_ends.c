@@ -294,6 +294,22 @@ static void a_conn_that_let_a_request_time_out_is_asked_at_once(void **state)
     GOT("HEADERS 1 end " GET_A "|PING|RST 1 8|");
     NOTES("a response_head_timeout|");
     assert_false(h2_client_room(f->client) || list_linked(h2_client_link(f->client)));
+    wire_pass(&f->w, 4800); /* it may only pause, and another may have the patience */
+    NOTES("");
+    wire_pass(&f->w, 300);
+    NOTES("closed upstream_silent|");
+}
+
+static void a_conn_that_was_waited_for_long_has_the_time_of_a_new_one(void **state)
+{
+    struct asker *f = *state;
+    f->options.pong_ms = ASKER_HEAD_MS;
+    asker_up(f);
+    f->peer.acks = false;
+    wire_pass(&f->w, 10000);
+    asker_ask(f, "GET");
+    wire_pass(&f->w, ASKER_HEAD_MS + 100);
+    NOTES("a response_head_timeout|");
     wire_pass(&f->w, 800);
     NOTES("");
     wire_pass(&f->w, 300);
@@ -303,6 +319,7 @@ static void a_conn_that_let_a_request_time_out_is_asked_at_once(void **state)
 static void the_others_of_a_conn_that_is_gone_end_with_it(void **state)
 {
     struct asker *f = *state;
+    f->options.pong_ms = ASKER_HEAD_MS;
     asker_up(f);
     f->peer.acks = false;
     asker_ask(f, "GET");
@@ -427,6 +444,7 @@ int main(void)
         TEST(a_quiet_upstream_is_pinged),
         TEST(a_part_of_an_answer_is_what_makes_pings_frequent),
         TEST(a_conn_that_let_a_request_time_out_is_asked_at_once),
+        TEST(a_conn_that_was_waited_for_long_has_the_time_of_a_new_one),
         TEST(the_others_of_a_conn_that_is_gone_end_with_it),
         TEST(a_conn_that_answers_its_ping_goes_on),
         TEST(it_is_asked_once_until_it_answers_a_request),
