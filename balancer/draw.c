@@ -134,6 +134,8 @@ static int32_t draw_by_scan(struct lb_draw *d, const struct lb_view *v,
 int32_t lb_draw_other(struct lb_draw *d, const struct lb_view *v, const struct lb_tried *tried,
                       int32_t but)
 {
+    if (but != LB_NONE && d->n == 1) /* there is nobody else */
+        return LB_NONE;
     for (int k = 0; k < REDRAWS; k++) {
         int32_t i = lb_draw_any(d);
         if (i == LB_NONE || (i != but && !lb_tried_has(tried, (uint32_t)i)))

@@ -37,9 +37,9 @@ void lb_draw_changed(struct lb_draw *d, const struct lb_view *v);
 int32_t lb_draw_any(struct lb_draw *d);
 
 /*
- * The same among those that are neither in tried nor `but` (LB_NONE: no such exception), with
- * their shares' proportions kept; LB_NONE if there are none. O(1) in the usual case, O(log count)
- * if `but` has most of the weight, O(count) if those tried have.
+ * The same among those that are neither in tried nor `but` (eligible; LB_NONE: no such exception),
+ * with their shares' proportions kept; LB_NONE if there are none. O(1) in the usual case, O(log
+ * count) if `but` has most of the weight, O(count) if those tried have.
  */
 int32_t lb_draw_other(struct lb_draw *d, const struct lb_view *v, const struct lb_tried *tried,
                       int32_t but);

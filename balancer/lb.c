@@ -108,7 +108,7 @@ void lb_free(struct lb *lb)
     if (lb == NULL)
         return;
     CHECK(lb->magic == LB_MAGIC && lb->leases == 0);
-    lb_unpicked(lb);
+    lb_unpicked(lb, 0);
     lb->magic = 0;
     free(lb->local);
     free(lb->order);
@@ -143,6 +143,14 @@ static int32_t pick_probe(struct lb *lb, const struct lb_tried *tried, uint64_t 
 {
     uint64_t due = atomic_load_explicit(&lb->group->probe_us, memory_order_relaxed);
     return now_us >= due && lb_tried_empty(tried) ? lb_outlier_probe(lb->group, now_us) : LB_NONE;
+}
+
+/* What was picked last is no probe after all: the next may be. */
+static void unprobe(struct lb *lb, uint64_t now_us)
+{
+    if (lb->probe != LB_NONE)
+        lb_outlier_probed(lb->group, (uint32_t)lb->probe, LB_CANCELLED, now_us);
+    lb->probe = LB_NONE;
 }
 
 /* What was told to the group, and what has become due. */
@@ -209,12 +217,13 @@ static int32_t pick_with_room(struct lb *lb, uint64_t key, const struct lb_tried
             return n > 0 ? LB_FULL : LB_NONE;
         if (hold(lb, (uint32_t)i))
             return i;
+        unprobe(lb, now_us);
         lb_tried_add(&full, (uint32_t)i);
     }
     return hold_any(lb);
 }
 
-bool lb_unpicked(struct lb *lb)
+static bool let_go(struct lb *lb)
 {
     if (lb->held == LB_NONE)
         return false;
@@ -228,21 +237,20 @@ bool lb_claim(struct lb *lb, uint32_t index)
 {
     if (!lb->group->bounded || lb->held == (int32_t)index)
         return true;
-    lb_unpicked(lb);
+    let_go(lb);
     return hold(lb, index);
+}
+
+bool lb_unpicked(struct lb *lb, uint64_t now_us)
+{
+    unprobe(lb, now_us);
+    return let_go(lb);
 }
 
 static int32_t pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
 {
     return lb->group->bounded ? pick_with_room(lb, key, tried, now_us)
                               : pick_any(lb, key, tried, true, now_us);
-}
-
-int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
-{
-    lb_unpicked(lb);
-    catch_up(lb, now_us);
-    return pick(lb, key, tried, now_us);
 }
 
 static bool keeps_session(const struct lb *lb, uint32_t i, const struct lb_tried *tried)
@@ -256,13 +264,18 @@ static bool keeps_session(const struct lb *lb, uint32_t i, const struct lb_tried
 int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
                       uint64_t now_us)
 {
-    lb_unpicked(lb);
+    lb_unpicked(lb, now_us);
     catch_up(lb, now_us);
     if (stuck == LB_NONE || !keeps_session(lb, (uint32_t)stuck, tried) ||
         (lb->group->bounded && !hold(lb, (uint32_t)stuck)))
         return pick(lb, key, tried, now_us);
     lb->probe = LB_NONE;
     return stuck;
+}
+
+int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
+{
+    return lb_pick_stuck(lb, LB_NONE, key, tried, now_us);
 }
 
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us)
@@ -272,7 +285,7 @@ void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t 
     uint32_t now;
 
     if (lb->held != (int32_t)index) {
-        lb_unpicked(lb);
+        let_go(lb);
         now = atomic_fetch_add_explicit(shared, 1, memory_order_relaxed) + 1;
     } else {
         lb->held = LB_NONE; /* it counts already */
@@ -293,7 +306,7 @@ void lb_restart(struct lb_lease *lease, uint64_t now_us)
 {
     struct lb *lb = lease->lb;
     CHECK(lb != NULL);
-    lb_unpicked(lb);
+    let_go(lb);
     atomic_fetch_add_explicit(&lb->view.endpoints[lease->index]->in_flight, 1,
                               memory_order_relaxed);
     lb->held = (int32_t)lease->index;

@@ -63,9 +63,9 @@ void lb_free(struct lb *lb);
  */
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us);
 
-/* What was picked last will not be started after all, or not now. Harmless otherwise. Whether its
- * endpoint has room for somebody else now. */
-bool lb_unpicked(struct lb *lb);
+/* What was picked last will not be started after all, or not now; if it was a probe, the next pick
+ * may be one. Harmless otherwise. Whether its endpoint has room for somebody else now. */
+bool lb_unpicked(struct lb *lb, uint64_t now_us);
 
 /* The request goes to index, whatever was picked: as if that had been. False: it has as many as it
  * may. */

@@ -14,7 +14,7 @@
 #include "proxy/base/mem.h"
 
 #define MAD_TO_SIGMA 1.4826  /* of a normal distribution */
-#define BLOCKED_US   1000000 /* later it is seen whether another mark still bars a probe */
+#define BLOCKED_US   1000000 /* later it is seen whether something else still bars a probe */
 #define ROOM_US      1000000 /* after one was asked before its time, for nothing */
 
 /* Requests up to some moment, or between two. */
@@ -81,6 +81,14 @@ static uint64_t soonest(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Nothing but its ejection bars a request there. */
+static bool may_probe(const struct lb_group *group, uint32_t index)
+{
+    const struct lb_endpoint *ep = group->endpoints[index];
+    return lb_group_marks(group, index) == LB_EJECTED && lb_group_weight(group, index) > 0 &&
+           lb_endpoint_in_flight(ep) < ep->most;
+}
+
 /* When the next may be asked again. */
 static void plan_probe(struct lb_group *group, uint64_t now_us)
 {
@@ -90,7 +98,7 @@ static void plan_probe(struct lb_group *group, uint64_t now_us)
         const struct lb_ejection *e = &o->records[i].e;
         if (!e->out || e->observed)
             continue;
-        bool barred = e->until_us <= now_us && lb_group_marks(group, i) != LB_EJECTED;
+        bool barred = e->until_us <= now_us && !may_probe(group, i);
         next = soonest(next, barred ? now_us + BLOCKED_US : e->until_us);
     }
     atomic_store_explicit(&group->probe_us, next, memory_order_relaxed);
@@ -164,8 +172,7 @@ static void make_room(struct lb_group *group, uint64_t now_us)
     for (uint32_t i = 0; i < group->count && now_us >= o->room_us; i++) {
         struct record *r = &o->records[i];
         if (r->e.out && !r->e.observed && !r->e.probing && r->e.until_us > now_us &&
-            lb_group_marks(group, i) == LB_EJECTED && lb_group_weight(group, i) > 0 &&
-            (first == NULL || r->e.since_us < first->e.since_us))
+            may_probe(group, i) && (first == NULL || r->e.since_us < first->e.since_us))
             first = r;
     }
     if (first == NULL)
@@ -221,8 +228,7 @@ int32_t lb_outlier_probe(struct lb_group *group, uint64_t now_us)
         return LB_NONE;
     for (uint32_t i = 0; i < group->count && found == LB_NONE; i++) {
         struct lb_ejection *e = &o->records[i].e;
-        if (!e->out || e->observed || e->until_us > now_us ||
-            lb_group_marks(group, i) != LB_EJECTED || lb_group_weight(group, i) == 0)
+        if (!e->out || e->observed || e->until_us > now_us || !may_probe(group, i))
             continue;
         found = (int32_t)i;
         e->probing = true;

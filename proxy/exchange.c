@@ -93,7 +93,7 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
                                      struct http_head *request, const struct http_peer *peer)
 {
     struct exchange *x = reactor_alloc(&w->reactor, SLAB_EXCHANGE, sizeof(*x));
-    memset(x, 0, offsetof(struct exchange, trail));
+    memset(x, 0, EXCHANGE_ZEROED);
     x->magic = EXCHANGE_MAGIC;
     x->worker = w;
     x->snapshot = snapshot_ref(w->snapshot);
@@ -103,6 +103,7 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
     x->listener = peer->listener;
     x->pool_index = -1;
     x->start_us = reactor_us(&w->reactor);
+    lb_tried_clear(&x->tried);
     list_init(&x->ready.link);
     list_init(&x->grave.link);
     x->ready.run = exchange_run;
@@ -135,6 +136,19 @@ static void exchange_redirect(struct exchange *x)
     exchange_finish(x, REASON_DONE);
 }
 
+/* Whom the request belongs to, by its head as the client sent it: its endpoint, and its turn. */
+static void exchange_key(struct exchange *x)
+{
+    const struct pool_spec *spec = pool_spec_of(x->pool);
+    struct admission *a = x->worker->admissions[x->pool_index];
+    if (spec->key.kind != BALANCE_KEY_NONE)
+        x->key = balance_key_hash(&spec->key, x->request, x->peer);
+    if (a != NULL)
+        exchange_queue_up(x, a);
+    x->stuck = spec->sticky.cookie.len > 0 ? sticky_find(&spec->sticky, spec->balance, x->request)
+                                           : LB_NONE;
+}
+
 static void on_request(void *ctx, struct stream *client, struct http_head *request,
                        const struct http_peer *peer, enum reason reason)
 {
@@ -155,11 +169,12 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
     if (!exchange_route(x))
         return;
     exchange_bound(x);
-    x->key = balance_key_hash(&pool_spec_of(x->pool)->key, request, peer);
-    exchange_queue_up(x);
-    x->stuck = sticky_find(&pool_spec_of(x->pool)->sticky, pool_spec_of(x->pool)->balance, request);
+    exchange_key(x);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
-    exchange_admit(x);
+    if (x->admission != NULL)
+        exchange_admit(x);
+    else
+        attempt_first(x);
 }
 
 static void on_client_body(struct stream *s, struct chain *body)

@@ -119,11 +119,8 @@ static bool begin(struct admission *a, struct exchange *x, uint32_t seen)
     return false;
 }
 
-void exchange_queue_up(struct exchange *x)
+void exchange_queue_up(struct exchange *x, struct admission *a)
 {
-    struct admission *a = x->worker->admissions[x->pool_index];
-    if (a == NULL)
-        return;
     x->admission = a;
     lb_waiter_init(&x->waiter);
     x->turn_key = a->limits->key.kind != BALANCE_KEY_NONE
@@ -135,9 +132,7 @@ void exchange_admit(struct exchange *x)
 {
     struct admission *a = x->admission;
     uint32_t seen;
-    if (a == NULL)
-        attempt_first(x);
-    else if (!lb_gate_enter(a->gate, &seen) || !begin(a, x, seen))
+    if (!lb_gate_enter(a->gate, &seen) || !begin(a, x, seen))
         wait_turn(a, x);
 }
 
@@ -183,13 +178,13 @@ static void admission_run(struct ready *ready)
 
 void exchange_endpoint_freed(struct exchange *x)
 {
-    if (x->admission != NULL && lb_gate_freed(x->admission->gate))
+    if (lb_gate_freed(x->admission->gate))
         wake_next(x->admission);
 }
 
 void exchange_unpick(struct exchange *x)
 {
-    if (lb_unpicked(pool_lb(x->pool)))
+    if (lb_unpicked(pool_lb(x->pool), reactor_us(&x->worker->reactor)) && x->admission != NULL)
         exchange_endpoint_freed(x);
 }
 
@@ -213,8 +208,6 @@ static void learn(struct admission *a, const struct exchange *x, enum reason rea
 void exchange_leave(struct exchange *x, enum reason reason)
 {
     struct admission *a = x->admission;
-    if (a == NULL)
-        return;
     if (lb_waiter_waits(&x->waiter))
         stop_waiting(a, x);
     list_unlink(&x->waiter.same); /* it may have been told to go */

@@ -24,8 +24,11 @@ void admission_free(struct admission *a);
 /* The pool may have room for those that wait here. NULL is fine. */
 void admission_wake(struct admission *a);
 
-/* Whose turn the exchange will share; its pool is chosen, and its head as the client sent it. */
-void exchange_queue_up(struct exchange *x);
+/* Of an exchange whose pool has limits: whose turn it will share. Its head is as the client sent
+ * it. */
+void exchange_queue_up(struct exchange *x, struct admission *a);
+
+/* The rest is for exchanges that have queued up. */
 
 /* The first attempt begins: now, or when it is its turn, or never, if that would be too late. The
  * exchange may have ended when it returns. */

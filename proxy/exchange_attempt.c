@@ -141,6 +141,7 @@ static void hedge_begin(struct exchange *x)
     struct attempt *a = &x->tries[1];
     if (!hedge_grant(x))
         return;
+    memset(a, 0, sizeof(*a));
     attempt_set(x, a);
     a->hedge = true;
     x->hedged = true;
@@ -247,7 +248,7 @@ bool attempt_first(struct exchange *x)
     int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried, now);
     if (endpoint == LB_FULL)
         return false;
-    retry_request(x);
+    retry_request(x, now);
     if (endpoint == LB_NONE) {
         exchange_fail(x, REASON_NO_ENDPOINT);
         return true;

@@ -62,7 +62,7 @@ void attempt_rate(struct attempt *a, const struct http_head *head)
     attempt_rate_end(a, head); /* if it is all that there is */
 }
 
-void attempt_answered(struct attempt *a)
+void attempt_proved(struct attempt *a)
 {
     uint64_t now = reactor_us(&a->exchange->worker->reactor);
     if (lb_answered(&a->lease, outcome_of_status(a->rated), now))
@@ -92,7 +92,8 @@ static void lease_end(struct attempt *a, enum reason reason)
     hedge_learn(a, outcome == LB_OK || reason == REASON_OUTRUN, head - a->start_us);
     if (lb_finished(&a->lease, outcome, head - a->start_us, now))
         outlier_tell(pool_spec_of(x->pool), a->endpoint, now);
-    exchange_endpoint_freed(a->exchange);
+    if (x->admission != NULL)
+        exchange_endpoint_freed(a->exchange);
 }
 
 void attempt_end(struct attempt *a, enum reason reason)
@@ -133,7 +134,7 @@ static void exchange_bury(struct grave *grave)
 {
     struct exchange *x = CONTAINER_OF(grave, exchange, grave);
     CHECK(x->client == NULL);
-    for (size_t i = 0; i < ARRAY_LEN(x->tries); i++)
+    for (int i = 0; i <= x->hedged; i++)
         CHECK(x->tries[i].upstream == NULL && !lb_lease_started(&x->tries[i].lease));
     x->magic = 0;
     reactor_free(&x->worker->reactor, SLAB_EXCHANGE, x);
@@ -153,7 +154,8 @@ void exchange_finish(struct exchange *x, enum reason reason)
     CHECK(!x->finished);
     x->finished = true;
     attempts_end(x, reason);
-    exchange_leave(x, reason);
+    if (x->admission != NULL)
+        exchange_leave(x, reason);
     attempt_forget(x);
     exchange_tell(x, reason); /* the request's head is still there */
     struct stream *client = TAKE(x->client);

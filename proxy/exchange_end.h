@@ -13,8 +13,15 @@ void attempt_rate(struct attempt *a, const struct http_head *head);
 /* The same of the trailers, or NULL. */
 void attempt_rate_end(struct attempt *a, const struct http_head *trailers);
 
-/* The attempt is answered, as it was rated, though it goes on. */
-void attempt_answered(struct attempt *a);
+/* The attempt, a probe, is answered as it was rated. */
+void attempt_proved(struct attempt *a);
+
+/* The attempt is answered, as it was rated, though it goes on: for a probe, this decides. */
+static inline void attempt_answered(struct attempt *a)
+{
+    if (a->lease.probe)
+        attempt_proved(a);
+}
 
 /* Ends the attempt, if it runs, for reason (REASON_DONE: it was answered, if not to the end): its
  * lease goes back, and its stream is released. */

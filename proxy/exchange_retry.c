@@ -30,13 +30,6 @@ enum retry_verdict retry_judge(const struct attempt *a, enum reason reason, bool
     return retry_verdict(&facts);
 }
 
-void retry_request(struct exchange *x)
-{
-    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
-    if (budget != NULL)
-        lb_budget_request(budget, x->worker->index, reactor_us(&x->worker->reactor));
-}
-
 /* Takes a retry from the pool's budget, if that has one left. */
 static bool afford(struct exchange *x)
 {

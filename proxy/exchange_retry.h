@@ -14,7 +14,12 @@ enum retry_verdict retry_judge(const struct attempt *a, enum reason reason, bool
                                bool answered);
 
 /* A request has come, of which what follows are retries. */
-void retry_request(struct exchange *x);
+static inline void retry_request(struct exchange *x, uint64_t now_us)
+{
+    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
+    if (budget != NULL)
+        lb_budget_request(budget, x->worker->index, now_us);
+}
 
 /*
  * For RETRY_OTHER after an attempt that ended for reason: picks x->next, and takes a retry from the

@@ -55,34 +55,39 @@ struct exchange {
     struct pool_view *pool;
     int32_t pool_index;          /* -1: none chosen */
     struct admission *admission; /* NULL: the pool takes any number */
-    struct lb_waiter waiter;     /* for its turn */
-    uint64_t turn_key;           /* whose turn; 0: nobody's in particular */
     uint64_t admitted_us;
-    uint64_t key;            /* what the pool balances by; 0: none */
-    int32_t stuck;           /* the endpoint that its cookie names, or LB_NONE */
-    struct attempt *attempt; /* whose answer is, or will be, passed on: one of */
-    struct attempt tries[2]; /* the second is for hedging */
+    uint64_t key;  /* what the pool balances by; 0: none */
+    int32_t stuck; /* the endpoint that its cookie names, or LB_NONE */
     uint32_t attempts, retries;
     uint16_t last;     /* enum reason: why there is, or will be, another attempt */
     uint32_t next;     /* the endpoint that the next attempt goes to, once its time has come */
     uint64_t credited; /* the most of the request's body that left in any attempt */
-    struct lb_tried tried;
     struct chain replay;
     struct http_head *trailers; /* that came while there was no stream to send them on, or NULL */
     struct block *trailers_text;
     struct block *scratch; /* long values of forwarding fields */
-    struct ready ready;
-    struct grave grave;
-    struct wheel_timer timer; /* the whole request; in a tunnel: idle */
-    struct wheel_timer pause; /* until the next attempt, which may be a hedge */
     uint64_t start_us, first_byte_us;
     uint64_t connected_us; /* when the conn that answered came up */
     uint64_t bytes_in, bytes_out;
     struct span id;
     uint16_t trail_len;
+    struct attempt *attempt; /* whose answer is, or will be, passed on: one of */
+    struct attempt tries[2]; /* the second is for hedging: undefined unless hedged */
+
+    /* From here on, and from the second try, nothing is zeroed: each has an init of its own. */
+    struct lb_tried tried;
+    struct ready ready;
+    struct grave grave;
+    struct wheel_timer timer; /* the whole request; in a tunnel: idle */
+    struct wheel_timer pause; /* until the next attempt, which may be a hedge */
+    struct lb_waiter waiter;  /* for its turn, in a pool with admission; and whose turn that is: */
+    uint64_t turn_key;        /* 0: nobody's in particular */
     char own_id[UUID7_LEN];
-    char trail[TRAIL_BYTES]; /* last: it is not zeroed */
+    char trail[TRAIL_BYTES];
 };
+
+/* So much of it, from its beginning, is zeroed for a request. */
+#define EXCHANGE_ZEROED offsetof(struct exchange, tries[1])
 
 /* That of a client's stream. */
 static inline struct exchange *exchange_of(const struct stream *s)
@@ -95,7 +100,7 @@ static inline struct attempt *attempt_rival(const struct attempt *a)
 {
     struct exchange *x = a->exchange;
     struct attempt *other = &x->tries[a == &x->tries[0]];
-    return lb_lease_started(&other->lease) ? other : NULL;
+    return x->hedged && lb_lease_started(&other->lease) ? other : NULL;
 }
 
 static inline const struct retry_rule *retry_rule_of(const struct exchange *x)

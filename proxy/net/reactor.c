@@ -265,18 +265,8 @@ void *reactor_alloc(struct reactor *r, enum reactor_slab kind, size_t size)
     return mem_need(slab_get(reactor_slab(r, kind, size)));
 }
 
-uint64_t reactor_us(struct reactor *r)
+static void read_clock(struct reactor *r, uint64_t second)
 {
-    if (r->us == 0)
-        r->us = r->hrtime() / 1000;
-    return r->us;
-}
-
-static void refresh_clock(struct reactor *r)
-{
-    uint64_t second = reactor_now(r) / 1000;
-    if (second == r->date_second && r->date[0] != '\0')
-        return;
     struct timespec now;
     struct tm tm;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -285,6 +275,13 @@ static void refresh_clock(struct reactor *r)
     r->wall_offset_us =
         (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - r->hrtime() / 1000;
     r->date_second = second;
+}
+
+static inline void refresh_clock(struct reactor *r)
+{
+    uint64_t second = reactor_now(r) / 1000;
+    if (second != r->date_second || r->date[0] == '\0')
+        read_clock(r, second);
 }
 
 uint64_t reactor_wall_us(struct reactor *r, uint64_t us)

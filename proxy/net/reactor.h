@@ -177,7 +177,12 @@ static inline bool reactor_short(struct reactor *r)
 
 /* Microseconds of a monotonic clock: one and the same while one object of the queue runs, or from
  * one dispatch to the next outside of it, so that it is read once and not for every use. */
-uint64_t reactor_us(struct reactor *r);
+static inline uint64_t reactor_us(struct reactor *r)
+{
+    if (r->us == 0)
+        r->us = r->hrtime() / 1000;
+    return r->us;
+}
 
 /* The Unix time of a reactor_us, in microseconds; set right once a second. */
 uint64_t reactor_wall_us(struct reactor *r, uint64_t us);

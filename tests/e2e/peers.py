@@ -453,10 +453,14 @@ class SilentEndpoint:
             s.close()
 
 
+HANG_UP = object()  # instead of an answer: the request is taken, and the connection closed
+
+
 class AutoUpstream(threading.Thread):
     """Answers every request by itself, from a thread: for tests about many requests.
 
-    reply(request) -> bytes, or None to stay silent until release() answers what is held back.
+    reply(request) -> bytes, or None to stay silent until release() answers what is held back, or
+    HANG_UP.
     """
 
     def make(self, path):
@@ -503,7 +507,9 @@ class AutoUpstream(threading.Thread):
                 bufs[sock] = bufs[sock][got[1] :]
                 self.requests.append(got[0])
                 answer = self.reply(got[0])
-                if answer is None:
+                if answer is HANG_UP:
+                    data = b""
+                elif answer is None:
                     self.held.append(sock)
                 else:
                     sock.sendall(answer)

@@ -119,6 +119,7 @@ def test_full_example_has_every_key(schema):
         "listeners.*.redirect_https.enabled",
         "pools.*.upstream.tls.enabled",
         "pools.*.balance.key.part",
+        "pools.*.queue.key.part",
         "pools.*.health.grpc.enabled",
     }
     assert known - shown == set()

@@ -8,7 +8,8 @@ import pytest
 
 from harness import assert_authored
 from matrix import Matrix
-from peers import RefusedEndpoint, ready, wait_for
+from peers import HANG_UP, AutoUpstream, RefusedEndpoint, ready, wait_for
+from test_admin_pools import order
 
 MATRIX = Matrix()
 
@@ -33,49 +34,56 @@ def refused(closing):
     return [closing(RefusedEndpoint()).address for _ in range(2)]
 
 
-def test_retries_are_a_fifth_of_the_requests_and_the_rest_is_503(start_weir, refused):
+@pytest.fixture
+def hanging_up(closing):
+    """Endpoints that take each request and close: it may have been processed. HTTP/1 in plain text
+    in every cell; nothing of theirs is kept, so no connection is stale."""
+    return [closing(AutoUpstream(reply=lambda _: HANG_UP)).address for _ in range(2)]
+
+
+def test_retries_are_a_fifth_of_the_requests_and_the_rest_is_503(start_weir, hanging_up):
     """8: budget 20% [...]; 6: over the retry budget [...]: 503."""
-    weir = start_weir(config(*refused, pool=budget("{ ratio: 20%, min: 0/s, window: 1h }")))
-    with weir.counts(*["retry_budget"] * 40, *["connect_refused"] * 10), weir.logged(50) as log:
+    weir = start_weir(config(*hanging_up, pool=budget("{ ratio: 20%, min: 0/s, window: 1h }")))
+    with weir.counts(*["retry_budget"] * 40, *["upstream_closed"] * 10), weir.logged(50) as log:
         with weir.client() as c:
             answers = [c.get() for _ in range(50)]
     for n, (answer, entry) in enumerate(zip(answers, log), 1):
         if n % 5:
             assert_authored(answer, 503, "retry_budget")
             assert entry["reason"] == "retry_budget" and entry["attempts"] == 1
-            assert entry["trail"] == [f"connect_refused {entry['endpoint']}"]
+            assert entry["trail"] == [f"upstream_closed {entry['endpoint']}"]
         else:
-            assert_authored(answer, 502, "connect_refused")
+            assert_authored(answer, 502, "upstream_closed")
             assert entry["attempts"] == 2
-            assert set(entry["trail"]) == {f"connect_refused {a}" for a in refused}
+            assert set(entry["trail"]) == {f"upstream_closed {a}" for a in hanging_up}
     assert weir.metric("weir_retries_total", pool="app") == 10
     assert weir.metric("weir_retries_denied_total", pool="app") == 40
-    assert weir.metric("weir_attempts_failed_total", reason="connect_refused") == 60
+    assert weir.metric("weir_attempts_failed_total", reason="upstream_closed") == 60
 
 
-def test_requests_that_need_none_pay_for_those_that_do(start_weir, auto, refused):
+def test_requests_that_need_none_pay_for_those_that_do(start_weir, closing, hanging_up):
     """8: budget 20% over 10 s: of all requests of the pool."""
-    up = auto()
+    answers = [b"HTTP/1.1 204 Fine\r\nConnection: close\r\n\r\n"] * 20
+    up = closing(AutoUpstream(reply=lambda _: answers.pop() if answers else HANG_UP))
     weir = start_weir(
         f"""
 routes: [ {{ to: app }} ]
 pools:
-  app: {{ endpoints: [ '{up.address}', {{ address: '{refused[0]}', backup: true }} ], outlier: none,
-         retry_budget: {{ ratio: 20%, min: 0/s, window: 1h }} }}
+  app: {{ endpoints: [ '{up.address}', {{ address: '{hanging_up[0]}', backup: true }} ],
+         outlier: none, retry_budget: {{ ratio: 20%, min: 0/s, window: 1h }} }}
 """
     )
     with weir.client() as c:
-        assert {c.get().status for _ in range(20)} == {200}
-        up.die()
+        assert {c.get().status for _ in range(20)} == {204}
         assert [c.get().status for _ in range(10)] == [502] * 5 + [503] * 4 + [502]
     assert weir.metric("weir_retries_total", pool="app") == 6
     assert weir.metric("weir_retries_denied_total", pool="app") == 4
 
 
-def test_the_budget_is_one_for_all_workers(start_weir, refused):
+def test_the_budget_is_one_for_all_workers(start_weir, hanging_up):
     """8: budget 20% [...]: one for each pool, whichever worker serves."""
     weir = start_weir(
-        config(*refused, pool=budget("{ ratio: 20%, min: 0/s, window: 1h }")), workers=2
+        config(*hanging_up, pool=budget("{ ratio: 20%, min: 0/s, window: 1h }")), workers=2
     )
     statuses = []
     for _ in range(50):  # a new connection each, for any of the workers
@@ -85,19 +93,32 @@ def test_the_budget_is_one_for_all_workers(start_weir, refused):
     assert weir.metric("weir_retries_total", pool="app") == 10
 
 
-def test_few_requests_have_the_minimum(start_weir, refused):
+def test_few_requests_have_the_minimum(start_weir, hanging_up):
     """8: with a minimum of 10/s: for all of the window."""
-    weir = start_weir(config(*refused, pool=budget("{ ratio: 0%, min: 1/s, window: 5m }")))
+    weir = start_weir(config(*hanging_up, pool=budget("{ ratio: 0%, min: 1/s, window: 5m }")))
     with weir.client() as c:
         statuses = [c.get().status for _ in range(310)]
     assert statuses == [502] * 300 + [503] * 10
 
 
-def test_without_a_budget_any_number_is_retried(start_weir, refused):
-    weir = start_weir(config(*refused, pool=budget("none")))
+def test_without_a_budget_any_number_is_retried(start_weir, hanging_up):
+    weir = start_weir(config(*hanging_up, pool=budget("none")))
     with weir.client() as c:
         assert {c.get().status for _ in range(150)} == {502}
     assert weir.metric("weir_retries_total", pool="app") == 150
+
+
+def test_what_reached_nobody_costs_no_retry_of_the_budget(start_weir, refused):
+    """8: connection failures [...]: no application saw it, so that trying again is no load."""
+    weir = start_weir(config(*refused, pool=budget("{ ratio: 0%, min: 0/s }")))
+    with weir.counts(*["connect_refused"] * 10), weir.logged(10) as log, weir.client() as c:
+        for _ in range(10):
+            assert_authored(c.get(), 502, "connect_refused")
+    for entry in log:
+        assert entry["attempts"] == 2
+        assert set(entry["trail"]) == {f"connect_refused {a}" for a in refused}
+    assert weir.metric("weir_retries_total", pool="app") == 10
+    assert weir.metric("weir_retries_denied_total", pool="app") == 0
 
 
 def test_a_stale_connection_costs_no_retry_of_the_budget(start_weir, new_upstream):
@@ -368,6 +389,35 @@ def test_a_body_that_comes_during_the_pause_is_sent_after_it(start_weir, closing
         assert u.request().body == b"firstend"
         u.answer()
         assert c.response().body == b"ok"
+
+
+@pytest.mark.parametrize("other", ["backup", "none"])
+def test_where_it_goes_is_decided_when_the_pause_ends(start_weir, new_upstream, other):
+    """8: another endpoint than those tried: one that may be asked then, whatever was so before."""
+    a, b, spare = new_upstream(), new_upstream(), new_upstream()
+    more = f", {{ address: '{spare.address}', backup: true }}" if other == "backup" else ""
+    weir = start_weir(
+        "routes: [ { to: app, retry: { when: 503, backoff: 0ms, retry_after: 5s } } ]\n"
+        "pools: { app: { balance: round_robin, outlier: none, endpoints:"
+        f" [ '{a.address}', '{b.address}'{more} ] }} }}\n"
+    )
+    with weir.logged() as log, weir.client() as c:
+        ask(c)
+        first, second = asked(a, b)
+        u = first.accept()
+        u.request()
+        u.answer("busy", status="503 Busy", extra="Retry-After: 2\r\n")
+        weir.wait_metric("weir_retries_total", 1, pool="app")
+        order(weir, second, "drain")
+        if more:
+            u = spare.accept()
+            u.request()
+            u.answer()
+            assert c.response().body == b"ok"
+        else:
+            assert_authored(c.response(), 502, "upstream_status")
+        second.assert_untouched()
+    assert log[0]["attempts"] == (2 if more else 1)
 
 
 def test_one_endpoint_may_be_asked_again_if_the_route_says_so(start_weir, new_upstream):

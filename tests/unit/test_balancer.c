@@ -103,8 +103,8 @@ static void test_places_at_an_endpoint_are_held_and_given_back(void **state)
     int32_t i = lb_pick(lb, 0, NULL, 0);
     assert_int_equal(lb_endpoint_in_flight(&p.endpoints[i]), 1);
     assert_false(lb_claim(other, (uint32_t)i));
-    assert_true(lb_unpicked(lb));
-    assert_false(lb_unpicked(lb));
+    assert_true(lb_unpicked(lb, 0));
+    assert_false(lb_unpicked(lb, 0));
     assert_true(lb_claim(other, (uint32_t)i) && lb_claim(other, (uint32_t)i));
     assert_int_equal(lb_endpoint_in_flight(&p.endpoints[i]), 1);
     lb_started(other, &lease, (uint32_t)i, 0);

@@ -280,9 +280,69 @@ static void test_a_probe_without_an_answer_decides_nothing(void **state)
     assert_true(is_out(&p, 0));
     probe(lb, &lease, 0, due + SECOND); /* the next request is one */
     lb_lease_drop(&lease, due + SECOND);
-    assert_int_equal(lb_pick(lb, 0, NULL, due + SECOND), 0); /* one that never began */
+    probe(lb, &lease, 0, due + SECOND); /* one that never ends */
     assert_int_equal(lb_pick(lb, 0, NULL, due + 2 * SECOND), 1);
     assert_int_equal(lb_pick(lb, 0, NULL, due + SECOND + LB_PROBE_US), 0);
+    lb_lease_drop(&lease, due + SECOND + LB_PROBE_US);
+    lb_free(lb);
+    pool_free(&p);
+}
+
+/* Else it would stay out for another minute, and another. */
+static void test_a_probe_that_is_not_begun_is_the_next_requests(void **state)
+{
+    struct test_pool p = watched(2, &defaults);
+    struct lb *lb = pool_lb(&p, &lb_random, 1);
+    struct lb_lease lease = {0};
+    uint64_t now = START + 30 * SECOND;
+    (void)state;
+    fails(lb, 0, 5, START);
+    assert_int_equal(lb_pick(lb, 0, NULL, now), 0);
+    lb_unpicked(lb, now); /* no descriptor is left, say */
+    assert_false(known(&p, 0, now).probing);
+    probe(lb, &lease, 0, now);
+    assert_true(lb_finished(&lease, LB_OK, MS, now));
+    lb_free(lb);
+    pool_free(&p);
+}
+
+static void test_one_that_has_all_the_requests_it_may_is_asked_when_it_has_room(void **state)
+{
+    struct test_pool p = pool_new(2, NULL);
+    struct lb_lease old = {0}, lease = {0};
+    uint64_t now = START + 30 * SECOND;
+    (void)state;
+    p.endpoints[0].most = 1;
+    lb_outlier_attach(pool_group(&p, &lb_random), &defaults);
+    struct lb *lb = pool_lb(&p, &lb_random, 1);
+    fails(lb, 0, 5, START);
+    lb_started(lb, &old, 0, START); /* and hangs */
+    for (int n = 0; n < 50; n++)
+        assert_int_equal(lb_pick(lb, 0, NULL, now), 1);
+    assert_false(known(&p, 0, now).probing);
+    lb_unpicked(lb, now);
+    assert_false(lb_finished(&old, LB_CANCELLED, MS, now));
+    now += SECOND;
+    probe(lb, &lease, 0, now);
+    assert_true(lb_finished(&lease, LB_OK, MS, now));
+    lb_free(lb);
+    pool_free(&p);
+}
+
+static void test_one_without_weight_is_not_looked_for_by_each_pick(void **state)
+{
+    struct test_pool p = watched(2, &defaults);
+    struct lb *lb = pool_lb(&p, &lb_random, 1);
+    struct lb_lease lease = {0};
+    uint64_t now = START + 30 * SECOND;
+    (void)state;
+    fails(lb, 0, 5, START);
+    lb_group_set_weight(p.group, 0, 0);
+    assert_int_equal(lb_pick(lb, 0, NULL, now), 1);
+    assert_true(atomic_load(&p.group->probe_us) == now + SECOND);
+    lb_group_set_weight(p.group, 0, 1);
+    probe(lb, &lease, 0, now + SECOND);
+    assert_true(lb_finished(&lease, LB_OK, MS, now + SECOND));
     lb_free(lb);
     pool_free(&p);
 }
@@ -656,6 +716,9 @@ int main(void)
         cmocka_unit_test(test_who_is_out_longest_is_asked_at_once_when_there_is_no_room),
         cmocka_unit_test(test_a_probe_that_fails_means_longer_each_time),
         cmocka_unit_test(test_a_probe_without_an_answer_decides_nothing),
+        cmocka_unit_test(test_a_probe_that_is_not_begun_is_the_next_requests),
+        cmocka_unit_test(test_one_that_has_all_the_requests_it_may_is_asked_when_it_has_room),
+        cmocka_unit_test(test_one_without_weight_is_not_looked_for_by_each_pick),
         cmocka_unit_test(test_a_retry_and_another_mark_are_no_probe),
         cmocka_unit_test(test_an_ejected_one_is_asked_before_a_request_is_given_up),
         cmocka_unit_test(test_times_are_forgotten_while_it_serves),

@@ -182,7 +182,7 @@ static void which_answers_are_tried_again(void **state)
     assert_int_equal(retry_answer(&rule, &head), REASON_UPSTREAM_STATUS);
     head.status = 200;
     assert_int_equal(retry_answer(&rule, &head), REASON_NONE);
-    http_head_add(&head, FIELD_OTHER, SPAN_LIT("Grpc-Status"), SPAN_LIT("14"));
+    http_head_add(&head, FIELD_GRPC_STATUS, SPAN_LIT("grpc-status"), SPAN_LIT("14"));
     assert_int_equal(retry_answer(&rule, &head), REASON_NONE);
     rule.on |= RETRY_ON_UNAVAILABLE;
     assert_int_equal(retry_answer(&rule, &head), REASON_UPSTREAM_UNAVAILABLE);
@@ -230,6 +230,33 @@ static void the_pause_doubles_up_to_a_bound(void **state)
     assert_true(retry_backoff_ms(&none, 3) == 0);
 }
 
+/* The budget bounds what applications get to do twice; what none of them has seen is no load. */
+static void only_what_reached_nobody_is_free(void **state)
+{
+    (void)state;
+    static const enum reason unsent[] = {
+        REASON_CONNECT_REFUSED,  REASON_CONNECT_FAILED,      REASON_CONNECT_TIMEOUT,
+        REASON_UPSTREAM_UNSENT,  REASON_UPSTREAM_TLS_FAILED, REASON_UPSTREAM_WRONG_PROTOCOL,
+        REASON_UPSTREAM_REFUSED, REASON_UPSTREAM_GOAWAY,
+    };
+    static const enum reason processed[] = {
+        REASON_UPSTREAM_CLOSED,       REASON_UPSTREAM_RESET,  REASON_UPSTREAM_STREAM_RESET,
+        REASON_RESPONSE_HEAD_TIMEOUT, REASON_UPSTREAM_STATUS, REASON_UPSTREAM_UNAVAILABLE,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(unsent); i++)
+        assert_true(retry_free(unsent[i]));
+    for (size_t i = 0; i < ARRAY_LEN(processed); i++)
+        assert_false(retry_free(processed[i]));
+}
+
+/* An endpoint that leaves serves on until it has gone: it is neither down nor busy. */
+static void only_a_goaway_needs_no_pause(void **state)
+{
+    (void)state;
+    for (unsigned reason = 0; reason < REASON_COUNT; reason++)
+        assert_int_equal(retry_at_once((enum reason)reason), reason == REASON_UPSTREAM_GOAWAY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +267,8 @@ int main(void)
         cmocka_unit_test(which_answers_are_tried_again),
         cmocka_unit_test(how_long_an_answer_asks_to_wait),
         cmocka_unit_test(the_pause_doubles_up_to_a_bound),
+        cmocka_unit_test(only_what_reached_nobody_is_free),
+        cmocka_unit_test(only_a_goaway_needs_no_pause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
