@@ -243,9 +243,8 @@ bool lb_claim(struct lb *lb, uint32_t index)
 
 bool lb_unpicked(struct lb *lb, uint64_t now_us)
 {
-    bool room = let_go(lb);
     unprobe(lb, now_us);
-    return room;
+    return let_go(lb);
 }
 
 static int32_t pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)

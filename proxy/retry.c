@@ -4,6 +4,16 @@
 
 #include "proxy/http/grpc.h"
 
+/* A conn that had served before and now died without a word was closed while it was idle. One on
+ * which the stream alone was ended lives, and it is its endpoint that did not want the request. */
+static bool was_stale(const struct retry_facts *f, enum retry_class class)
+{
+    bool lives = f->reason == REASON_UPSTREAM_REFUSED ||
+                 f->reason == REASON_UPSTREAM_STREAM_RESET ||
+                 f->reason == REASON_UPSTREAM_CANCELLED;
+    return f->reused && !f->answered && !lives && class != RETRY_ELSEWHERE;
+}
+
 enum retry_verdict retry_verdict(const struct retry_facts *f)
 {
     enum retry_class class = (enum retry_class)reason_row(f->reason)->retry;
@@ -13,8 +23,7 @@ enum retry_verdict retry_verdict(const struct retry_facts *f)
         return RETRY_SAME;
     if (class != RETRY_UNSENT && !f->idempotent)
         return RETRY_NO;
-    /* A conn that had served before and now died without a word was closed while it was idle. */
-    if (f->reused && !f->answered && class != RETRY_ELSEWHERE)
+    if (was_stale(f, class))
         return RETRY_SAME;
     return f->wanted && f->attempts_left > 0 ? RETRY_OTHER : RETRY_NO;
 }

@@ -3,6 +3,10 @@
 again."""
 from select import POLLIN
 
+import pytest
+
+import h2peer
+from h2peer import Code
 from peers import ready, wait_for
 from tlspeer import secured
 
@@ -134,3 +138,28 @@ def test_who_has_no_use_of_an_endpoint_that_is_freed_passes_it_on(start_weir, au
         up.release()
     assert {c.response().body for c in clients} == {b"ok"}
     assert weir.metric("weir_pool_queued", pool="app") == 0
+
+
+@pytest.mark.parametrize("code", [Code.INTERNAL_ERROR, Code.CANCEL])
+def test_a_stream_that_is_reset_is_no_sign_of_a_stale_connection(start_weir, new_upstream, code):
+    """It was sent again to the same endpoint on a fresh one, whatever the budget said: twice the
+    load for one that fails."""
+    up = new_upstream()
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        f"pools: {{ app: {{ endpoints: [ '{up.address}' ], upstream: {{ protocol: h2 }},\n"
+        "  retry_budget: { ratio: 0%, min: 0/s } } }\n",
+        workers=1,
+    )
+    with weir.client() as c:
+        c.send(GET)
+        u = h2peer.H2Server(up.accept())
+        n, _ = u.accept()
+        u.respond(n, 200, b"ok")
+        assert c.response().body == b"ok"
+        c.send(GET)
+        n, _ = u.accept()
+        u.reset(n, code)
+        assert c.response().status == 502
+    up.assert_untouched()
+    assert weir.metric("weir_attempts_failed_total") == 1

@@ -41,7 +41,10 @@ static enum retry_verdict expected(const struct retry_facts *f)
     }
     if (f->committed || !f->replayable)
         return RETRY_NO;
-    bool stale = f->reused && !f->answered && reason_row(f->reason)->retry != RETRY_ELSEWHERE;
+    bool stale = f->reused && !f->answered && reason_row(f->reason)->retry != RETRY_ELSEWHERE &&
+                 f->reason != REASON_UPSTREAM_REFUSED &&
+                 f->reason != REASON_UPSTREAM_STREAM_RESET &&
+                 f->reason != REASON_UPSTREAM_CANCELLED;
     return stale ? RETRY_SAME : f->wanted && f->attempts_left > 0 ? RETRY_OTHER : RETRY_NO;
 }
 
@@ -105,6 +108,12 @@ static void the_rows_that_matter(void **state)
           .answered = true,
           .attempts_left = 1},
          RETRY_OTHER},
+        /* nor is one on which a stream was reset: that is no cause to ask there twice */
+        {{.reason = REASON_UPSTREAM_STREAM_RESET,
+          .idempotent = true,
+          .replayable = true,
+          .reused = true},
+         RETRY_NO},
         {{.reason = REASON_UPSTREAM_RESET,
           .replayable = true,
           .answered = true,
