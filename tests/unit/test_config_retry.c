@@ -105,7 +105,7 @@ static void test_what_is_wrong_with_retries(void **state)
            "unavailable, 408, 409, 425, 429, 500, 502, 503, 504; found \"conect\"; did you mean "
            "\"connect\"?"},
           {RETRY("{ when: [503, 503] }"),
-           "t:1:42: error: routes[0].retry.when[1]: \"503\" is listed twice; first in line 1"},
+           "t:1:42: error: routes[0].retry.when: \"503\" is listed twice"},
           {RETRY("{ when: [] }"),
            "t:1:36: error: routes[0].retry.when: expected at least one condition, such as connect "
            "or 503; for no retries, set attempts: 0"},
