@@ -480,7 +480,7 @@ void config_dump(const struct config *cfg, FILE *out);
 /* Writes the JSON Schema (draft 2020-12) of the file. */
 void config_schema(FILE *out);
 
-/* Writes the reference of all keys as a Markdown table. */
-void config_reference(FILE *out);
+/* Writes the page weir.yaml(5) of the manual, in roff: every key with its range and default. */
+void config_manual(FILE *out);
 
 #endif
