@@ -113,7 +113,7 @@ static bool submit_settings(struct h2_session *h, const nghttp2_settings_entry *
 {
     const struct h2_config *config = h->config;
     nghttp2_settings_entry all[8] = {
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, config->stream_window},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, config->first_window},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, config->limits.header_bytes},
     };
     size_t at = 2;

@@ -61,7 +61,7 @@ static void test_smallest_listener_route_and_pool(void **state)
     assert_int_equal(r->to[0].weight, 1);
     assert_true(r->request_ms == CONFIG_NONE);
     assert_int_equal(r->try_ms, 60000);
-    assert_int_equal(r->retry_attempts, 1);
+    assert_int_equal(r->retry.attempts, 1);
     assert_int_equal(c->pool_count, 1);
     const struct config_pool *p = &c->pools[0];
     assert_string_equal(p->name, "app");
@@ -286,7 +286,7 @@ static void test_every_key_of_routes(void **state)
     assert_int_equal(r[0].to[1].weight, 1000000);
     assert_true(r[0].request_ms == CONFIG_NONE);
     assert_int_equal(r[0].try_ms, 9000);
-    assert_int_equal(r[0].retry_attempts, 10);
+    assert_int_equal(r[0].retry.attempts, 10);
     assert_string_equal(r[1].name, "route-2");
     assert_string_equal(r[1].match.path.prefix, "/p");
     assert_string_equal(r[1].match.hosts[0].text, "one.example");
