@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "proxy/base/env.h"
 #include "proxy/base/log.h"
 
 #define PATIENCE_S 1              /* with a manager that is behind */
@@ -81,22 +82,11 @@ void notify_stopping(uint64_t within_ms)
 
 /* ---- the watchdog ---- */
 
-/* A number of the environment; 0: there is none. */
-static uint64_t number_of(const char *name)
-{
-    const char *text = getenv(name);
-    char *end;
-    if (text == NULL || *text < '0' || *text > '9')
-        return 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    return *end == '\0' ? number : 0;
-}
-
 /* How long weir may be silent, or 0: nobody listens for it. */
 static uint64_t watchdog_ms(void)
 {
-    uint64_t pid = number_of("WATCHDOG_PID");
-    return pid == 0 || pid == (uint64_t)getpid() ? number_of("WATCHDOG_USEC") / 1000 : 0;
+    uint64_t pid = env_number("WATCHDOG_PID");
+    return pid == 0 || pid == (uint64_t)getpid() ? env_number("WATCHDOG_USEC") / 1000 : 0;
 }
 
 static void on_watchdog(uv_timer_t *timer)

@@ -571,8 +571,7 @@ static int serve(struct runtime *rt, struct access_log *log)
 static void remove_unix_paths(const struct runtime *rt)
 {
     for (size_t i = 0; i < rt->snap->n_listeners; i++)
-        if (net_addr_is_unix(&rt->snap->listeners[i].addr))
-            unlink(rt->snap->listeners[i].addr.u.un.sun_path);
+        listen_remove(&rt->snap->listeners[i].addr);
 }
 
 int runtime_run(const struct config *cfg, const char *ready_file, struct config_errors *errs)

@@ -38,8 +38,8 @@
 
 /* What it speaks, to clients, endpoints and whoever started it. */
 static const char *const features[] = {
-    "http/1.1", "h2",     "h2c",      "grpc",     "websocket",
-    "tls1.2",   "tls1.3", "proxy_v1", "proxy_v2", "sd_notify",
+    "http/1.1", "h2",       "h2c",      "grpc",      "websocket",     "tls1.2",
+    "tls1.3",   "proxy_v1", "proxy_v2", "sd_notify", "sd_listen_fds",
 };
 
 struct library {

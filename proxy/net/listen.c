@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proxy/base/check.h"
+#include "proxy/net/passed.h"
 
 #define LISTENER_MAGIC MAGIC('l', 's', 't', 'n')
 #define BACKLOG        4096
@@ -76,7 +77,10 @@ static int fail_closed(int fd)
 
 int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode)
 {
-    int fd = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = passed_socket(addr);
+    if (fd >= 0)
+        return fd;
+    fd = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 && errno == EAFNOSUPPORT && addr->u.sa.sa_family == AF_INET6 &&
         IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr)) { /* a kernel without IPv6 */
         struct net_addr v4;
@@ -89,6 +93,12 @@ int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode)
     if (bad != 0 || listen(fd, BACKLOG) != 0)
         return fail_closed(fd);
     return fd;
+}
+
+void listen_remove(const struct net_addr *addr)
+{
+    if (net_addr_is_unix(addr) && !passed_has(addr))
+        unlink(addr->u.un.sun_path);
 }
 
 bool listen_reached(int fd, struct net_addr *addr)

@@ -42,9 +42,13 @@ struct listener {
 /*
  * A bound and listening non-blocking socket, or -1 with errno. reuse: several sockets share the
  * port (TCP). A Unix path left over by a dead process is taken over; one in use is EADDRINUSE.
- * mode: permissions of a Unix socket.
+ * mode: permissions of a Unix socket. One that the service manager has passed (net/passed.h) is
+ * taken as it is.
  */
 int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode);
+
+/* Removes the path of a Unix socket, unless it is the service manager's. */
+void listen_remove(const struct net_addr *addr);
 
 /* The address that a socket is bound to. */
 void listen_bound(int fd, struct net_addr *addr);
