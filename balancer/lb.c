@@ -243,8 +243,9 @@ bool lb_claim(struct lb *lb, uint32_t index)
 
 bool lb_unpicked(struct lb *lb, uint64_t now_us)
 {
+    bool room = let_go(lb);
     unprobe(lb, now_us);
-    return let_go(lb);
+    return room;
 }
 
 static int32_t pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)
@@ -294,6 +295,8 @@ void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t 
     lease->lb = lb;
     lease->index = index;
     lease->probe = lb->probe == (int32_t)index;
+    if (!lease->probe)
+        unprobe(lb, now_us);
     lb->probe = LB_NONE;
     lb->leases++;
     if (lb->group->options.bound > 0)
@@ -306,7 +309,7 @@ void lb_restart(struct lb_lease *lease, uint64_t now_us)
 {
     struct lb *lb = lease->lb;
     CHECK(lb != NULL);
-    let_go(lb);
+    lb_unpicked(lb, now_us);
     atomic_fetch_add_explicit(&lb->view.endpoints[lease->index]->in_flight, 1,
                               memory_order_relaxed);
     lb->held = (int32_t)lease->index;

@@ -130,7 +130,7 @@ static void attempt_after(struct exchange *x, uint64_t pause_ms)
 /* The request is whole, and the attempt runs. */
 static void hedge_arm(struct exchange *x)
 {
-    uint64_t ms = hedge_after_ms(x);
+    uint64_t ms = pool_latencies(x->pool) != NULL ? hedge_after_ms(x) : 0;
     if (ms > 0)
         wheel_set(&x->worker->reactor.wheel, &x->pause, reactor_now(&x->worker->reactor) + ms);
 }
@@ -454,7 +454,8 @@ static void on_upstream_end(struct stream *s, struct http_head *trailers)
     struct attempt *a = attempt_of(s);
     struct exchange *x = a->exchange;
     x->response_done = true;
-    attempt_rate_end(a, trailers);
+    if (a->status_follows)
+        attempt_rate_end(a, trailers);
     forward_trailers(trailers, false);
     x->client->ops->send_end(x->client, trailers);
     if (!x->tunnel || x->request_done)

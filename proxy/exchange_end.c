@@ -49,7 +49,7 @@ static enum lb_outcome outcome_of_status(unsigned status)
 void attempt_rate_end(struct attempt *a, const struct http_head *trailers)
 {
     unsigned code;
-    if (!a->status_follows || trailers == NULL || !grpc_status(trailers, &code))
+    if (trailers == NULL || !grpc_status(trailers, &code))
         return;
     a->rated = (uint16_t)grpc_http_status(code);
     a->status_follows = false;
@@ -59,7 +59,8 @@ void attempt_rate(struct attempt *a, const struct http_head *head)
 {
     a->rated = head->status;
     a->status_follows = head->status == 200 && grpc_is_call(a->exchange->request);
-    attempt_rate_end(a, head); /* if it is all that there is */
+    if (a->status_follows)
+        attempt_rate_end(a, head); /* if it is all that there is */
 }
 
 void attempt_proved(struct attempt *a)

@@ -105,8 +105,7 @@ static bool may_hedge(const struct exchange *x)
 
 uint64_t hedge_after_ms(const struct exchange *x)
 {
-    const struct lb_quantile *latencies = pool_latencies(x->pool);
-    uint64_t us = latencies != NULL ? lb_quantile_us(latencies) : 0;
+    uint64_t us = lb_quantile_us(pool_latencies(x->pool));
     if (us == 0 || !may_hedge(x) || !lb_lease_started(&x->attempt->lease))
         return 0;
     uint64_t gone = reactor_us(&x->worker->reactor) - x->attempt->start_us;

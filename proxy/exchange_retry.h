@@ -33,7 +33,8 @@ enum reason retry_grant(struct exchange *x, enum reason reason, uint64_t least_m
 /* The pause is over: picks x->next once more, for much may have changed. False: there is nobody. */
 bool retry_place(struct exchange *x);
 
-/* When a second endpoint is to be asked beside the attempt that runs, in ms from now; 0: never. */
+/* When a second endpoint is to be asked beside the attempt that runs, in ms from now; 0: never. Of
+ * an exchange whose pool hedges. */
 uint64_t hedge_after_ms(const struct exchange *x);
 
 /* That time has come: picks x->next, and takes a retry from the budget. False: there is nobody, or

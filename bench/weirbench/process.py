@@ -100,16 +100,18 @@ INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 @contextlib.contextmanager
 def uninterrupted():
     """Interrupts wait: one inside Popen would leave a child that nobody knows of and ends."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    came = []
+    before = {number: signal.getsignal(number) for number in INTERRUPTS}
+    before = {number: was for number, was in before.items() if callable(was)}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def heed_interrupts():
-    """In such a child."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+        for number, was in before.items():
+            signal.signal(number, was)
+        for number in came:
+            signal.raise_signal(number)
 
 
 class Server:
@@ -144,7 +146,7 @@ class Server:
         with uninterrupted():
             self.process = subprocess.Popen(
                 [*DIE_WITH_US, *argv], stdin=subprocess.DEVNULL, stdout=self.log, cwd=self.folder,
-                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=heed_interrupts,
+                stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, **self.environment()})
 
     def environment(self):

@@ -28,19 +28,6 @@ struct pool_endpoint {
     uint64_t idle_ms;
 };
 
-struct pool_view {
-    struct reactor *reactor;
-    const struct pool_spec *spec;
-    struct pool_stats *stats;
-    struct lb *lb;
-    struct lb_quantile *latencies; /* NULL: nobody wants to know */
-    struct tls_client_ctx *tls;    /* of new conns; NULL: plain */
-    uint32_t conns;
-    uint8_t protocol; /* enum pool_protocol; POOL_AUTO only with TLS */
-    bool closing;
-    struct pool_endpoint endpoints[];
-};
-
 /* A handshake with an endpoint has ended. */
 static void pool_shaken(void *ctx, uint32_t endpoint, const struct tls_info *info)
 {
@@ -88,6 +75,7 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
     view->reactor = r;
     view->spec = spec;
     view->stats = stats;
+    view->endpoints = (struct pool_endpoint *)(void *)(view + 1);
     for (uint32_t i = 0; i < n; i++) {
         struct pool_endpoint *ep = &view->endpoints[i];
         *ep = (struct pool_endpoint){
@@ -119,26 +107,6 @@ void pool_view_free(struct pool_view *view)
     free(view->latencies);
     tls_client_ctx_free(view->tls);
     free(view);
-}
-
-struct lb *pool_lb(struct pool_view *view)
-{
-    return view->lb;
-}
-
-const struct pool_spec *pool_spec_of(const struct pool_view *view)
-{
-    return view->spec;
-}
-
-struct pool_stats *pool_stats_of(struct pool_view *view)
-{
-    return view->stats;
-}
-
-struct lb_quantile *pool_latencies(struct pool_view *view)
-{
-    return view->latencies;
 }
 
 uint64_t pool_idle_ms(const struct pool_view *view, uint32_t index)

@@ -23,6 +23,7 @@
 #include "proxy/upstream/sticky.h"
 
 struct health_spec;
+struct pool_endpoint;
 struct lb_gate;
 struct lb_limit;
 
@@ -89,7 +90,19 @@ struct pool_stats {
 struct lb_group *pool_balance(const struct lb_policy *policy, const struct lb_options *options,
                               struct endpoint_spec *endpoints, uint32_t n);
 
-struct pool_view;
+/* Private to pool.c, but for the functions below that look into it. */
+struct pool_view {
+    struct reactor *reactor;
+    const struct pool_spec *spec;
+    struct pool_stats *stats;
+    struct lb *lb;
+    struct lb_quantile *latencies; /* NULL: nobody wants to know */
+    struct tls_client_ctx *tls;    /* of new conns; NULL: plain */
+    uint32_t conns;
+    uint8_t protocol; /* enum pool_protocol; POOL_AUTO only with TLS */
+    bool closing;
+    struct pool_endpoint *endpoints; /* right behind it */
+};
 
 /* A worker's view. spec and stats must outlive it. seed differs from worker to worker. */
 struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
@@ -108,12 +121,26 @@ void pool_secure(struct pool_view *view, struct tls_client_ctx *ctx);
 void pool_view_free(struct pool_view *view);
 
 /* The parts of it, which live as long as it (the second and third: as given). */
-struct lb *pool_lb(struct pool_view *view);
-const struct pool_spec *pool_spec_of(const struct pool_view *view);
-struct pool_stats *pool_stats_of(struct pool_view *view);
+static inline struct lb *pool_lb(struct pool_view *view)
+{
+    return view->lb;
+}
+
+static inline const struct pool_spec *pool_spec_of(const struct pool_view *view)
+{
+    return view->spec;
+}
+
+static inline struct pool_stats *pool_stats_of(struct pool_view *view)
+{
+    return view->stats;
+}
 
 /* How long answers to this worker take; NULL: the pool does not hedge. */
-struct lb_quantile *pool_latencies(struct pool_view *view);
+static inline struct lb_quantile *pool_latencies(struct pool_view *view)
+{
+    return view->latencies;
+}
 
 /* A wish for a stream. Its owner's memory, in which it may wait: for one stream at a time. */
 struct pool_request {
