@@ -83,7 +83,9 @@ static void take(struct lb_limit *l, struct lb_limit_window *window)
     uint64_t sum = atomic_exchange_explicit(&l->sum_us, 0, memory_order_relaxed);
     window->mean_us = (double)sum / (n > 0 ? n : 1);
     window->peak = atomic_exchange_explicit(&l->peak, 0, memory_order_relaxed);
-    window->overloaded = atomic_exchange_explicit(&l->overloads, 0, memory_order_relaxed) > 0;
+    /* A few tell of a route, or of one endpoint of many. */
+    uint64_t overloads = atomic_exchange_explicit(&l->overloads, 0, memory_order_relaxed);
+    window->overloaded = overloads * 100 > (uint64_t)n * LB_LIMIT_OVERLOADS;
 }
 
 uint32_t lb_limit_sample(struct lb_limit *l, uint64_t latency_us, uint32_t in_flight,

@@ -18,6 +18,7 @@
 #define LB_LIMIT_SAMPLES   10  /* that a window has at least */
 #define LB_LIMIT_LONG      600 /* windows: what is usual */
 #define LB_LIMIT_TOLERANCE 1.5 /* times as long as usual is as usual */
+#define LB_LIMIT_OVERLOADS 10  /* percent of a window's answers that make it one of overload */
 #define LB_LIMIT_HEADROOM  4   /* requests that may wait at the endpoints */
 
 struct lb_limit_rule {
@@ -35,7 +36,7 @@ struct lb_limit_state {
 struct lb_limit_window {
     double mean_us;
     uint32_t peak;   /* most in flight */
-    bool overloaded; /* somebody said so, or did not answer in time */
+    bool overloaded; /* many said so, or did not answer in time */
 };
 
 /* The next limit. Pure. */

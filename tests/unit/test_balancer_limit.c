@@ -153,6 +153,27 @@ static void test_a_window_has_a_length_and_a_number_of_samples(void **state)
     assert_int_equal(lb_limit_sample(&l, 10 * MS, 20, false, 1 + 502 * MS), 21);
 }
 
+/* The limit after ten seconds of so many answers in each window, of which so many say that it is
+ * too much, and none takes longer than usual. */
+static double limit_with(uint32_t answers, uint32_t overloads)
+{
+    struct lb_limit l;
+    lb_limit_init(&l, &RULE);
+    for (uint64_t window = 0; window < 100; window++)
+        for (uint32_t i = 0; i <= answers; i++)
+            lb_limit_sample(&l, 10 * MS, RULE.start, i < overloads, 1 + window * 100 * MS);
+    return l.state.limit;
+}
+
+static void test_a_few_that_are_refused_are_not_the_pool(void **state)
+{
+    (void)state;
+    assert_true(limit_with(1000, 0) >= RULE.start);
+    assert_true(limit_with(1000, 1) >= RULE.start); /* one route in maintenance, say */
+    assert_true(limit_with(1000, 50) >= RULE.start);
+    assert_true(limit_with(1000, 300) < RULE.start);
+}
+
 static void *sample_main(void *arg)
 {
     for (unsigned i = 0; i < 100000; i++) {
@@ -186,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_and_more_again_when_it_recovers),
         cmocka_unit_test(test_slow_answers_alone_are_no_reason),
         cmocka_unit_test(test_an_endpoint_that_says_it_is_too_much_is_believed),
+        cmocka_unit_test(test_a_few_that_are_refused_are_not_the_pool),
         cmocka_unit_test(test_it_stays_within_its_bounds),
         cmocka_unit_test(test_a_window_has_a_length_and_a_number_of_samples),
         cmocka_unit_test(test_threads_agree),
