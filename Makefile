@@ -12,6 +12,7 @@ MODE    ?= release
 PREFIX  ?= /usr/local
 DESTDIR ?=
 PYTHON  ?= /usr/bin/python3
+LLHTTP  ?= -lllhttp
 
 MODES := release debug asan tsan fuzz
 ifeq ($(filter $(MODE),$(MODES)),)
@@ -42,7 +43,7 @@ LD_release    := -Wl,-z,relro,-z,now
 # llhttp is named outright: not every distribution's package has a .pc file for it.
 PKGS     := libuv yaml-0.1 libnghttp2 openssl
 PKG_INC  := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lllhttp
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) $(LLHTTP)
 
 W_CPPFLAGS := -I. -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' $(PKG_INC)
 W_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS_$(MODE)) -fno-common
@@ -340,25 +341,61 @@ compile_commands.json: FORCE
 
 # ---- install -----------------------------------------------------------------------------------
 
-INSTALL     ?= install
-BINDIR       = $(DESTDIR)$(PREFIX)/bin
-MANDIR       = $(DESTDIR)$(PREFIX)/share/man/man1
-BASHDIR      = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-ZSHDIR       = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
-EXAMPLEDIR   = $(DESTDIR)$(PREFIX)/share/doc/weir/examples
+# The folders are yours to change, each by its name; all lie below DESTDIR.
+INSTALL    ?= install
+BINDIR     ?= $(PREFIX)/bin
+SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),,$(PREFIX))/etc
+MANDIR     ?= $(PREFIX)/share/man
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+EXAMPLEDIR ?= $(PREFIX)/share/doc/weir/examples
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+SYSUSERDIR ?= $(PREFIX)/lib/sysusers.d
+
+MAN_YAML := $(OUT)/weir.yaml.5
+EXAMPLES := $(addprefix config/,full.yaml minimal.yaml sidecar.yaml weir.yaml)
+
+$(MAN_YAML): $(OUT)/weir
+	@$< schema --man >$@.$$$$ && mv -f $@.$$$$ $@
 
 .PHONY: install uninstall
-install: $(OUT)/weir ## into PREFIX (/usr/local), below DESTDIR if that is set
-	$(INSTALL) -d $(BINDIR) $(MANDIR) $(BASHDIR) $(ZSHDIR) $(EXAMPLEDIR)
-	$(INSTALL) -m 755 $(OUT)/weir $(BINDIR)/weir
-	$(INSTALL) -m 644 docs/weir.1 $(MANDIR)/weir.1
-	$(INSTALL) -m 644 completions/weir.bash $(BASHDIR)/weir
-	$(INSTALL) -m 644 completions/_weir $(ZSHDIR)/_weir
-	$(INSTALL) -m 644 config/weir.yaml $(EXAMPLEDIR)/weir.yaml
+install: $(OUT)/weir $(MAN_YAML) ## below PREFIX (/usr/local), all of it below DESTDIR if that is set
+	$(call put,755,$(BINDIR)/weir,$(OUT)/weir)
+	$(call put,644,$(MANDIR)/man1/weir.1,docs/weir.1)
+	$(call put,644,$(MANDIR)/man5/weir.yaml.5,$(MAN_YAML))
+	$(call put,644,$(BASHDIR)/weir,completions/weir.bash)
+	$(call put,644,$(ZSHDIR)/_weir,completions/_weir)
+	$(call put,644,$(SYSUSERDIR)/weir.conf,packaging/weir.sysusers)
+	$(call put,644,$(UNITDIR)/weir.service,packaging/weir.service)
+	sed -i 's,@BINDIR@,$(BINDIR),; s,@SYSCONFDIR@,$(SYSCONFDIR),' $(DESTDIR)$(UNITDIR)/weir.service
+	$(INSTALL) -d -m 755 $(DESTDIR)$(EXAMPLEDIR)
+	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(EXAMPLEDIR)
+	[ -e $(CONFFILE) ] || $(call put,644,$(SYSCONFDIR)/weir/weir.yaml,packaging/weir.yaml)
 
-uninstall: ## remove exactly what install put there
-	rm -f $(BINDIR)/weir $(MANDIR)/weir.1 $(BASHDIR)/weir $(ZSHDIR)/_weir $(EXAMPLEDIR)/weir.yaml
-	-rmdir $(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) 2>/dev/null
+# $(call put,MODE,PATH,FILE): the folder too.
+put = $(INSTALL) -D -m $(1) $(3) $(DESTDIR)$(2)
+# Yours once it is there: never written over, and removed only if it is as it came.
+CONFFILE = $(DESTDIR)$(SYSCONFDIR)/weir/weir.yaml
+
+uninstall: ## remove exactly what install put there, but a configuration that was changed
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/weir $(MANDIR)/man1/weir.1 $(MANDIR)/man5/weir.yaml.5 \
+	    $(BASHDIR)/weir $(ZSHDIR)/_weir $(SYSUSERDIR)/weir.conf $(UNITDIR)/weir.service \
+	    $(addprefix $(EXAMPLEDIR)/,$(notdir $(EXAMPLES))))
+	! cmp -s packaging/weir.yaml $(CONFFILE) || rm -f $(CONFFILE)
+	-@rmdir $(addprefix $(DESTDIR),$(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) $(SYSCONFDIR)/weir) 2>/dev/null
+
+# ---- releases ----------------------------------------------------------------------------------
+
+RELEASE := weir-$(VERSION)
+TARBALL := $(BUILD)/$(RELEASE).tar.gz
+
+.PHONY: dist deb
+dist: ## the release tarball of the last commit, build/weir-VERSION.tar.gz; the same commit, the same bytes
+	@scripts/dist.sh $(RELEASE) $(TARBALL) && ls $(TARBALL)
+deb: ## a Debian package of it, build/deb/weir_*.deb, judged by lintian
+	@scripts/deps.sh build package
+	@$(MAKE) --no-print-directory dist
+	@scripts/deb.sh $(TARBALL) $(BUILD)/deb && ls $(BUILD)/deb/*.deb
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -12,7 +12,7 @@ _weir() {
         return
     fi
     case $verb:$prev in
-    run:-c | run:--ready-file)
+    run:-c | run:--ready-file | proxy:--ready-file)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
@@ -21,11 +21,13 @@ _weir() {
     esac
     case $verb in
     run) mapfile -t COMPREPLY < <(compgen -W '-c --ready-file' -- "$cur") ;;
+    schema) mapfile -t COMPREPLY < <(compgen -W '--man' -- "$cur") ;;
+    version) mapfile -t COMPREPLY < <(compgen -W '--json' -- "$cur") ;;
     check)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur"; compgen -W '--dump --no-files' -- "$cur")
         ;;
-    proxy) mapfile -t COMPREPLY < <(compgen -W '--from --to' -- "$cur") ;;
+    proxy) mapfile -t COMPREPLY < <(compgen -W '--from --to --ready-file' -- "$cur") ;;
     help)
         [ "$COMP_CWORD" -ne 2 ] || mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$cur")
         ;;

@@ -161,15 +161,28 @@ struct config_target {
     uint32_t weight;  /* 0..1000000 */
 };
 
+struct config_retry {
+    struct config_pos pos;
+    uint32_t attempts;       /* further ones after the first, 0..10 */
+    struct config_str *when; /* "connect", "503" and so on */
+    size_t when_count;       /* 0: connect, reset and timeout */
+    struct config_str *methods;
+    size_t method_count;     /* of POST and PATCH, which are sent twice then */
+    uint64_t backoff_ms;     /* the longest pause before the first */
+    uint64_t max_backoff_ms; /* ... before any; no less than backoff_ms */
+    uint64_t retry_after_ms; /* the longest that an endpoint may ask for */
+    bool same_endpoint;      /* once there is no other */
+};
+
 struct config_route {
     struct config_pos pos;
     const char *name; /* "route-<n>", n from 1, unless given; unique */
     struct config_match match;
     struct config_target *to; /* at least one */
     size_t to_count;
-    uint64_t request_ms;     /* whole request, or CONFIG_NONE; timeouts.request unless given */
-    uint64_t try_ms;         /* response head, per try; timeouts.response_head unless given */
-    uint32_t retry_attempts; /* further attempts after the first, 0..10 */
+    uint64_t request_ms; /* whole request, or CONFIG_NONE; timeouts.request unless given */
+    uint64_t try_ms;     /* response head, per try; timeouts.response_head unless given */
+    struct config_retry retry;
 };
 
 struct config_endpoint {
@@ -319,6 +332,7 @@ struct config_pool {
     struct config_sticky sticky;
     struct config_outlier outlier;
     struct config_retry_budget retry_budget;
+    uint32_t hedge; /* percent, 50..99; 0: never */
     uint64_t connect_ms;
     uint64_t idle_ms;  /* how long an idle conn is kept */
     uint64_t ping_ms;  /* that a conn of HTTP/2 with requests may be silent; 0: for ever */
@@ -470,7 +484,7 @@ void config_dump(const struct config *cfg, FILE *out);
 /* Writes the JSON Schema (draft 2020-12) of the file. */
 void config_schema(FILE *out);
 
-/* Writes the reference of all keys as a Markdown table. */
-void config_reference(FILE *out);
+/* Writes the page weir.yaml(5) of the manual, in roff: every key with its range and default. */
+void config_manual(FILE *out);
 
 #endif

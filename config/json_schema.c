@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The JSON Schema of the file, and its reference, both made by walking the schema's rows. Must not
- * accept less than the loader does, and as little more as JSON Schema can say. Owns nothing.
- * Control thread.
+ * The JSON Schema of the file, made by walking the schema's rows. Must not accept less than the
+ * loader does, and as little more as JSON Schema can say. Owns nothing. Control thread.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -298,87 +297,4 @@ void config_schema(FILE *out)
     json_close(&j, '}');
     json_close(&j, '}');
     fputc('\n', out);
-}
-
-/* The reference. */
-
-static void reference_table(FILE *out, const struct schema_table *t, const char *path);
-
-static void reference_range(FILE *out, const struct schema_row *row)
-{
-    if (row->choices != NULL) {
-        const char *separator = "";
-        for (const struct schema_choice *c = row->choices; c->name != NULL; c++) {
-            if (c->later)
-                continue;
-            fprintf(out, "%s%s", separator, c->name);
-            separator = ", ";
-        }
-    } else if (row->type->show != NULL) {
-        row->type->show(row->type, row->min, out);
-        fputs(" to ", out);
-        row->type->show(row->type, row->max, out);
-        if (row->word != NULL)
-            fprintf(out, ", or %s", row->word);
-    }
-}
-
-static const char *reference_default(const struct schema_row *row)
-{
-    if (row->dflt != NULL)
-        return row->dflt;
-    if (row->inherit_from != NULL)
-        return row->inherit_from;
-    return row->flags & ROW_REQUIRED ? "required" : "";
-}
-
-static void reference_scalar(FILE *out, const struct schema_row *row, const char *path,
-                             const struct schema_row *keyed)
-{
-    fprintf(out, "| `%s` | %s%s | ", path, keyed != row ? "list of " : "", row->type->name);
-    reference_range(out, row);
-    fprintf(out, " | %s | %s | %s |\n", reference_default(keyed),
-            keyed->flags & ROW_RESTART ? "no" : "yes", keyed->doc);
-}
-
-/* `row` describes the value, `keyed` is the row with the key: not the same for items of lists. */
-static void reference_row(FILE *out, const struct schema_row *row, const char *path,
-                          const struct schema_row *keyed)
-{
-    char below[128];
-    switch (row->shape) {
-    case SHAPE_SCALAR:
-        reference_scalar(out, row, path, keyed);
-        break;
-    case SHAPE_TABLE:
-        reference_table(out, row->table, path);
-        break;
-    case SHAPE_LIST:
-        snprintf(below, sizeof(below), "%s[]", path);
-        reference_row(out, row->items->elem, below, row);
-        break;
-    case SHAPE_MAP:
-        snprintf(below, sizeof(below), "%s.NAME", path);
-        if (row->items->elem->shape == SHAPE_SCALAR)
-            fprintf(out, "| `%s` | mapping of %s | | %s | yes | %s |\n", below,
-                    row->items->elem->type->name, reference_default(row), row->doc);
-        else
-            reference_row(out, row->items->elem, below, row);
-        break;
-    }
-}
-
-static void reference_table(FILE *out, const struct schema_table *t, const char *path)
-{
-    char below[128];
-    for (size_t i = 0; i < t->row_count; i++) {
-        snprintf(below, sizeof(below), "%s%s%s", path, *path ? "." : "", t->rows[i].key);
-        reference_row(out, &t->rows[i], below, &t->rows[i]);
-    }
-}
-
-void config_reference(FILE *out)
-{
-    fputs("| key | type | range | default | reloadable | |\n|---|---|---|---|---|---|\n", out);
-    reference_table(out, schema_root.table, "");
 }

@@ -45,6 +45,7 @@ extern const struct schema_row schema_field_value;    /* struct config_header_ma
 extern const struct schema_items schema_listeners;    /* struct config_listener */
 extern const struct schema_table schema_outlier;      /* struct config_outlier */
 extern const struct schema_items schema_pools;        /* struct config_pool */
+extern const struct schema_table schema_retry;        /* struct config_retry */
 extern const struct schema_table schema_retry_budget; /* struct config_retry_budget */
 extern const struct schema_table schema_sticky;       /* struct config_sticky */
 

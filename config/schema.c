@@ -289,19 +289,6 @@ static const struct schema_row timeout_rows[] = {
 
 static const struct schema_table timeout_table = {.expected = "a mapping", ROWS(timeout_rows)};
 
-static const struct schema_row retry_rows[] = {
-    {INT("attempts", config_route, retry_attempts), .dflt = "1", .min = 0, .max = 10,
-     .doc = "Further attempts after the first, each on another endpoint."},
-};
-
-static const char *const retry_later[] = {"when", NULL};
-
-static const struct schema_table retry_table = {
-    .expected = "a mapping",
-    ROWS(retry_rows),
-    .later = retry_later,
-};
-
 static const struct schema_row target_name = {
     STRING(NULL, config_target, name),
     .accept = grammar_name,
@@ -342,7 +329,11 @@ static const struct schema_row route_rows[] = {
      .shape = SHAPE_TABLE,
      .table = &timeout_table,
      .doc = "Timeouts of this route."},
-    {.key = "retry", .shape = SHAPE_TABLE, .table = &retry_table, .doc = "Retries of this route."},
+    {.key = "retry",
+     .shape = SHAPE_TABLE,
+     .table = &schema_retry,
+     .offset = FIELD(config_route, retry, struct config_retry),
+     .doc = "What is tried again, and how often."},
 };
 
 static const char *const route_later[] = {"mirror",   "rewrite", "headers", "use",

@@ -2,7 +2,7 @@
 /*
  * The vocabulary of the schema. A table of rows describes a mapping; a row describes one key: its
  * shape and type, where in the struct it goes, range, default, documentation. Binding, dumping, the
- * JSON Schema and the reference all walk the same rows. Constant data; any thread.
+ * JSON Schema and the manual all walk the same rows. Constant data; any thread.
  */
 #ifndef WEIR_CONFIG_SCHEMA_H
 #define WEIR_CONFIG_SCHEMA_H
@@ -53,7 +53,7 @@ struct schema_unit {
 
 /* How one kind of scalar is read and written. Called on the control thread only. */
 struct schema_type {
-    const char *name;                /* in the reference */
+    const char *name;                /* in the manual */
     const char *expected;            /* in "expected ..." */
     const char *json_type;           /* in the JSON Schema */
     const char *pattern;             /* of a string in the JSON Schema; NULL: any */

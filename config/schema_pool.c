@@ -179,6 +179,12 @@ static const struct schema_row pool_rows[] = {
      .offset = FIELD(config_pool, retry_budget, struct config_retry_budget),
      .doc = "How many retries its endpoints get at most, so that a pool in trouble does not get "
             "more requests for being in trouble."},
+    {SCALAR("hedge", config_pool, hedge, uint32_t, type_percent), .dflt = "none", .min = 50,
+     .max = 99, .word = "none", .word_value = 0,
+     .doc =
+         "A GET, HEAD or OPTIONS that has waited longer for its answer than so many of the "
+         "pool's latest is sent to a second endpoint, too, if the retry budget allows; whichever "
+         "answers first is passed on, the other is cancelled."},
     {.key = "upstream",
      .shape = SHAPE_TABLE,
      .table = &upstream_table,

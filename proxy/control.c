@@ -16,6 +16,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/cert_watch.h"
 #include "proxy/http/h2_session.h"
+#include "proxy/notify.h"
 #include "proxy/outlier_watch.h"
 #include "proxy/upstream/health.h"
 
@@ -35,6 +36,7 @@ struct control {
     struct cert_watch *certs; /* NULL: there is no TLS */
     struct outlier_watch *outliers;
     struct health *health;
+    struct notify notify;
     enum phase phase;
     uv_signal_t signals[2];
     uv_async_t ended;
@@ -95,6 +97,7 @@ static void control_drain(struct control *c, int signum)
     uint64_t moment = shutdown / 6 < MOMENT_MAX_MS ? shutdown / 6 : MOMENT_MAX_MS;
     c->view.ready = false;
     order_all(c, WORKER_DRAIN);
+    notify_stopping(shutdown);
     uv_timer_start(&c->deadline, on_deadline, shutdown, 0);
     if (signum == SIGINT || c->admin == NULL)
         moment = 0;
@@ -136,6 +139,7 @@ static void on_ended(uv_async_t *async)
     cert_watch_close(c->certs);
     outlier_watch_close(c->outliers);
     health_close(c->health);
+    notify_close(&c->notify);
     close_handle(&c->ended);
     close_handle(&c->moment);
     close_handle(&c->deadline);
@@ -265,6 +269,7 @@ static int control_init(struct control *c, const struct control_options *options
     uv_timer_init(&c->reactor.loop, &c->moment);
     uv_timer_init(&c->reactor.loop, &c->deadline);
     c->ended.data = c->moment.data = c->deadline.data = c;
+    notify_init(&c->notify, &c->reactor.loop);
     c->certs = cert_watch_new(&c->reactor.loop, options->snapshot, on_certs, c);
     c->outliers = outlier_watch_new(&c->reactor.loop, options->snapshot);
     c->health =
@@ -303,10 +308,12 @@ int control_run(const struct control_options *options)
         _exit(1);
     }
     bool serving = options->serving(options->ctx);
-    if (serving)
+    if (serving) {
         health_start(c.health);
-    else
+        notify_ready();
+    } else {
         control_abort(&c);
+    }
     reactor_run(&c.reactor);
     for (unsigned i = 0; i < options->n_workers; i++) {
         uv_thread_join(&c.workers[i].thread);

@@ -61,13 +61,17 @@ static bool exchange_route(struct exchange *x)
 static void exchange_late(struct wheel_timer *timer)
 {
     struct exchange *x = CONTAINER_OF(timer, exchange, timer);
+    x->late = true;
     reactor_ready(&x->worker->reactor, &x->ready);
 }
 
 static void exchange_run(struct ready *ready)
 {
     struct exchange *x = CONTAINER_OF(ready, exchange, ready);
-    exchange_fail(x, x->tunnel ? REASON_TUNNEL_IDLE : REASON_REQUEST_TIMEOUT);
+    if (x->late)
+        exchange_fail(x, x->tunnel ? REASON_TUNNEL_IDLE : REASON_REQUEST_TIMEOUT);
+    else if (x->due)
+        attempt_due(x);
 }
 
 /* The whole request ends in time: in the route's, or in what a gRPC caller gives it. */
@@ -181,8 +185,9 @@ static void on_client_end(struct stream *s, struct http_head *trailers)
 static void on_client_drained(struct stream *s, size_t n)
 {
     struct exchange *x = exchange_of(s);
-    if (x->upstream != NULL)
-        x->upstream->ops->credit(x->upstream, n);
+    struct stream *u = x->attempt->upstream;
+    if (u != NULL)
+        u->ops->credit(u, n);
 }
 
 static void on_client_aborted(struct stream *s, enum reason reason)

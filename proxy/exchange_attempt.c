@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The attempts at answering an exchange: picking an endpoint, sending it the request, trying once
- * more, forwarding its response. Owns the lease, the upstream stream and what is kept of the
- * request for another attempt; must never forward a byte of a second response. Worker's thread; all
- * entry points are calls of exchange.c, or events of the upstream stream or of the wait for one.
+ * more or a second one at the same time, forwarding the response of one. Owns the lease, the
+ * upstream stream and what is kept of the request for another attempt; must never forward a byte of
+ * a second response. Worker's thread; all entry points are calls of exchange.c, or events of the
+ * upstream stream or of the wait for one.
  */
 #include "proxy/exchange_attempt.h"
 
@@ -13,7 +14,7 @@
 #include "proxy/base/log.h"
 #include "proxy/exchange_end.h"
 #include "proxy/exchange_log.h"
-#include "proxy/retry.h"
+#include "proxy/exchange_retry.h"
 
 #define REPLAY_BYTES 65536 /* of a request body kept for another attempt [linkerd] */
 
@@ -51,19 +52,14 @@ static void trailers_keep(struct exchange *x, const struct http_head *from)
 
 /* ---- attempts ---- */
 
-static uint32_t retries_allowed(const struct exchange *x)
-{
-    return x->snapshot->routes[x->route->index].retries;
-}
-
 /* The stream is there. Sends what is there of the request; the rest follows as it comes. */
-static void attempt_send(struct exchange *x, struct stream *u)
+static void attempt_send(struct attempt *a, struct stream *u)
 {
+    struct exchange *x = a->exchange;
     struct chain body;
-    x->upstream = u;
+    a->upstream = u;
     u->opaque = x->client->splices;
     u->ops->send_head(u, x->request);
-    x->attempt_drained = 0;
     chain_init(&body);
     chain_share(&body, &x->replay);
     if (!chain_empty(&body))
@@ -76,128 +72,209 @@ static void attempt_send(struct exchange *x, struct stream *u)
 }
 
 /* Opens a stream to the endpoint, now or when there is one. False: it cannot even be begun. */
-static bool attempt_begin(struct exchange *x, uint32_t endpoint, bool fresh, enum reason *reason)
+static bool attempt_begin(struct attempt *a, uint32_t endpoint, bool fresh, enum reason *reason)
 {
+    struct exchange *x = a->exchange;
     struct stream *u;
-    x->attempt_us = reactor_us(&x->worker->reactor);
     x->attempts++;
-    x->endpoint = endpoint;
-    x->wish.body = x->request->body != BODY_NONE || x->request->upgrade.len > 0;
-    x->wish.response_head_ms = x->snapshot->routes[x->route->index].try_ms;
-    u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
+    a->start_us = reactor_us(&x->worker->reactor);
+    a->head_us = 0;
+    a->drained = 0;
+    a->endpoint = endpoint;
+    a->wish.body = x->request->body != BODY_NONE || x->request->upgrade.len > 0;
+    a->wish.response_head_ms = x->snapshot->routes[x->route->index].try_ms;
+    u = pool_open(x->pool, endpoint, fresh, &a->wish, reason);
     if (u == NULL && *reason == REASON_NO_DESCRIPTORS && worker_shed_idle(x->worker))
-        u = pool_open(x->pool, endpoint, fresh, &x->wish, reason);
+        u = pool_open(x->pool, endpoint, fresh, &a->wish, reason);
     if (u == NULL && *reason != REASON_NONE)
         return false;
-    lb_started(pool_lb(x->pool), &x->lease, endpoint, x->attempt_us);
+    lb_started(pool_lb(x->pool), &a->lease, endpoint, a->start_us);
     if (u != NULL)
-        attempt_send(x, u);
+        attempt_send(a, u);
     return true;
 }
 
-static void attempt_failed(struct exchange *x, enum reason reason, bool reused, bool answered);
+static void attempt_failed(struct attempt *a, enum reason reason, bool reused, bool answered);
+static void attempt_set(struct exchange *x, struct attempt *a);
 
-/* It was the stream that an endpoint over HTTP/2 did not take, for now or on this conn. */
-static bool serves_on(enum reason reason)
-{
-    return reason == REASON_UPSTREAM_REFUSED || reason == REASON_UPSTREAM_GOAWAY;
-}
-
-/* Takes another attempt from the pool's budget, if that has one left. */
-static bool retry_afford(struct exchange *x)
-{
-    struct pool_stats *stats = pool_stats_of(x->pool);
-    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
-    if (budget != NULL &&
-        !lb_budget_retry(budget, x->worker->index, reactor_us(&x->worker->reactor))) {
-        counter_inc(&stats->denied);
-        return false;
-    }
-    x->retries++;
-    counter_inc(&stats->retries);
-    return true;
-}
-
-/* Picks an endpoint that was not tried yet; the last once more if there is none and it serves on.
- */
-static void attempt_next(struct exchange *x, enum reason last)
+static void attempt_start(struct attempt *a, uint32_t endpoint, bool fresh)
 {
     enum reason reason;
-    int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried,
-                                     reactor_us(&x->worker->reactor));
-    if (endpoint == LB_NONE && serves_on(last))
-        endpoint = (int32_t)x->endpoint;
-    if (endpoint == LB_NONE) {
-        exchange_fail(x, last);
+    lb_tried_add(&a->exchange->tried, endpoint);
+    if (!attempt_begin(a, endpoint, fresh, &reason))
+        attempt_failed(a, reason, false, false);
+}
+
+/* There will be another attempt, at x->next. */
+static void attempt_after(struct exchange *x, uint64_t pause_ms)
+{
+    struct reactor *r = &x->worker->reactor;
+    if (pause_ms == 0)
+        attempt_start(x->attempt, x->next, false);
+    else
+        wheel_set(&r->wheel, &x->pause, reactor_now(r) + pause_ms);
+}
+
+/* A second endpoint is asked beside the first. */
+static void hedge_begin(struct exchange *x)
+{
+    struct attempt *a = &x->tries[1];
+    if (!hedge_grant(x))
         return;
-    }
-    if (x->attempts > 0 && !retry_afford(x)) {
-        exchange_fail(x, REASON_RETRY_BUDGET);
+    attempt_set(x, a);
+    a->hedge = true;
+    x->hedged = true;
+    attempt_start(a, x->next, false);
+}
+
+void attempt_due(struct exchange *x)
+{
+    x->due = false;
+    if (lb_lease_started(&x->attempt->lease))
+        hedge_begin(x);
+    else
+        attempt_start(x->attempt, x->next, false);
+}
+
+/* The attempt that runs is one too many, or it is over: no other is begun beside it. */
+static void hedge_disarm(struct exchange *x)
+{
+    wheel_cancel(&x->pause);
+    x->due = false;
+}
+
+/* It ends without an answer for the client, and another one goes on. False: none does. */
+static bool attempt_yield(struct attempt *a, enum reason reason)
+{
+    struct attempt *rival = attempt_rival(a);
+    if (rival == NULL)
+        return false;
+    attempt_end(a, reason);
+    a->exchange->attempt = rival;
+    return true;
+}
+
+/* It answers: it is the one from now on. */
+static void attempt_settle(struct attempt *a)
+{
+    struct exchange *x = a->exchange;
+    struct attempt *rival = attempt_rival(a);
+    hedge_disarm(x);
+    if (rival == NULL)
         return;
-    }
-    lb_tried_add(&x->tried, (uint32_t)endpoint);
-    if (!attempt_begin(x, (uint32_t)endpoint, false, &reason))
-        attempt_failed(x, reason, false, false);
+    exchange_trail(rival, REASON_OUTRUN);
+    attempt_end(rival, REASON_OUTRUN);
+    x->attempt = a;
+}
+
+static void attempt_note(struct attempt *a, enum reason reason)
+{
+    struct exchange *x = a->exchange;
+    exchange_trail(a, reason);
+    counter_inc(&x->worker->stats.attempts[reason]);
+}
+
+static void log_failure(const struct attempt *a, enum reason reason, enum retry_verdict verdict)
+{
+    const struct exchange *x = a->exchange;
+    log_debug("request %.*s: attempt %u at %s failed: %s; %s", (int)x->id.len, x->id.ptr,
+              x->attempts, pool_spec_of(x->pool)->endpoints[a->endpoint].text,
+              reason_row(reason)->name, retry_verdict_name(verdict));
+}
+
+/* The conn was to blame, and the endpoint may be fine. */
+static void attempt_same(struct attempt *a, enum reason reason)
+{
+    struct exchange *x = a->exchange;
+    lb_lease_drop(&a->lease, reactor_us(&x->worker->reactor));
+    attempt_end(a, reason);
+    x->attempts--; /* the stale conn does not count as a try */
+    attempt_start(a, a->endpoint, true);
 }
 
 /* The attempt is over without a whole answer: once more, or an end. */
-static void attempt_failed(struct exchange *x, enum reason reason, bool reused, bool answered)
+static void attempt_failed(struct attempt *a, enum reason reason, bool reused, bool answered)
 {
-    struct retry_facts facts = {
-        .reason = reason,
-        .idempotent = x->request->idempotent,
-        .committed = x->committed || x->interim,
-        .replayable = x->replayable,
-        .reused = reused,
-        .answered = answered,
-        .attempts_left = retries_allowed(x) - x->retries,
-    };
-    enum retry_verdict verdict = retry_verdict(&facts);
-    exchange_trail(x, reason);
-    log_debug("request %.*s: attempt %u at %s failed: %s; %s", (int)x->id.len, x->id.ptr,
-              x->attempts, pool_spec_of(x->pool)->endpoints[x->endpoint].text,
-              reason_row(reason)->name, retry_verdict_name(verdict));
-    counter_inc(&x->worker->stats.attempts[reason]);
+    struct exchange *x = a->exchange;
+    enum retry_verdict verdict = retry_judge(a, reason, reused, answered);
+    uint64_t pause_ms;
+    attempt_note(a, reason);
+    log_failure(a, reason, verdict);
+    if (attempt_yield(a, reason))
+        return;
+    if (verdict == RETRY_SAME) {
+        attempt_same(a, reason);
+        return;
+    }
     if (verdict == RETRY_NO) {
         exchange_fail(x, reason);
         return;
     }
-    if (verdict == RETRY_SAME) /* that says nothing of the endpoint, only of the conn */
-        lb_lease_drop(&x->lease, reactor_us(&x->worker->reactor));
-    attempt_end(x, reason);
-    if (verdict == RETRY_SAME) {
-        x->attempts--; /* the stale conn does not count as a try */
-        if (attempt_begin(x, x->endpoint, true, &reason))
-            return;
-        attempt_failed(x, reason, false, false);
-        return;
-    }
-    attempt_next(x, reason);
+    attempt_end(a, reason);
+    hedge_disarm(x);
+    reason = retry_grant(x, reason, 0, &pause_ms);
+    if (reason == REASON_NONE)
+        attempt_after(x, pause_ms);
+    else
+        exchange_fail(x, reason);
 }
 
 void attempt_first(struct exchange *x)
 {
-    struct lb_budget *budget = pool_spec_of(x->pool)->budget;
-    if (budget != NULL)
-        lb_budget_request(budget, x->worker->index, reactor_us(&x->worker->reactor));
-    attempt_next(x, REASON_NO_ENDPOINT);
+    uint64_t now = reactor_us(&x->worker->reactor);
+    retry_request(x);
+    int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried, now);
+    if (endpoint == LB_NONE)
+        exchange_fail(x, REASON_NO_ENDPOINT);
+    else
+        attempt_start(x->attempt, (uint32_t)endpoint, false);
+}
+
+/* ---- an answer that is as good as none ---- */
+
+/* Whether it is dropped for another attempt; only then is the attempt over. */
+static bool attempt_declined(struct attempt *a, struct http_head *head, bool reused)
+{
+    struct exchange *x = a->exchange;
+    const struct retry_rule *rule = retry_rule_of(x);
+    enum reason reason = retry_answer(rule, head);
+    uint64_t asked_ms, pause_ms;
+    if (reason == REASON_NONE || retry_judge(a, reason, reused, true) != RETRY_OTHER)
+        return false;
+    if (attempt_rival(a) != NULL) {
+        attempt_note(a, reason);
+        return attempt_yield(a, REASON_DONE);
+    }
+    if ((asked_ms = retry_after_ms(head)) > rule->retry_after_ms)
+        return false;
+    enum reason denied = retry_grant(x, reason, asked_ms, &pause_ms);
+    if (denied == REASON_RETRY_BUDGET)
+        exchange_trail(a, denied);
+    if (denied != REASON_NONE)
+        return false;
+    attempt_note(a, reason);
+    log_failure(a, reason, RETRY_OTHER);
+    attempt_end(a, REASON_DONE);
+    hedge_disarm(x);
+    attempt_after(x, pause_ms);
+    return true;
 }
 
 /* ---- the stream that an attempt waits for ---- */
 
-static struct exchange *exchange_of_wish(const struct pool_request *wish)
+static struct attempt *attempt_of_wish(const struct pool_request *wish)
 {
-    return CAST_OBJ(exchange, wish->owner, EXCHANGE_MAGIC);
+    return CAST_OBJ(attempt, wish->owner, ATTEMPT_MAGIC);
 }
 
 static void on_wish_ready(struct pool_request *wish, struct stream *u)
 {
-    attempt_send(exchange_of_wish(wish), u);
+    attempt_send(attempt_of_wish(wish), u);
 }
 
 static void on_wish_failed(struct pool_request *wish, enum reason reason)
 {
-    attempt_failed(exchange_of_wish(wish), reason, false, false);
+    attempt_failed(attempt_of_wish(wish), reason, false, false);
 }
 
 static const struct pool_request_events wish_events = {
@@ -205,13 +282,29 @@ static const struct pool_request_events wish_events = {
     .failed = on_wish_failed,
 };
 
+static void attempt_ready(struct wheel_timer *timer)
+{
+    struct exchange *x = CONTAINER_OF(timer, exchange, pause);
+    x->due = true;
+    reactor_ready(&x->worker->reactor, &x->ready);
+}
+
+static void attempt_set(struct exchange *x, struct attempt *a)
+{
+    a->magic = ATTEMPT_MAGIC;
+    a->exchange = x;
+    list_init(&a->wish.link);
+    a->wish.events = &wish_events;
+    a->wish.stream_events = &upstream_events;
+    a->wish.owner = a;
+    a->wish.client = x->peer;
+}
+
 void attempt_init(struct exchange *x)
 {
-    list_init(&x->wish.link);
-    x->wish.events = &wish_events;
-    x->wish.stream_events = &upstream_events;
-    x->wish.owner = x;
-    x->wish.client = x->peer;
+    x->attempt = &x->tries[0];
+    attempt_set(x, x->attempt);
+    wheel_timer_init(&x->pause, attempt_ready);
     x->replayable = true;
 }
 
@@ -219,7 +312,7 @@ void attempt_init(struct exchange *x)
 
 void attempt_send_body(struct exchange *x, struct chain *body)
 {
-    struct stream *u = x->upstream;
+    struct stream *u = x->attempt->upstream;
     if (u == NULL) { /* the attempt is pending; there is no credit for more than a window */
         chain_move(&x->replay, body);
         return;
@@ -235,16 +328,24 @@ void attempt_send_body(struct exchange *x, struct chain *body)
 
 void attempt_send_end(struct exchange *x, const struct http_head *trailers)
 {
-    struct stream *u = x->upstream;
+    struct stream *u = x->attempt->upstream;
     if (trailers != NULL && u == NULL) /* the attempt is pending */
         trailers_keep(x, trailers);
     else if (trailers != NULL) /* they are gone after this call: no second try */
         attempt_forget(x);
     if (u != NULL)
         u->ops->send_end(u, trailers);
+    uint64_t ms = hedge_after_ms(x);
+    if (ms > 0)
+        wheel_set(&x->worker->reactor.wheel, &x->pause, reactor_now(&x->worker->reactor) + ms);
 }
 
 /* ---- the response comes ---- */
+
+static struct attempt *attempt_of(const struct stream *s)
+{
+    return CAST_OBJ(attempt, s->owner, ATTEMPT_MAGIC);
+}
 
 /* Both directions are bytes now, and the whole of it may only be idle for so long. */
 static void exchange_upgrade(struct exchange *x)
@@ -266,30 +367,38 @@ static bool came_by_tls(struct exchange *x)
 static void keep_session(struct exchange *x, struct http_head *head, char text[STICKY_TEXT])
 {
     const struct pool_spec *spec = pool_spec_of(x->pool);
-    if (spec->sticky.cookie.len > 0 && x->stuck != (int32_t)x->endpoint)
-        sticky_tell(&spec->sticky, spec->balance, x->endpoint, came_by_tls(x), head, text);
+    if (spec->sticky.cookie.len > 0 && x->stuck != (int32_t)x->attempt->endpoint)
+        sticky_tell(&spec->sticky, spec->balance, x->attempt->endpoint, came_by_tls(x), head, text);
 }
 
 static void on_upstream_head(struct stream *s, struct http_head *head)
 {
-    struct exchange *x = exchange_of(s);
+    struct attempt *a = attempt_of(s);
+    struct exchange *x = a->exchange;
     char cookie[STICKY_TEXT];
     bool final = head->status >= 200 || head->status == 101;
     if (head->body == BODY_TUNNEL && !x->request_done) { /* upgraded in the middle of a request */
-        attempt_failed(x, REASON_BAD_RESPONSE, s->reused, s->answered);
+        attempt_failed(a, REASON_BAD_RESPONSE, s->reused, s->answered);
         return;
     }
+    if (final) {
+        a->status = head->status;
+        a->head_us = reactor_us(&x->worker->reactor);
+        if (attempt_declined(a, head, s->reused))
+            return;
+    }
+    attempt_settle(a);
     if (final)
         x->committed = true;
     else
         x->interim = true;
     attempt_forget(x);
     if (final) {
-        x->first_byte_us = reactor_us(&x->worker->reactor);
+        x->first_byte_us = a->head_us;
         x->connected_us = s->connected_us;
         x->reused = s->reused;
         x->status = head->status;
-        attempt_answered(x);
+        attempt_answered(a);
     }
     forward_response(head, &x->listener->forward, reactor_date(&x->worker->reactor));
     if (final)
@@ -301,7 +410,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
 
 static void on_upstream_body(struct stream *s, struct chain *body)
 {
-    struct exchange *x = exchange_of(s);
+    struct exchange *x = attempt_of(s)->exchange;
     x->bytes_out += body->bytes;
     if (x->tunnel)
         exchange_touch(x);
@@ -310,7 +419,7 @@ static void on_upstream_body(struct stream *s, struct chain *body)
 
 static void on_upstream_end(struct stream *s, struct http_head *trailers)
 {
-    struct exchange *x = exchange_of(s);
+    struct exchange *x = attempt_of(s)->exchange;
     x->response_done = true;
     forward_trailers(trailers, false);
     x->client->ops->send_end(x->client, trailers);
@@ -321,19 +430,19 @@ static void on_upstream_end(struct stream *s, struct http_head *trailers)
 /* Bytes that were sent in an earlier attempt were credited then. */
 static void on_upstream_drained(struct stream *s, size_t n)
 {
-    struct exchange *x = exchange_of(s);
-    x->attempt_drained += n;
-    if (x->attempt_drained <= x->credited)
+    struct attempt *a = attempt_of(s);
+    struct exchange *x = a->exchange;
+    a->drained += n;
+    if (a->drained <= x->credited)
         return;
-    size_t more = (size_t)(x->attempt_drained - x->credited);
-    x->credited = x->attempt_drained;
+    size_t more = (size_t)(a->drained - x->credited);
+    x->credited = a->drained;
     x->client->ops->credit(x->client, more);
 }
 
 static void on_upstream_aborted(struct stream *s, enum reason reason)
 {
-    struct exchange *x = exchange_of(s);
-    attempt_failed(x, reason, s->reused, s->answered);
+    attempt_failed(attempt_of(s), reason, s->reused, s->answered);
 }
 
 static const struct stream_events upstream_events = {

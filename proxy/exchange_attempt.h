@@ -15,6 +15,9 @@ void attempt_init(struct exchange *x);
  * chosen, and the request's head is edited. The exchange may have ended when it returns. */
 void attempt_first(struct exchange *x);
 
+/* The time of the next attempt has come. */
+void attempt_due(struct exchange *x);
+
 /* More of the request's body; takes all of the chain. Sent, or kept while the attempt is pending.
  */
 void attempt_send_body(struct exchange *x, struct chain *body);

@@ -9,6 +9,7 @@
 #include "proxy/exchange_log.h"
 #include "proxy/outlier_watch.h"
 #include "proxy/reply.h"
+#include "proxy/retry.h"
 
 static enum lb_outcome outcome_of(enum reason reason)
 {
@@ -43,29 +44,52 @@ static enum lb_outcome outcome_of_status(unsigned status)
     return status >= 500 ? LB_ERROR : LB_OK;
 }
 
-void attempt_answered(struct exchange *x)
+void attempt_answered(struct attempt *a)
 {
-    if (lb_answered(&x->lease, outcome_of_status(x->status), x->first_byte_us))
-        outlier_tell(pool_spec_of(x->pool), x->endpoint, x->first_byte_us);
+    if (lb_answered(&a->lease, outcome_of_status(a->status), a->head_us))
+        outlier_tell(pool_spec_of(a->exchange->pool), a->endpoint, a->head_us);
 }
 
-void attempt_end(struct exchange *x, enum reason reason)
+/* From first attempts alone, and from those that a hedge has outrun as well: they took longer than
+ * they were let. Else each hedge that is fast would make the next come earlier. */
+static void hedge_learn(const struct attempt *a, bool answered, uint64_t us)
 {
-    if (lb_lease_started(&x->lease)) {
-        uint64_t now = reactor_us(&x->worker->reactor);
-        enum lb_outcome outcome = outcome_of(reason);
-        if (outcome == LB_OK)
-            outcome = outcome_of_status(x->status);
-        if (reason == REASON_REQUEST_TIMEOUT && (!x->request_done || x->committed))
-            outcome = LB_CANCELLED; /* the client may be what is slow */
-        uint64_t head = x->first_byte_us >= x->attempt_us ? x->first_byte_us : now;
-        if (lb_finished(&x->lease, outcome, head - x->attempt_us, now))
-            outlier_tell(pool_spec_of(x->pool), x->endpoint, now);
-    }
-    pool_cancel(&x->wish);
-    struct stream *upstream = TAKE(x->upstream);
+    struct lb_quantile *latencies = pool_latencies(a->exchange->pool);
+    if (latencies != NULL && answered && !a->hedge && a->exchange->retries == 0 &&
+        retry_safe(a->exchange->request->method))
+        lb_quantile_add(latencies, us);
+}
+
+static void lease_end(struct attempt *a, enum reason reason)
+{
+    const struct exchange *x = a->exchange;
+    uint64_t now = reactor_us(&x->worker->reactor);
+    enum lb_outcome outcome = outcome_of(reason);
+    if (outcome == LB_OK)
+        outcome = outcome_of_status(a->status);
+    if (reason == REASON_REQUEST_TIMEOUT && (!x->request_done || x->committed))
+        outcome = LB_CANCELLED; /* the client may be what is slow */
+    uint64_t head = a->head_us != 0 ? a->head_us : now;
+    hedge_learn(a, outcome == LB_OK || reason == REASON_OUTRUN, head - a->start_us);
+    if (lb_finished(&a->lease, outcome, head - a->start_us, now))
+        outlier_tell(pool_spec_of(x->pool), a->endpoint, now);
+}
+
+void attempt_end(struct attempt *a, enum reason reason)
+{
+    if (lb_lease_started(&a->lease))
+        lease_end(a, reason);
+    pool_cancel(&a->wish);
+    struct stream *upstream = TAKE(a->upstream);
     if (upstream != NULL)
         upstream->ops->release(upstream, reason);
+}
+
+static void attempts_end(struct exchange *x, enum reason reason)
+{
+    attempt_end(x->attempt, reason);
+    if (x->hedged)
+        attempt_end(&x->tries[x->attempt == &x->tries[0]], reason);
 }
 
 static void trailers_drop(struct exchange *x)
@@ -82,15 +106,25 @@ void attempt_forget(struct exchange *x)
     trailers_drop(x);
     x->replayable = false;
     /* Nobody keeps the request's body any more. */
-    x->client->opaque = x->upstream != NULL && x->upstream->splices;
+    x->client->opaque = x->attempt->upstream != NULL && x->attempt->upstream->splices;
 }
 
 static void exchange_bury(struct grave *grave)
 {
     struct exchange *x = CONTAINER_OF(grave, exchange, grave);
-    CHECK(x->client == NULL && x->upstream == NULL && !lb_lease_started(&x->lease));
+    CHECK(x->client == NULL);
+    for (size_t i = 0; i < ARRAY_LEN(x->tries); i++)
+        CHECK(x->tries[i].upstream == NULL && !lb_lease_started(&x->tries[i].lease));
     x->magic = 0;
     reactor_free(&x->worker->reactor, SLAB_EXCHANGE, x);
+}
+
+/* A hedge has won if its answer is the one that was passed on. */
+static void hedge_tell(const struct exchange *x)
+{
+    struct pool_stats *stats = pool_stats_of(x->pool);
+    bool won = x->attempt->hedge && (x->committed || x->interim);
+    counter_inc(won ? &stats->hedges_won : &stats->hedges_lost);
 }
 
 void exchange_finish(struct exchange *x, enum reason reason)
@@ -98,13 +132,16 @@ void exchange_finish(struct exchange *x, enum reason reason)
     struct worker *w = x->worker;
     CHECK(!x->finished);
     x->finished = true;
-    attempt_end(x, reason);
+    attempts_end(x, reason);
     attempt_forget(x);
     exchange_tell(x, reason); /* the request's head is still there */
     struct stream *client = TAKE(x->client);
     client->ops->release(client, reason);
     block_drop(TAKE(x->scratch));
     wheel_remove(&w->reactor.wheel, &x->timer);
+    wheel_remove(&w->reactor.wheel, &x->pause);
+    if (x->hedged)
+        hedge_tell(x);
     list_unlink(&x->ready.link);
     counter_dec(&w->stats.in_flight);
     snapshot_unref(x->snapshot);
@@ -115,7 +152,7 @@ void exchange_finish(struct exchange *x, enum reason reason)
 void exchange_fail(struct exchange *x, enum reason reason)
 {
     const struct reason_row *row = reason_row(reason);
-    attempt_end(x, reason);
+    attempts_end(x, reason);
     if (!x->committed && row->status != 0 && row->side != SIDE_GONE) {
         x->status = (uint16_t)reply_status(x->request, reason);
         x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason, x->id);

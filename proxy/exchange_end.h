@@ -6,12 +6,12 @@
 
 #include "proxy/exchange_state.h"
 
-/* The attempt has a response, of x->status, though it goes on. */
-void attempt_answered(struct exchange *x);
+/* The attempt has a response, of a->status, though it goes on. */
+void attempt_answered(struct attempt *a);
 
-/* Ends the attempt, if there is one, for reason (REASON_DONE: it was answered whole): its lease
- * goes back, and its stream is released. */
-void attempt_end(struct exchange *x, enum reason reason);
+/* Ends the attempt, if it runs, for reason (REASON_DONE: it was answered, if not to the end): its
+ * lease goes back, and its stream is released. */
+void attempt_end(struct attempt *a, enum reason reason);
 
 /* Lets go of what is kept of the request: there will be no other attempt. The client's stream must
  * still be there. */

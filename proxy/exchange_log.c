@@ -4,12 +4,23 @@
 
 #include <stdio.h>
 
-void exchange_trail(struct exchange *x, enum reason reason)
+/* Its name; of an answer that is not passed on: what it was. */
+static const char *trail_name(const struct attempt *a, enum reason reason, char text[16])
 {
+    if (reason != REASON_UPSTREAM_STATUS)
+        return reason_row(reason)->name;
+    snprintf(text, 16, "status_%u", a->status);
+    return text;
+}
+
+void exchange_trail(struct attempt *a, enum reason reason)
+{
+    struct exchange *x = a->exchange;
     const struct pool_spec *spec = pool_spec_of(x->pool);
     size_t room = TRAIL_BYTES - x->trail_len;
+    char name[16];
     int n = snprintf(x->trail + x->trail_len, room, "%s%s %s", x->trail_len > 0 ? "\n" : "",
-                     reason_row(reason)->name, spec->endpoints[x->endpoint].text);
+                     trail_name(a, reason, name), spec->endpoints[a->endpoint].text);
     if (n > 0 && (size_t)n < room) /* an entry is whole or left out */
         x->trail_len = (uint16_t)(x->trail_len + n);
 }
@@ -49,7 +60,8 @@ static struct span field_of(struct http_head *head, enum field_id id)
 
 static uint64_t connect_us(const struct exchange *x)
 {
-    return !x->reused && x->connected_us > x->attempt_us ? x->connected_us - x->attempt_us : 0;
+    uint64_t began = x->attempt->start_us;
+    return !x->reused && x->connected_us > began ? x->connected_us - began : 0;
 }
 
 static struct span protocol_of(const struct http_head *head)
@@ -90,8 +102,8 @@ static void write_line(struct exchange *x, enum reason reason, uint64_t now)
         const struct pool_spec *spec = pool_spec_of(x->pool);
         record.pool = span_str(spec->name);
         if (x->attempts > 0) {
-            record.endpoint = span_str(spec->endpoints[x->endpoint].text);
-            record.queue_us = x->attempt_us - x->start_us;
+            record.endpoint = span_str(spec->endpoints[x->attempt->endpoint].text);
+            record.queue_us = x->attempt->start_us - x->start_us;
         }
     }
     access_log_write(w->shared->log, w->index, &record);

@@ -5,8 +5,8 @@
 
 #include "proxy/exchange_state.h"
 
-/* Notes why the current attempt failed. */
-void exchange_trail(struct exchange *x, enum reason reason);
+/* Notes why an attempt failed, or what else was of note at its endpoint. */
+void exchange_trail(struct attempt *a, enum reason reason);
 
 /* Counts the exchange and writes its line in the access log. */
 void exchange_tell(struct exchange *x, enum reason reason);

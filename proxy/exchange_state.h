@@ -12,6 +12,22 @@
 #define EXCHANGE_MAGIC MAGIC('e', 'x', 'c', 'h')
 #define TRAIL_BYTES    256
 
+#define ATTEMPT_MAGIC MAGIC('t', 'r', 'y', '_')
+
+/* One try at one endpoint: it runs while its lease is started. */
+struct attempt {
+    uint32_t magic;
+    uint32_t endpoint;
+    struct exchange *exchange;
+    struct stream *upstream;  /* NULL while it waits for one, too */
+    struct pool_request wish; /* for that stream */
+    struct lb_lease lease;
+    uint64_t start_us, head_us; /* when it began, and had its final head; or 0 */
+    uint64_t drained;           /* body bytes that left in this attempt */
+    uint16_t status;            /* of that head */
+    bool hedge;                 /* it was begun beside another one */
+};
+
 struct exchange {
     uint32_t magic;
     uint16_t status;   /* that the client saw, or 499 */
@@ -22,7 +38,9 @@ struct exchange {
     bool response_done;
     bool tunnel;
     bool finished;
-    bool reused; /* the attempt that answered ran on a conn that had served before */
+    bool late, due; /* which of the timers has come */
+    bool hedged;    /* a second endpoint was asked at once with the first */
+    bool reused;    /* the attempt that answered ran on a conn that had served before */
     struct worker *worker;
     struct snapshot *snapshot;
     const struct listener_spec *listener;
@@ -31,26 +49,23 @@ struct exchange {
     const struct http_peer *peer;
     const struct route *route;
     struct pool_view *pool;
-    int32_t pool_index; /* -1: none chosen */
-    /* the attempt */
-    uint32_t endpoint;
-    struct stream *upstream;  /* NULL while the attempt is pending, too */
-    struct pool_request wish; /* for that stream; it may have to wait */
-    struct lb_lease lease;
-    uint64_t key;  /* what the pool balances by; 0: none */
-    int32_t stuck; /* the endpoint that its cookie names, or LB_NONE */
+    int32_t pool_index;      /* -1: none chosen */
+    uint64_t key;            /* what the pool balances by; 0: none */
+    int32_t stuck;           /* the endpoint that its cookie names, or LB_NONE */
+    struct attempt *attempt; /* whose answer is, or will be, passed on: one of */
+    struct attempt tries[2]; /* the second is for hedging */
     uint32_t attempts, retries;
-    uint64_t attempt_us;
-    uint64_t attempt_drained; /* body bytes that left in this attempt */
-    uint64_t credited;        /* the most that left in any */
+    uint32_t next;     /* the endpoint that the next attempt goes to, once its time has come */
+    uint64_t credited; /* the most of the request's body that left in any attempt */
     struct lb_tried tried;
     struct chain replay;
-    struct http_head *trailers; /* that came while the attempt was pending, or NULL */
+    struct http_head *trailers; /* that came while there was no stream to send them on, or NULL */
     struct block *trailers_text;
     struct block *scratch; /* long values of forwarding fields */
     struct ready ready;
     struct grave grave;
     struct wheel_timer timer; /* the whole request; in a tunnel: idle */
+    struct wheel_timer pause; /* until the next attempt, which may be a hedge */
     uint64_t start_us, first_byte_us;
     uint64_t connected_us; /* when the conn that answered came up */
     uint64_t bytes_in, bytes_out;
@@ -60,10 +75,23 @@ struct exchange {
     char trail[TRAIL_BYTES]; /* last: it is not zeroed */
 };
 
-/* That of a stream, of either side. */
+/* That of a client's stream. */
 static inline struct exchange *exchange_of(const struct stream *s)
 {
     return CAST_OBJ(exchange, s->owner, EXCHANGE_MAGIC);
+}
+
+/* The attempt that was begun beside this one, if it runs; or NULL. */
+static inline struct attempt *attempt_rival(const struct attempt *a)
+{
+    struct exchange *x = a->exchange;
+    struct attempt *other = &x->tries[a == &x->tries[0]];
+    return lb_lease_started(&other->lease) ? other : NULL;
+}
+
+static inline const struct retry_rule *retry_rule_of(const struct exchange *x)
+{
+    return &x->snapshot->routes[x->route->index].retry;
 }
 
 /* Moves the idle deadline of a tunnel. */

@@ -4,14 +4,11 @@
  * error, 2 usage. Control thread.
  */
 #include <getopt.h>
-#include <llhttp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
-#include <yaml.h>
 
 #include "config/config.h"
 #include "config/suggest.h"
@@ -21,6 +18,7 @@
 #include "proxy/net/tls.h"
 #include "proxy/runtime.h"
 #include "proxy/runtime_tls.h"
+#include "proxy/version.h"
 
 enum { EXIT_CONFIG = 1, EXIT_USAGE = 2 };
 
@@ -183,23 +181,36 @@ static int verb_proxy(const struct verb *verb, int argc, char **argv)
     return status;
 }
 
+/* For a verb that takes one option and nothing else: whether it was given. -1, or the exit code. */
+static int only_flag(const struct verb *verb, const char *name, bool *given, int argc, char **argv)
+{
+    const struct option options[] = {{name, no_argument, NULL, 'f'}, {0}};
+    int c;
+    while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (c != 'f')
+            return bad_option(verb, c, argv);
+        *given = true;
+    }
+    return optind < argc ? usage(verb, "unexpected argument \"%s\"", argv[optind]) : -1;
+}
+
 static int verb_schema(const struct verb *verb, int argc, char **argv)
 {
-    if (argc > 1)
-        return usage(verb, "unexpected argument \"%s\"", argv[1]);
-    config_schema(stdout);
+    bool man = false;
+    int status = only_flag(verb, "man", &man, argc, argv);
+    if (status >= 0)
+        return status;
+    (man ? config_manual : config_schema)(stdout);
     return 0;
 }
 
 static int verb_version(const struct verb *verb, int argc, char **argv)
 {
-    int major, minor, patch;
-    if (argc > 1)
-        return usage(verb, "unexpected argument \"%s\"", argv[1]);
-    yaml_get_version(&major, &minor, &patch);
-    printf("weir %s\nlibuv %s\nllhttp %d.%d.%d\nlibyaml %d.%d.%d\n", WEIR_VERSION,
-           uv_version_string(), LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH,
-           major, minor, patch);
+    bool json = false;
+    int status = only_flag(verb, "json", &json, argc, argv);
+    if (status >= 0)
+        return status;
+    version_print(stdout, json);
     return 0;
 }
 
@@ -263,9 +274,12 @@ static const struct verb verbs[] = {
      "Balances over all --to addresses. ADDR is host:port, :port, [v6]:port or unix:/path.\n"
      "--ready-file PATH works as for `weir run`.\n",
      verb_proxy},
-    {"schema", "", "prints the JSON Schema of the configuration",
-     "Editors that know JSON Schema complete and check the YAML with it.\n", verb_schema},
-    {"version", "", "prints the version, and those of the libraries", "", verb_version},
+    {"schema", "[--man]", "prints the JSON Schema of the configuration",
+     "Editors that know JSON Schema complete and check the YAML with it. --man prints the page\n"
+     "weir.yaml(5) of the manual instead.\n",
+     verb_schema},
+    {"version", "[--json]", "prints the version, the libraries' and what weir speaks", "",
+     verb_version},
     {"help", "[VERB]", "tells what a verb does", "", verb_help},
     {0},
 };

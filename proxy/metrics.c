@@ -163,6 +163,20 @@ static void pool_lines(struct text *t, const struct admin_view *v, const char *n
     }
 }
 
+static void hedges(struct text *t, const struct admin_view *v)
+{
+    char pool[512];
+    head(t, "weir_hedges_total", "counter",
+         "Second endpoints that were asked beside the first, by whose answer came first.");
+    for (size_t i = 0; i < v->snapshot->n_pools; i++) {
+        label(span_str(v->snapshot->pools[i].name), pool);
+        line(t, "weir_hedges_total{pool=\"%s\",result=\"won\"} %" PRIu64 "\n", pool,
+             SUM(v, pools[i].hedges_won));
+        line(t, "weir_hedges_total{pool=\"%s\",result=\"lost\"} %" PRIu64 "\n", pool,
+             SUM(v, pools[i].hedges_lost));
+    }
+}
+
 static void pools(struct text *t, const struct admin_view *v)
 {
     uint64_t conns = 0;
@@ -176,6 +190,7 @@ static void pools(struct text *t, const struct admin_view *v)
     pool_lines(t, v, "weir_retries_total", "Further attempts after one that failed.", POOL_RETRIES);
     pool_lines(t, v, "weir_retries_denied_total",
                "Further attempts that the pool's retry budget did not allow.", POOL_DENIED);
+    hedges(t, v);
 }
 
 /* ---- endpoints ---- */

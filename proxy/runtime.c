@@ -218,6 +218,7 @@ static bool build_pool(struct runtime *rt, const struct config_pool *from, struc
             net_addr_print(&ep->addr, ep->text);
     }
     runtime_balance(rt->cfg, rt->n_workers, from, to);
+    to->hedge = from->hedge;
     to->budget = runtime_retry_budget(&from->retry_budget, rt->n_workers);
     ok &= runtime_sticky(from, to, rt->errs);
     ok &= build_health(rt, from, to);
@@ -291,9 +292,9 @@ static void build_routes(struct runtime *rt)
         snap->routes[i] = (struct route_spec){
             .request_ms = optional_ms(from->request_ms),
             .try_ms = clamp_ms(from->try_ms),
-            .retries = from->retry_attempts,
             .row = (uint32_t)snap->n_rows,
         };
+        runtime_retry(&from->retry, &snap->routes[i].retry);
         snap->n_rows += 1 + from->to_count;
     }
     route_table_compile(snap->table);

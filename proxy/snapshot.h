@@ -10,6 +10,7 @@
 #include "proxy/base/cidr.h"
 #include "proxy/http/forward.h"
 #include "proxy/http/h1_server.h"
+#include "proxy/retry.h"
 #include "proxy/route.h"
 #include "proxy/tls_source.h"
 #include "proxy/upstream/pool.h"
@@ -30,7 +31,7 @@ struct listener_spec {
 struct route_spec {
     uint32_t request_ms; /* whole request; 0 = no bound */
     uint32_t try_ms;     /* response head, per try */
-    uint32_t retries;
+    struct retry_rule retry;
     uint32_t row; /* first of its rows in the statistics */
 };
 

@@ -25,7 +25,7 @@ try() {
     cat >"$source"
     flags=
     for word in $libs; do
-        case $word in "$1" | -L*) flags="$flags $word" ;; esac
+        case $word in "$1" | "-l:lib${1#-l}.a" | -L*) flags="$flags $word" ;; esac
     done
     eval "$compile" -o '"$dir/program"' '"$source"' "$flags" >"$dir/log" 2>&1 && return
     missing="$missing, $2"

@@ -3,7 +3,7 @@
 # Installs the packages that weir needs and that are missing; with nothing missing, runs nothing.
 #   deps.sh GROUP...          build: to build and run; test: `make test`; lint: `make lint`;
 #                             bench: the programs that bench/ compares weir with;
-#                             testssl: `make testssl`
+#                             testssl: `make testssl`; package: `make deb`
 # Debian 12 and 13, Ubuntu 24.04; as root or through sudo. It asks no question, starts no daemon
 # and leaves apt's own configuration as it was.
 set -euo pipefail
@@ -20,6 +20,7 @@ declare -A group=(
     [bench]='python3 python3-yaml wrk nghttp2-client nghttp2-server openssl gnuplot-nox nginx-light
              haproxy caddy lighttpd lighttpd-mod-openssl strace liburing-dev'
     [testssl]='python3 openssl testssl.sh'
+    [package]='dpkg-dev debhelper lintian'
 )
 # The packages of the bench group whose daemons would start by themselves.
 daemons='nginx haproxy caddy lighttpd'
@@ -73,7 +74,7 @@ find_missing() {
     local name package
     missing=()
     for name; do
-        [ -n "${group[$name]-}" ] || die "no group '$name': build, test, lint, bench or testssl"
+        [ -n "${group[$name]-}" ] || die "no group '$name': build, test, lint, bench, testssl or package"
         for package in ${group[$name]}; do
             [[ " ${missing[*]} " == *" $package "* ]] || installed "$package" ||
                 missing+=("$package")

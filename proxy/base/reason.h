@@ -158,6 +158,10 @@ enum reason_count {
       "connection_terminated", "the upstream reset the stream")                                    \
     X(UPSTREAM_CANCELLED, "upstream_cancelled", UPSTREAM, 502, IDEMPOTENT, EXCHANGE,               \
       "connection_terminated", "the upstream cancelled the stream")                                \
+    X(UPSTREAM_STATUS, "upstream_status", UPSTREAM, 502, IDEMPOTENT, EXCHANGE,                     \
+      "destination_unavailable", "the upstream's answer was one to try again for")                 \
+    X(UPSTREAM_UNAVAILABLE, "upstream_unavailable", UPSTREAM, 502, IDEMPOTENT, EXCHANGE,           \
+      "destination_unavailable", "the upstream said that it is unavailable")                       \
     X(UPSTREAM_SILENT, "upstream_silent", UPSTREAM, 504, ELSEWHERE, EXCHANGE,                      \
       "connection_timeout", "the upstream did not answer a PING")                                  \
     X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", UPSTREAM, 502, UNSENT, EXCHANGE,                 \
@@ -193,6 +197,8 @@ enum reason_count {
     X(DRAINING, "draining", WEIR, 503, NEVER, EXCHANGE, "destination_unavailable",                 \
       "this server is shutting down")                                                              \
     X(SHUTDOWN, "shutdown", GONE, 0, NEVER, EXCHANGE, "", "the shutdown deadline passed")          \
+    X(OUTRUN, "outrun", WEIR, 503, NEVER, EXCHANGE, "proxy_internal_error",                        \
+      "another attempt at the same request was answered first")                                    \
     X(INTERNAL, "internal", WEIR, 500, NEVER, EXCHANGE, "proxy_internal_error",                    \
       "something is wrong inside the proxy")                                                       \
     X(DONE, "done", NONE, 0, NEVER, EXCHANGE, "", "the exchange is complete")

@@ -121,6 +121,15 @@ static struct span forwarded(const struct http_head *head, const struct http_pee
     return builder_end(&b, *scratch);
 }
 
+/* Adds what is made of the first line, and is as secret as that is. */
+static void add_of_line(struct http_head *head, enum field_id id, struct span name,
+                        struct span value)
+{
+    http_head_add(head, id, name, value);
+    if (head->secret_line)
+        head->fields[head->n_fields - 1].flags = FIELD_SECRET;
+}
+
 static void insert_first(struct http_head *head, enum field_id id, struct span name,
                          struct span value)
 {
@@ -221,13 +230,13 @@ void forward_request(struct http_head *head, const struct http_peer *peer,
         http_head_add(head, FIELD_X_FORWARDED_PROTO, SPAN_LIT("X-Forwarded-Proto"),
                       peer->tls != NULL ? SPAN_LIT("https") : SPAN_LIT("http"));
     if (http_head_find(head, FIELD_X_FORWARDED_HOST) == NULL)
-        http_head_add(head, FIELD_X_FORWARDED_HOST, SPAN_LIT("X-Forwarded-Host"), head->authority);
+        add_of_line(head, FIELD_X_FORWARDED_HOST, SPAN_LIT("X-Forwarded-Host"), head->authority);
     settle_id(head, id);
     add_certificate(head, peer->tls);
     if (options->forwarded) {
         struct span value = forwarded(head, peer, pool, scratch);
         if (value.len > 0)
-            http_head_add(head, FIELD_FORWARDED, SPAN_LIT("Forwarded"), value);
+            add_of_line(head, FIELD_FORWARDED, SPAN_LIT("Forwarded"), value);
     }
     if (options->via)
         http_head_add(head, FIELD_VIA, SPAN_LIT("Via"), via(head));

@@ -80,6 +80,14 @@ bool grpc_timeout(const struct http_head *request, uint64_t *ms)
     return to_ms(n, f->value[f->value_len - 1], ms);
 }
 
+bool grpc_unavailable(const struct http_head *response)
+{
+    for (unsigned i = 0; response->body == BODY_NONE && i < response->n_fields; i++)
+        if (span_eq_nocase(field_name(&response->fields[i]), SPAN_LIT("grpc-status")))
+            return span_eq(field_value(&response->fields[i]), SPAN_LIT("14"));
+    return false;
+}
+
 unsigned grpc_status_of(enum reason reason)
 {
     if (reason == REASON_REQUEST_TIMEOUT)

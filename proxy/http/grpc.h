@@ -17,6 +17,9 @@ bool grpc_is_call(const struct http_head *request);
  * or what it names is malformed. */
 bool grpc_timeout(const struct http_head *request, uint64_t *ms);
 
+/* Is it an answer that is nothing but the status UNAVAILABLE? */
+bool grpc_unavailable(const struct http_head *response);
+
 /* The status code for a reason that has an HTTP status. */
 unsigned grpc_status_of(enum reason reason);
 

@@ -73,7 +73,7 @@ static uint32_t window_borne(const struct h2_session *h)
 static void on_settings(struct h2_session *h, bool ack)
 {
     if (ack) {
-        h->settled = true;
+        h2_stream_settled(h);
         return;
     }
     h->told = true;

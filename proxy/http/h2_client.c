@@ -36,11 +36,14 @@ struct h2_client {
     bool idle;       /* the deadline is that of an idle conn */
     bool pinged;     /* the deadline is that of the answer to a PING */
     bool asked;      /* a PING has left since the peer's last HEADERS or DATA */
+    bool doubted;    /* so has one for a request that was waited for in vain */
+    bool doubtful;   /* that one is not answered yet: others had better go elsewhere */
     bool broken;     /* CONN_BROKEN was seen to */
     uint16_t bye;    /* enum reason: why, once it retires */
     uint32_t served; /* streams that were answered whole */
     uint32_t takes;  /* streams at once: what the peer has said last, or is thought to */
     uint64_t sent;   /* bytes that have left, ever */
+    uint64_t heard;  /* ms of reactor_now: when bytes came last */
     struct h2_session session;
     struct h2_config config;
     const struct h2_client_options *options;
@@ -96,6 +99,7 @@ struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_option
         .max_streams =
             takes != 0 ? takes : 1, /* a stream cannot be taken back; one is taken by any */
         .stream_window = (uint32_t)options->buffer,
+        .first_window = (uint32_t)options->buffer,
         .conn_window = (uint32_t)options->conn_buffer,
         .body_ms = options->response_idle_ms,
         .stall_ms = options->write_stall_ms,
@@ -158,8 +162,9 @@ bool h2_client_served(const struct h2_client *cl)
 bool h2_client_room(const struct h2_client *cl)
 {
     const struct h2_session *h = &cl->session;
-    if (cl->state != CLIENT_OPEN || conn_closed(&cl->conn) || h->goaway_got || h->dead ||
-        h->error != REASON_NONE || cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN))
+    if (cl->state != CLIENT_OPEN || cl->doubtful || conn_closed(&cl->conn) || h->goaway_got ||
+        h->dead || h->error != REASON_NONE ||
+        cl->conn.flags & (CONN_EOF | CONN_ERROR | CONN_BROKEN))
         return false;
     return h->n_streams < cl->takes && h->n_streams < cl->options->max_streams;
 }
@@ -218,6 +223,7 @@ struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *
     s->owned = true;
     s->asked.head_ms = response_head_ms;
     s->asked.head_at = cl->sent + conn_unsent(&cl->conn);
+    s->asked.since_ms = reactor_now(cl->conn.reactor);
     s->base = (struct stream){
         .magic = STREAM_MAGIC,
         .ops = &client_stream_ops,
@@ -274,6 +280,7 @@ static void op_send_end(struct stream *base, const struct http_head *trailers)
 {
     struct h2_stream *s = h2_stream_of(base);
     s->asked.whole = true;
+    s->asked.since_ms = reactor_now(s->session->conn->reactor);
     stream_expect_head(s);
     /* A request for a tunnel has ended; the tunnel has not begun. */
     if (s->tx_end || (!s->tunnel && (s->extended || s->asked.held != NULL)))
@@ -281,11 +288,44 @@ static void op_send_end(struct stream *base, const struct http_head *trailers)
     h2_stream_send_end(base, trailers);
 }
 
+static void client_ping(struct h2_client *cl, uint32_t within_ms)
+{
+    cl->pinged = cl->asked = true;
+    nghttp2_submit_ping(cl->session.ng, NGHTTP2_FLAG_NONE, NULL);
+    conn_expect(&cl->conn, within_ms);
+}
+
+/* Nothing has come on the conn while this request was waited for. */
+static bool client_silent(const struct h2_client *cl, const struct h2_stream *s, enum reason reason)
+{
+    uint64_t since = s->asked.since_ms;
+    if (reason == REASON_RESPONSE_IDLE_TIMEOUT)
+        since = reactor_now(cl->conn.reactor) - cl->options->response_idle_ms;
+    return cl->heard <= since;
+}
+
+/* A request ended for want of an answer. Is the endpoint slow, or is it gone? Its TCP would not say
+ * so for many minutes, and ping_wait is long if it was asked before. */
+static void client_doubt(struct h2_client *cl)
+{
+    const struct h2_client_options *o = cl->options;
+    if (!cl->connected || cl->state == CLIENT_BYE || cl->session.dead || cl->pinged ||
+        cl->doubted || cl->broken || o->ping_ms == 0)
+        return;
+    cl->doubted = cl->doubtful = true;
+    list_unlink(&cl->link);
+    client_ping(cl, o->connect_ms < o->pong_ms ? o->connect_ms : o->pong_ms);
+}
+
 static void op_release(struct stream *base, enum reason reason)
 {
     struct h2_stream *s = h2_stream_of(base);
+    struct h2_client *cl = client_of_stream(s);
     if (reason == REASON_DONE)
-        client_of_stream(s)->served++;
+        cl->served++;
+    else if (reason_row(reason)->status == 504 && !conn_closed(&cl->conn) &&
+             client_silent(cl, s, reason))
+        client_doubt(cl);
     if (s->id <= 0) /* nghttp2 does not know of it */
         s->closed = true;
     h2_stream_release(base, reason);
@@ -404,7 +444,10 @@ static void client_connected(struct h2_client *cl)
 /* Bytes have come: the upstream is there. */
 static void client_heard(struct h2_client *cl)
 {
+    cl->heard = reactor_now(cl->conn.reactor);
     cl->asked &= !cl->session.news;
+    cl->doubted &= !cl->session.news;
+    cl->doubtful = false;
     cl->session.news = false;
     if (cl->idle || !cl->connected || cl->state == CLIENT_BYE || cl->options->ping_ms == 0)
         return;
@@ -421,14 +464,12 @@ static void client_late(struct h2_client *cl)
         client_end(cl, REASON_CONNECT_TIMEOUT);
     } else if (cl->broken) {
         client_end(cl, REASON_UPSTREAM_RESET);
-    } else if (cl->session.n_streams == 0) {
-        h2_client_retire(cl, REASON_UPSTREAM_IDLE_TIMEOUT);
     } else if (cl->pinged) {
         client_end(cl, REASON_UPSTREAM_SILENT);
+    } else if (cl->session.n_streams == 0) {
+        h2_client_retire(cl, REASON_UPSTREAM_IDLE_TIMEOUT);
     } else {
-        cl->pinged = cl->asked = true;
-        nghttp2_submit_ping(cl->session.ng, NGHTTP2_FLAG_NONE, NULL);
-        conn_expect(c, cl->options->pong_ms);
+        client_ping(cl, cl->options->pong_ms);
         h2_session_turn(&cl->session);
     }
 }
@@ -441,20 +482,6 @@ static enum reason client_end_reason(const struct h2_client *cl)
     if (cl->session.n_streams == 0)
         return REASON_UPSTREAM_IDLE_CLOSED;
     return c->flags & CONN_ERROR ? REASON_UPSTREAM_RESET : REASON_UPSTREAM_CLOSED;
-}
-
-/* Upgrades that waited for the peer's settings. */
-static void client_unhold(struct h2_client *cl)
-{
-    struct list_node *it = cl->session.streams.next;
-    if (!cl->session.told || cl->session.dead)
-        return;
-    for (; it != &cl->session.streams; it = it->next) {
-        struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
-        const struct http_head *head = TAKE(s->asked.held);
-        if (head != NULL && s->owned && !s->gone)
-            h2_request_submit(s, head);
-    }
 }
 
 /* What the peer's settings say of streams. */
@@ -497,7 +524,7 @@ static void client_shed(struct h2_client *cl)
 static void client_settle(struct h2_client *cl)
 {
     const struct h2_session *h = &cl->session;
-    bool idle = h->n_streams == 0 && cl->connected;
+    bool idle = h->n_streams == 0 && cl->connected && !cl->doubtful;
     if (h->goaway_got)
         h2_client_retire(cl, REASON_UPSTREAM_IDLE_CLOSED);
     else if (h2_session_over(h))
@@ -553,7 +580,7 @@ static void client_process(struct conn *c)
     if (!conn_closed(c))
         client_shed(cl);
     if (!conn_closed(c))
-        client_unhold(cl);
+        h2_request_unhold(&cl->session);
     if (!conn_closed(c) && cl->state == CLIENT_BYE)
         client_last_words(cl);
     if (!conn_closed(c) && c->flags & (CONN_EOF | CONN_ERROR))

@@ -72,3 +72,16 @@ void h2_answer_settle(struct h2_stream *s, struct http_head *head)
     if (s->extended && head->status < 300)
         head_upgrade(s, head);
 }
+
+void h2_request_unhold(struct h2_session *h)
+{
+    struct list_node *it = h->streams.next;
+    if (!h->told || h->dead)
+        return;
+    for (; it != &h->streams; it = it->next) {
+        struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
+        const struct http_head *head = TAKE(s->asked.held);
+        if (head != NULL && s->owned && !s->gone)
+            h2_request_submit(s, head);
+    }
+}

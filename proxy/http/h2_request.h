@@ -18,4 +18,7 @@ void h2_request_submit(struct h2_stream *s, const struct http_head *head);
 /* Makes a final head that came in what it would be in HTTP/1. */
 void h2_answer_settle(struct h2_stream *s, struct http_head *head);
 
+/* Submits the upgrades that wait for the peer's settings, once those are there. */
+void h2_request_unhold(struct h2_session *h);
+
 #endif

@@ -72,6 +72,9 @@ static struct h2_config config_of(const struct h2_server_options *options)
         .max_streams = options->max_streams,
         .stream_window = options->stream_window,
         .conn_window = options->conn_window,
+        .first_window =
+            options->stream_window < H2_FIRST_WINDOW ? options->stream_window : H2_FIRST_WINDOW,
+        .wide_bytes = H2_WIDE_BYTES,
         .body_ms = options->body_ms,
         .stall_ms = options->write_stall_ms,
     };

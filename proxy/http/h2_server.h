@@ -28,6 +28,11 @@ struct h2_server_options {
 #define H2_STREAM_WINDOW 65536
 #define H2_CONN_WINDOW   (1024 * 1024)
 
+/* Of a stream's window what it has from its start, and what all streams of a conn may have beyond
+ * that: no more than 2 MiB of bodies wait on a conn. */
+#define H2_FIRST_WINDOW 16384
+#define H2_WIDE_BYTES   (8 * (H2_STREAM_WINDOW - H2_FIRST_WINDOW))
+
 /* conns: the list that the conn is kept in while it lives. The caller attaches its conn to a
  * transport, or hands another over to it (conn_hand_over), with the client's preface unread. */
 struct h2_server *h2_server_new(struct reactor *r, const struct h2_server_options *options,

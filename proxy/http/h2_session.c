@@ -74,6 +74,11 @@ void h2_session_setup(void)
     CHECK(pthread_once(&once, make_common) == 0);
 }
 
+const char *h2_library_version(void)
+{
+    return nghttp2_version(0)->version_str;
+}
+
 /* How many streams a peer takes until it has said so is each client's own guess. */
 static nghttp2_option *client_option(const struct h2_session *h)
 {
@@ -108,7 +113,7 @@ static bool submit_settings(struct h2_session *h, const nghttp2_settings_entry *
 {
     const struct h2_config *config = h->config;
     nghttp2_settings_entry all[8] = {
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, config->stream_window},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, config->first_window},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, config->limits.header_bytes},
     };
     size_t at = 2;

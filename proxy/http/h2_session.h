@@ -9,8 +9,9 @@
  *
  * Bodies come in as slices of the conn's block. What was handed up and not yet credited is what
  * flow control holds back of the stream; the conn's window is given back as bytes come, so that
- * streams whose bodies nobody takes hold up no other. On the way out frames are pulled from nghttp2
- * only while the conn has less than H2_OUT_MAX bytes queued. Conn's thread.
+ * streams whose bodies nobody takes hold up no other. What a conn may hold is therefore the sum of
+ * its streams' windows, which are small until a body turns out to be large. On the way out frames
+ * are pulled from nghttp2 only while the conn has less than H2_OUT_MAX bytes queued. Conn's thread.
  */
 #ifndef WEIR_HTTP_H2_SESSION_H
 #define WEIR_HTTP_H2_SESSION_H
@@ -37,8 +38,12 @@ struct h2_config {
     uint32_t
         max_streams; /* at once: that the peer may open; clients: until it says what it takes */
     uint32_t stream_window, conn_window; /* bytes that are held of a stream; on their way of all */
-    uint32_t body_ms;                    /* between bytes of a body that comes in; 0: for ever */
-    uint32_t stall_ms;                   /* that a stream may wait for the peer's window; same */
+    /* What a stream begins with; a body that is longer gets the rest of stream_window as well,
+     * while all who have that have not more than wide_bytes of it. Clients: stream_window, and 0.
+     */
+    uint32_t first_window, wide_bytes;
+    uint32_t body_ms;  /* between bytes of a body that comes in; 0: for ever */
+    uint32_t stall_ms; /* that a stream may wait for the peer's window; same */
 };
 
 /* Of the side that embeds the session. */
@@ -86,6 +91,8 @@ struct h2_session {
     uint32_t goaway_code;
     uint64_t opened;       /* streams, in its life */
     uint32_t window_borne; /* that a SETTINGS may give to streams */
+    uint32_t wide;         /* bytes of config->wide_bytes that streams have */
+    size_t withheld;       /* servers: of the conn's window, until the peer knows our settings */
     /* Servers: the highest number of a stream, and those below it that were skipped last. */
     int32_t last_id, skipped_from, skipped_to;
 };
@@ -95,6 +102,7 @@ struct h2_asked {
     const struct http_head *held; /* an upgrade that waits for the peer's settings */
     struct span upgrade;          /* to what */
     uint64_t head_at;             /* bytes of the conn that leave before the head */
+    uint64_t since_ms;            /* when it was opened; once it is whole, when it was that */
     uint32_t head_ms;             /* that the answer's head may take from the request's end */
     uint8_t interims;             /* 1xx answers */
     bool whole;                   /* the request was queued whole */
@@ -130,6 +138,7 @@ struct h2_stream {
     bool rx_final; /* the final head came in */
     bool rx_end, rx_end_told;
     bool rx_dead;          /* what still comes in is thrown away */
+    bool wide;             /* its window is stream_window, no more first_window */
     bool rx_hold;          /* what comes in waits: a tunnel that is not granted yet */
     bool error_told, gone; /* gone: error is that nothing can be sent any more */
     bool malformed;        /* nghttp2 resets it: whatever is answered is thrown away */
@@ -147,6 +156,9 @@ struct h2_stream {
 /* Makes what all sessions share; any thread, any number of times. The first session would do it,
  * but then memory may be short: weir does it while it starts. */
 void h2_session_setup(void);
+
+/* The version of nghttp2 that runs. */
+const char *h2_library_version(void);
 
 /* Prepares it and queues the settings (a client's: the preface first). extra: settings beyond those
  * that follow from config, n of them at most 4. False: memory is out. */
@@ -218,6 +230,9 @@ void h2_stream_arm(struct h2_stream *s);
 
 /* NULL: memory is out. */
 nghttp2_session_callbacks *h2_callbacks_new(void);
+
+/* The peer has acknowledged our settings: from now on its streams' windows are what they say. */
+void h2_stream_settled(struct h2_session *h);
 
 /* Hands up what was written down; settles what was released. */
 void h2_stream_deliver(struct h2_stream *s);

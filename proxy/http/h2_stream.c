@@ -38,6 +38,12 @@ struct h2_stream *h2_stream_new(struct h2_session *h, int32_t id)
     return s;
 }
 
+/* What a stream has once it is wide. */
+static uint32_t more_window(const struct h2_config *config)
+{
+    return config->stream_window - config->first_window;
+}
+
 static void heads_free(struct h2_stream *s)
 {
     struct reactor *r = s->session->conn->reactor;
@@ -60,6 +66,8 @@ void h2_stream_free(struct h2_stream *s)
     block_drop(TAKE(s->small));
     recycle_put(&r->pieces, TAKE(s->tx_trailers));
     wheel_remove(&r->wheel, &s->timer);
+    if (s->wide)
+        h->wide -= more_window(h->config);
     list_unlink(&s->ready);
     list_unlink(&s->link);
     h->n_streams--;
@@ -154,7 +162,7 @@ void h2_stream_rx_clock(struct h2_stream *s)
     const struct h2_config *config = s->session->config;
     bool waits = s->owned && !s->rx_end && !s->rx_dead && !s->tunnel && !s->rx_hold &&
                  !s->expects && s->rx_final && !stream_answers(s) && config->body_ms != 0 &&
-                 s->unconsumed < config->stream_window / 2;
+                 s->unconsumed < (s->wide ? config->stream_window : config->first_window) / 2;
     s->rx_deadline = waits ? reactor_now(s->session->conn->reactor) + config->body_ms : NEVER;
     h2_stream_arm(s);
 }
@@ -225,8 +233,11 @@ void h2_stream_on_data(struct h2_stream *s, const uint8_t *data, size_t len)
     s->rx_bytes += len;
     s->expects = false;
     /* Others use the conn too, and behind a proxy they are other clients: a stream's window is what
-     * holds its sender. */
-    nghttp2_session_consume_connection(s->session->ng, len);
+     * holds its sender. Who does not know of that yet is held by the conn's. */
+    if (s->session->ops->server && !s->session->settled)
+        s->session->withheld += len;
+    else
+        nghttp2_session_consume_connection(s->session->ng, len);
     if (s->session->ops->server && !s->tunnel && !s->extended &&
         s->rx_bytes > s->session->config->limits.body_bytes && s->error == REASON_NONE)
         h2_stream_fail(s, REASON_BODY_TOO_LARGE, false);
@@ -238,6 +249,16 @@ void h2_stream_on_data(struct h2_stream *s, const uint8_t *data, size_t len)
     else
         copy_piece(s, data, len);
     h2_stream_mark(s);
+}
+
+void h2_stream_settled(struct h2_session *h)
+{
+    struct list_node *it = h->streams.next;
+    h->settled = true;
+    nghttp2_session_consume_connection(h->ng, h->withheld);
+    h->withheld = 0;
+    for (; it != &h->streams; it = it->next) /* those that wait for more window */
+        h2_stream_mark(CONTAINER_OF(it, h2_stream, link));
 }
 
 void h2_stream_malformed(struct h2_stream *s)
@@ -309,6 +330,21 @@ static void small_settle(struct h2_stream *s)
         block_drop(TAKE(s->small));
 }
 
+/* A request's body that goes on beyond its first window gets the whole one, while there is some. */
+static void stream_widen(struct h2_stream *s)
+{
+    struct h2_session *h = s->session;
+    const struct h2_config *config = h->config;
+    uint32_t more = more_window(config);
+    if (s->wide || more == 0 || !s->owned || s->rx_end || s->rx_dead || !h->settled || h->dead ||
+        s->rx_bytes < config->first_window / 2 || more > config->wide_bytes - h->wide ||
+        (s->head->body == BODY_LENGTH && s->head->content_length <= config->first_window))
+        return;
+    s->wide = nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, s->id,
+                                                    (int32_t)config->stream_window) == 0;
+    h->wide += s->wide ? more : 0;
+}
+
 static void deliver_body(struct h2_stream *s)
 {
     struct chain body;
@@ -374,6 +410,8 @@ void h2_stream_deliver(struct h2_stream *s)
     check_clocks(s);
     if (!conn_closed(h->conn))
         deliver_message(s);
+    if (!conn_closed(h->conn))
+        stream_widen(s);
     if (s->owned && s->framed > 0 && !conn_closed(h->conn))
         deliver_drained(s);
     if (s->owned && s->error != REASON_NONE && !s->error_told)

@@ -24,6 +24,11 @@
 #define CIPHERS_13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define GROUPS     "X25519:P-256:P-384"
 
+const char *tls_library_version(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
+}
+
 bool tls_ctx_init(struct tls_ctx *ctx, void (*dtor)(struct tls_ctx *))
 {
     ctx->refs = 1;

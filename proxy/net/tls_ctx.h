@@ -19,6 +19,9 @@
 
 #include "proxy/net/tls_cert.h"
 
+/* The version of OpenSSL that runs. Any thread. */
+const char *tls_library_version(void);
+
 /* Which protocols are offered (client) or taken (server) by ALPN. A server prefers h2,
  * and takes http/1.0 as it takes http/1.1. */
 enum tls_alpn {

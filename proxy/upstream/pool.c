@@ -33,7 +33,8 @@ struct pool_view {
     const struct pool_spec *spec;
     struct pool_stats *stats;
     struct lb *lb;
-    struct tls_client_ctx *tls; /* of new conns; NULL: plain */
+    struct lb_quantile *latencies; /* NULL: nobody wants to know */
+    struct tls_client_ctx *tls;    /* of new conns; NULL: plain */
     uint32_t conns;
     uint8_t protocol; /* enum pool_protocol; POOL_AUTO only with TLS */
     bool closing;
@@ -102,6 +103,10 @@ struct pool_view *pool_view_new(struct reactor *r, const struct pool_spec *spec,
         view->protocol = POOL_H1;
     if (spec->balance != NULL)
         view->lb = lb_new(spec->balance, seed);
+    if (spec->hedge != 0) {
+        view->latencies = mem_need(malloc(sizeof(*view->latencies)));
+        lb_quantile_init(view->latencies, spec->hedge);
+    }
     return view;
 }
 
@@ -111,6 +116,7 @@ void pool_view_free(struct pool_view *view)
         return;
     CHECK(view->conns == 0);
     lb_free(view->lb);
+    free(view->latencies);
     tls_client_ctx_free(view->tls);
     free(view);
 }
@@ -128,6 +134,11 @@ const struct pool_spec *pool_spec_of(const struct pool_view *view)
 struct pool_stats *pool_stats_of(struct pool_view *view)
 {
     return view->stats;
+}
+
+struct lb_quantile *pool_latencies(struct pool_view *view)
+{
+    return view->latencies;
 }
 
 uint64_t pool_idle_ms(const struct pool_view *view, uint32_t index)

@@ -13,6 +13,7 @@
 
 #include "balancer/budget.h"
 #include "balancer/lb.h"
+#include "balancer/quantile.h"
 #include "proxy/base/stats.h"
 #include "proxy/http/h1_client.h"
 #include "proxy/http/h2_client.h"
@@ -42,9 +43,10 @@ struct pool_spec {
     struct lb_group *balance; /* of the endpoints: pool_balance; NULL: nobody asks the view's lb */
     struct balance_key key;   /* if its policy uses one */
     struct lb_budget *budget; /* of retries; NULL: any number */
-    struct sticky sticky;     /* if it has cookie: the group has tokens */
-    uint64_t first_client;    /* the number of the process's first worker, for lb_narrow */
-    uint32_t outlier_ms;      /* how often its endpoints are compared; if it detects outliers */
+    uint32_t hedge;        /* percent of the answers that come before another is asked; 0: never */
+    struct sticky sticky;  /* if it has cookie: the group has tokens */
+    uint64_t first_client; /* the number of the process's first worker, for lb_narrow */
+    uint32_t outlier_ms;   /* how often its endpoints are compared; if it detects outliers */
     struct endpoint_spec *endpoints;
     uint32_t n_endpoints;
     uint32_t idle_ms;     /* how long an idle conn is kept */
@@ -64,7 +66,8 @@ struct pool_stats {
     struct counter reused;  /* requests on a conn that had served before */
     struct counter retries; /* further attempts */
     struct counter denied;  /* ... that the budget did not allow */
-    struct counter conns;   /* gauge: conns that exist, idle or not */
+    struct counter hedges_won, hedges_lost;
+    struct counter conns; /* gauge: conns that exist, idle or not */
     struct tls_stats tls;
     struct counter *reasons; /* REASON_COUNT of them, or NULL: why idle conns ended */
 };
@@ -95,6 +98,9 @@ void pool_view_free(struct pool_view *view);
 struct lb *pool_lb(struct pool_view *view);
 const struct pool_spec *pool_spec_of(const struct pool_view *view);
 struct pool_stats *pool_stats_of(struct pool_view *view);
+
+/* How long answers to this worker take; NULL: the pool does not hedge. */
+struct lb_quantile *pool_latencies(struct pool_view *view);
 
 /* A wish for a stream. Its owner's memory, in which it may wait: for one stream at a time. */
 struct pool_request {

@@ -81,6 +81,7 @@ def heed_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+PATIENT = "20s"  # in the place of weir's default for a connect with its TLS handshake
 started = []  # those that run now, and perhaps some that have ended
 
 
@@ -134,7 +135,7 @@ class Weir:
 
     def _complete(self, config, workers):
         """The test's YAML, with what every test needs and it does not say."""
-        config = config.replace("$TMP", str(self.tmp))
+        config = self._patient(config.replace("$TMP", str(self.tmp)))
         head = []
         if not re.search(r"^version:", config, re.M):
             head.append("version: 1")
@@ -150,6 +151,11 @@ class Weir:
         if not re.search(r"^listeners:", config, re.M):
             head.append('listeners: { web: "127.0.0.1:0" }')
         return "\n".join(head) + "\n" + config
+
+    def _patient(self, config):
+        """Upstreams of a test's own shake hands when it is their turn."""
+        flow = r"upstream: \{(?=[^\n]*\btls: )(?![^\n]*\bconnect: )"
+        return re.sub(flow, f"upstream: {{ connect: {PATIENT},", config)
 
     def _wait_ready(self):
         until = deadline()

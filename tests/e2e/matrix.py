@@ -142,6 +142,7 @@ def over(config, side, tls, upstreams):
             if side.secure:
                 ca = str(tls.authority.cert)
                 more.setdefault("tls", {"ca": ca, "sni": "a.example"})
+                more.setdefault("connect", harness.PATIENT)
             if side.upstream == "h2":
                 more.setdefault("protocol", "h2")
         tree["pools"][name] = pool

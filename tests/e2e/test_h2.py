@@ -13,6 +13,7 @@ import wire
 from h2wire import Code, Setting
 from peers import SilentEndpoint, wait_for
 
+FIRST_WINDOW = 16384  # of a stream, until its body turns out to be large
 
 @pytest.fixture
 def c(weir):
@@ -33,7 +34,7 @@ def ask(c, upstream, **kw):
 def test_the_first_frames_say_what_is_offered(c):
     assert c.frames[0].type == h2wire.Type.SETTINGS
     assert c.theirs[Setting.MAX_CONCURRENT_STREAMS] == 100
-    assert c.theirs[Setting.INITIAL_WINDOW_SIZE] in (65535, 65536)
+    assert c.theirs[Setting.INITIAL_WINDOW_SIZE] == FIRST_WINDOW
     assert c.theirs[Setting.ENABLE_CONNECT_PROTOCOL] == 1
     assert c.theirs[Setting.NO_RFC7540_PRIORITIES] == 1
     c.barrier()
@@ -312,6 +313,26 @@ def test_an_upstream_that_does_not_read_holds_one_stream_back_and_no_other(weir,
     other.answer()
     assert c.response(s).body == b"ok"
     c.reset(stuck)
+
+
+def test_a_hundred_bodies_that_nobody_takes_cost_two_mebibytes(start_weir, closing):
+    silent = closing(SilentEndpoint())
+    own = start_weir(
+        "workers: 1\nroutes: [ { to: app } ]\npools:\n"
+        f"  app: {{ endpoints: [ '{silent.address}' ], upstream: {{ connect: 1h }} }}"
+    )
+    with h2peer.client(own).hello() as c:
+        c.barrier()
+        before, sent = own.rss(), 0
+        streams = [c.request("POST", end=False) for _ in range(100)]
+        for s in streams * 3:  # the second time with what it got for having sent much
+            while part := c.spend(s, bytes(65536)):
+                sent += part
+                c.barrier()
+        assert sent == 100 * FIRST_WINDOW + 8 * (65536 - FIRST_WINDOW) < 2 << 20
+        assert harness.sanitizer() or own.rss() - before < 4096
+        for s in streams:
+            c.reset(s)
 
 
 def test_data_beyond_the_window_is_an_error(start_weir, closing):

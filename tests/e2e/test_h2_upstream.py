@@ -58,6 +58,7 @@ def test_what_nobody_may_index_is_not_indexed_behind_weir_either(start):
             n, got = u.accept()
             assert got.trailers == [(b"x-sum", b"1")] and got.get("cookie") == "a=b; c=d"
             marked = {b":path", b"x-secret", b"authorization", b"cookie", b"x-sum"}
+            marked |= {b":authority", b"x-forwarded-host"}
             assert marked <= set(u.decoder.never) and b"x-plain" not in u.decoder.never
             u.peer.send(h2wire.headers(n, h2wire.block([(":status", "200")]) + secret, False))
             u.peer.send(h2wire.headers(n, trailers))
@@ -450,6 +451,47 @@ def test_a_silent_conn_is_asked_once_in_a_while(start):
     u.respond(n, 200, b"ok")
     assert c.response().body == b"ok"
     assert pings(u) == 1
+
+
+def served(own, up):
+    """A conn that has served a request, and has nothing to say any more."""
+    c = ask(own)
+    u = H2Server(up.accept())
+    n, _ = u.accept()
+    u.respond(n, 200, b"ok")
+    assert c.response().body == b"ok"
+    u.barrier()
+    return u
+
+
+def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
+    """As one whose host is off: TCP would wait a quarter of an hour, and with it every request."""
+    own, up = start(", connect: 200ms", head="timeouts: { response_head: 1s }\n")
+    u = served(own, up)
+    late = ask(own)  # from now on nobody reads what comes to u
+    assert late.response().status == 504
+    other = ask(own)  # and nobody else waits for it
+    v = H2Server(up.accept())
+    n, _ = v.accept()
+    v.respond(n, 200, b"ok")
+    assert other.response().body == b"ok"
+    own.wait_metric("weir_upstream_connections", 1)
+    u.until(lambda: pings(u) == 1, "PING")
+    u.expect_end()
+
+
+def test_an_endpoint_that_is_slow_keeps_its_conn(start):
+    own, up = start(head="timeouts: { response_head: 1s }\n")
+    u = served(own, up)
+    late = ask(own)
+    u.accept()
+    assert late.response().status == 504
+    u.until(lambda: pings(u) == 1, "PING")
+    u.barrier()
+    c = ask(own)
+    n, _ = u.accept()
+    u.respond(n, 200, b"ok")
+    assert c.response().body == b"ok"
 
 
 def pings(u):

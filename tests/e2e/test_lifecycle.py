@@ -14,7 +14,7 @@ from harness import assert_authored
 from matrix import Matrix
 from peers import connect, ready, wait_for
 
-MATRIX = Matrix(secure=(False,))
+MATRIX = Matrix()
 
 
 def routes(address, extra=""):
@@ -205,6 +205,7 @@ def test_an_open_tunnel_lasts_until_shutdown(start_weir, new_upstream):
         c.expect_ended()
 
 
+@pytest.mark.plain("the crowd asks, and is told, without a handshake")
 def test_more_clients_than_the_limit_of_open_files_allows_are_shed(start_weir, auto):
     weir = start_weir(routes(auto().address), nofile=100)
     with crowded(weir, weir.client()) as crowd:

@@ -11,7 +11,7 @@ from peers import wait_for
 from transfer import BLOCK, Receiver, Sender, pump, run, send_until_stuck
 
 # Whatever does not go through a pipe has to be as whole.
-MATRIX = Matrix(clients=("h1",), secure=(False,), workers=(1,))
+MATRIX = Matrix(workers=(1,))  # pipes are kept for each worker
 CONFIG = """
 workers: 1
 timeouts: { write_stall: 300s, response_idle: 300s, request_body: 300s }
@@ -69,7 +69,9 @@ def next_request(c, u):
     assert c.response().body == b"the next"
 
 
-@pytest.mark.h1_upstream("no pipe is used there")
+@pytest.mark.h1_client("what is in frames goes through memory")
+@pytest.mark.h1_upstream("what is in frames goes through memory")
+@pytest.mark.plain("what is encrypted goes through memory")
 def test_a_body_goes_through_a_pipe_which_is_kept(start_weir, upstream):
     weir = start_weir(CONFIG.replace("$UPSTREAM", upstream.address))
     own = pipes(weir)
@@ -96,6 +98,7 @@ def test_an_upload_is_whole_and_the_connections_go_on(weir, upstream, size):
     next_request(c, u)
 
 
+@pytest.mark.h1_client("streams do not stand behind each other")
 @pytest.mark.parametrize("size", SIZES)
 def test_a_request_behind_a_body_is_no_part_of_it(weir, upstream, size):
     put = f"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode() + body(size)
@@ -185,7 +188,7 @@ def test_an_upstream_that_ends_in_mid_body_cuts_the_response(weir, upstream, how
     with weir.counts(reason):
         c, u = download(weir, upstream, 4 * MIB)
         pump([(u, c, MIB)])
-        u.send(bytes(300_000))
+        u.send_until_blocked(bytes(300_000), 300_000)
         getattr(u, how)()
         assert len(c.expect_ended()) <= 300_000
         c.close()
@@ -220,7 +223,7 @@ def test_an_upstream_that_resets_in_mid_upload_is_told(weir, upstream):
         c.close()
 
 
-@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("minor", [pytest.param(0, marks=pytest.mark.h1_client("1.0 is HTTP/1")), 1])
 def test_a_body_that_ends_with_the_connection_is_whole(weir, upstream, minor):
     size = 3 * MIB
     c = weir.client()
@@ -308,6 +311,7 @@ def urgent(peer):
 
 
 @pytest.mark.h1_upstream("urgent bytes are beneath frames")
+@pytest.mark.plain("urgent bytes are beneath records")
 def test_urgent_data_in_a_body_is_not_waited_for_in_a_loop(weir, upstream):
     c, u = download(weir, upstream, 2 * MIB)
     sender, receiver = Sender(u, 2 * MIB), Receiver(c, 2 * MIB)

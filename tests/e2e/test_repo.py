@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make run` serves and leaves no process, `make install` puts exactly its files, and what is busy
-is named. With every port chosen by the kernel, so that any number of these run at once."""
+"""`make run` serves and leaves no process, and what is busy is named. With every port
+chosen by the kernel, so that any number of these run at once."""
 import os
 import re
 import signal
@@ -20,13 +20,6 @@ MODE = os.environ.get("WEIR_MODE", "release")
 ANY_PORTS = "0 0 0 0 0 0"
 LIMIT = 120                         # seconds for anything here, under a sanitizer too
 
-INSTALLED = """\
-bin/weir
-share/bash-completion/completions/weir
-share/doc/weir/examples/weir.yaml
-share/man/man1/weir.1
-share/zsh/site-functions/_weir""".split()
-
 
 def make_argv(*arguments):
     return ["make", "--no-print-directory", f"MODE={MODE}", *arguments]
@@ -38,46 +31,11 @@ def environment(**more):
     return dict(env, **more)
 
 
-def make(*arguments):
-    done = subprocess.run(make_argv(*arguments), cwd=ROOT, env=environment(), text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def wait_until(condition, what):
     until = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < until, f"no {what} within {LIMIT} s"
         time.sleep(0.01)
-
-
-# ---- install -----------------------------------------------------------------------------------
-
-def files_below(path):
-    return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir())
-
-
-def test_install_puts_exactly_these_files_and_uninstall_removes_them(tmp_path):
-    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr")
-    assert files_below(tmp_path / "usr") == INSTALLED
-    assert files_below(tmp_path) == ["usr/" + name for name in INSTALLED]
-    assert os.access(tmp_path / "usr/bin/weir", os.X_OK)
-
-    other = tmp_path / "usr/bin/other"
-    other.write_text("somebody else's\n")
-    make("uninstall", f"DESTDIR={tmp_path}", "PREFIX=/usr")
-    assert files_below(tmp_path) == ["usr/bin/other"]
-
-
-def test_the_installed_weir_runs_and_accepts_the_installed_example(tmp_path):
-    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr")
-    weir, example = tmp_path / "usr/bin/weir", tmp_path / "usr/share/doc/weir/examples/weir.yaml"
-    version = subprocess.run([weir, "version"], capture_output=True, text=True, timeout=LIMIT)
-    assert (version.returncode, version.stderr) == (0, "")
-    assert "weir 0.1.0" in version.stdout
-    check = subprocess.run([weir, "check", example], capture_output=True, text=True, timeout=LIMIT)
-    assert check.returncode == 0, check.stdout + check.stderr
 
 
 # ---- run ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pty
 import queue
+import select
 import shutil
 import socket
 import subprocess
@@ -113,9 +114,15 @@ def typist(name, *args):
     program = subprocess.Popen([find(name), *map(str, args)], stdin=slave, **quiet)
     os.close(slave)
 
+    os.set_blocking(master, False)
+
     def type_line(line):
-        with contextlib.suppress(OSError):  # it is gone
+        try:
             os.write(master, line + b"\n")
+        except BlockingIOError:  # it does not read, and may never again
+            select.select([], [master], [], 0.01)
+        except OSError:
+            pass  # it is gone
         return program.poll() is None
 
     try:

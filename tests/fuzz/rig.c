@@ -209,7 +209,10 @@ static void build_routes(struct snapshot *snap, const uint8_t *set)
         CHECK(route_table_add(snap->table, &rules[i]) >= 0);
         snap->routes[i] = (struct route_spec){.request_ms = i == 1 ? 40000 : 0,
                                               .try_ms = 10000,
-                                              .retries = set[2] >> 4 & 3,
+                                              .retry = {.attempts = set[2] >> 4 & 3,
+                                                        .on = RETRY_ON_DEFAULT,
+                                                        .backoff_ms = set[2] & 64 ? 25 : 0,
+                                                        .max_backoff_ms = 250},
                                               .row = (uint32_t)(1 + 2 * i)};
     }
     route_table_compile(snap->table);

@@ -88,7 +88,7 @@ static void op_release(struct stream *s, enum reason reason)
     x->reason = reason;
     x->retries = e->retries;
     if (e->route != NULL)
-        x->retries_allowed = e->snapshot->routes[e->route->index].retries;
+        x->retries_allowed = e->snapshot->routes[e->route->index].retry.attempts;
     rig_tell(x->rig, "  %s: ends %u: %s, %u attempts", x->id, e->status, reason_row(reason)->name,
              e->attempts);
     struct stream *real = TAKE(x->real);

@@ -34,6 +34,7 @@ EXTRA = {
     "proxy/runtime.c": ("config",),
     "proxy/runtime_balance.c": ("config",),
     "proxy/runtime_health.c": ("config",),
+    "proxy/runtime_retry.c": ("config",),
     "proxy/runtime_sticky.c": ("config",),
     "proxy/runtime_tls.c": ("config",),
     "proxy/main.c": ("config",),

@@ -262,13 +262,9 @@ int pool_rig_teardown_all(void **state)
     return 0;
 }
 
-int pool_rig_setup(void **state)
+void pool_rig_init(struct pool_rig *f)
 {
-    struct pool_rig *f =
-        aligned_alloc(alignof(struct pool_rig), sizeof(*f)); /* atomics have lines */
     struct net_addr any;
-    assert_non_null(f);
-    memset(f, 0, sizeof(*f));
     assert_int_equal(reactor_init(&f->r), 0);
     assert_true(net_addr_ip(&any, "127.0.0.1", 0));
     f->listener = listen_socket(&any, false, 0);
@@ -306,6 +302,15 @@ int pool_rig_setup(void **state)
     http_head_method(&f->head, SPAN_LIT("GET"));
     f->head.path = SPAN_LIT("/");
     http_head_add(&f->head, FIELD_HOST, SPAN_LIT("Host"), SPAN_LIT("h"));
+}
+
+int pool_rig_setup(void **state)
+{
+    struct pool_rig *f =
+        aligned_alloc(alignof(struct pool_rig), sizeof(*f)); /* atomics have lines */
+    assert_non_null(f);
+    memset(f, 0, sizeof(*f));
+    pool_rig_init(f);
     *state = f;
     return 0;
 }
@@ -339,9 +344,8 @@ void pool_rig_tls(struct pool_rig *f, enum pool_protocol protocol, uint8_t upstr
     pool_rig_speak(f, protocol);
 }
 
-int pool_rig_teardown(void **state)
+void pool_rig_fini(struct pool_rig *f)
 {
-    struct pool_rig *f = *state;
     unsigned open = 1;
     for (unsigned i = 0; i < f->n_asks; i++) {
         struct stream *s = TAKE(f->asks[i].stream);
@@ -361,8 +365,14 @@ int pool_rig_teardown(void **state)
     pool_view_free(f->view);
     lb_group_free(f->spec.balance);
     tls_server_ctx_free(f->tls);
-    close(f->listener);
+    if (f->listener >= 0)
+        close(f->listener);
     reactor_fini(&f->r);
-    free(f);
+}
+
+int pool_rig_teardown(void **state)
+{
+    pool_rig_fini(*state);
+    free(*state);
     return 0;
 }

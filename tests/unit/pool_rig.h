@@ -55,6 +55,11 @@ int pool_rig_teardown_all(void **state);
 int pool_rig_setup(void **state);
 int pool_rig_teardown(void **state);
 
+/* The same for one that is part of a test's own fixture: what is not zero is made, and undone. A
+ * test that plays the upstream itself makes it deaf; a listener that it has closed is -1. */
+void pool_rig_init(struct pool_rig *f);
+void pool_rig_fini(struct pool_rig *f);
+
 /* Makes the view. With TLS the upstream agrees to upstream_alpn, of enum tls_alpn. */
 void pool_rig_speak(struct pool_rig *f, enum pool_protocol protocol);
 void pool_rig_tls(struct pool_rig *f, enum pool_protocol protocol, uint8_t upstream_alpn);

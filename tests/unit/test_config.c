@@ -61,7 +61,7 @@ static void test_smallest_listener_route_and_pool(void **state)
     assert_int_equal(r->to[0].weight, 1);
     assert_true(r->request_ms == CONFIG_NONE);
     assert_int_equal(r->try_ms, 60000);
-    assert_int_equal(r->retry_attempts, 1);
+    assert_int_equal(r->retry.attempts, 1);
     assert_int_equal(c->pool_count, 1);
     const struct config_pool *p = &c->pools[0];
     assert_string_equal(p->name, "app");
@@ -286,7 +286,7 @@ static void test_every_key_of_routes(void **state)
     assert_int_equal(r[0].to[1].weight, 1000000);
     assert_true(r[0].request_ms == CONFIG_NONE);
     assert_int_equal(r[0].try_ms, 9000);
-    assert_int_equal(r[0].retry_attempts, 10);
+    assert_int_equal(r[0].retry.attempts, 10);
     assert_string_equal(r[1].name, "route-2");
     assert_string_equal(r[1].match.path.prefix, "/p");
     assert_string_equal(r[1].match.hosts[0].text, "one.example");
@@ -509,23 +509,27 @@ static void test_file_that_cannot_be_read(void **state)
     free(said);
 }
 
-static void test_reference_tells_type_range_and_default(void **state)
+static void test_manual_tells_shape_range_and_default(void **state)
 {
     (void)state;
     char *text = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
-    config_reference(out);
+    config_manual(out);
     assert_int_equal(fclose(out), 0);
     static const char *const lines[] = {
-        "| `workers` | integer | 1 to 256, or auto | auto | no | ",
-        "| `timeouts.request` | duration | 1ms to 8760h, or none | none | yes | ",
-        "| `listeners.NAME.mode` | mode |  | 0660 | yes | ",
-        "| `routes[].match.host[]` | list of string |  |  | yes | ",
-        "| `routes[].timeout.try` | duration | 1ms to 8760h | timeouts.response_head | yes | ",
-        "| `pools.NAME.balance.policy` | word | p2c, round_robin, least_conn, random, peak_ewma, "
-        "ring_hash, maglev | p2c | yes | ",
-        "| `pools.NAME.balance.bound` | percentage | 101% to 10000%, or none | none | yes | ",
+        ".B workers\n\\fIinteger, 1 to 256, or auto; default auto\\fR.\n",
+        ".B listeners\n\\fImapping from names to mappings; required\\fR.\n",
+        ".B timeouts.request\n\\fIduration, 1ms to 8760h, or none; default none\\fR.\n",
+        ".B listeners.NAME.mode\n\\fImode; default 0660\\fR.\n",
+        "\nOnly for a listener on a unix: socket.\n",
+        ".B routes[].match.host\n\\fIlist of string; one alone will do\\fR.\n",
+        ".B routes[].timeout.try\n\\fIduration, 1ms to 8760h; default as "
+        "timeouts.response_head\\fR.\n",
+        ".B pools.NAME.balance\n\\fImapping, or its policy alone\\fR.\n",
+        ".B pools.NAME.balance.policy\n\\fIone of p2c, round_robin, least_conn, random, peak_ewma, "
+        "ring_hash, maglev; default p2c\\fR.\n",
+        ".B pools.NAME.balance.bound\n\\fIpercentage, 101% to 10000%, or none; default none\\fR.\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         assert_non_null(strstr(text, lines[i]));
@@ -553,7 +557,7 @@ int main(void)
         cmocka_unit_test(test_command_line_names_the_wrong_option),
         cmocka_unit_test(test_file_is_loaded_under_its_name),
         cmocka_unit_test(test_file_that_cannot_be_read),
-        cmocka_unit_test(test_reference_tells_type_range_and_default),
+        cmocka_unit_test(test_manual_tells_shape_range_and_default),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

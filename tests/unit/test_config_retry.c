@@ -64,12 +64,73 @@ static void test_what_is_wrong_with_a_budget(void **state)
            "min, window"});
 }
 
+#define RETRY(text) ROUTE("{ to: app, retry: " text " }")
+
+static void test_one_retry_unless_told_otherwise(void **state)
+{
+    (void)state;
+    struct config *cfg = load_good("version: 1\n" LISTENERS ROUTES POOLS);
+    const struct config_retry *r = &cfg->routes[0].retry;
+    assert_int_equal(r->attempts, 1);
+    assert_true(r->when_count == 0 && r->method_count == 0 && !r->same_endpoint);
+    assert_true(r->backoff_ms == 25 && r->max_backoff_ms == 250 && r->retry_after_ms == 1000);
+    assert_int_equal(cfg->pools[0].hedge, 0);
+    config_free(cfg);
+}
+
+static void test_retries_alone_or_in_a_mapping(void **state)
+{
+    (void)state;
+    struct config *cfg = load(RETRY("3"));
+    assert_int_equal(cfg->routes[0].retry.attempts, 3);
+    config_free(cfg);
+    cfg = load(RETRY("none"));
+    assert_int_equal(cfg->routes[0].retry.attempts, 0);
+    config_free(cfg);
+    cfg = load(RETRY("{ when: [unavailable, 502, \"503\"], methods: POST, backoff: 0ms }"));
+    const struct config_retry *r = &cfg->routes[0].retry;
+    assert_int_equal(r->when_count, 3);
+    assert_string_equal(r->when[1].text, "502");
+    assert_string_equal(r->when[2].text, "503");
+    assert_int_equal(r->method_count, 1);
+    assert_true(r->backoff_ms == 0);
+    config_free(cfg);
+}
+
+static void test_what_is_wrong_with_retries(void **state)
+{
+    (void)state;
+    CASES({RETRY("{ when: [conect] }"),
+           "t:1:37: error: routes[0].retry.when[0]: expected one of connect, reset, timeout, "
+           "unavailable, 408, 409, 425, 429, 500, 502, 503, 504; found \"conect\"; did you mean "
+           "\"connect\"?"},
+          {RETRY("{ when: [503, 503] }"),
+           "t:1:42: error: routes[0].retry.when[1]: \"503\" is listed twice; first in line 1"},
+          {RETRY("{ when: [] }"),
+           "t:1:36: error: routes[0].retry.when: expected at least one condition, such as connect "
+           "or 503; for no retries, set attempts: 0"},
+          {RETRY("{ methods: GET }"), "t:1:39: error: routes[0].retry.methods: expected one of "
+                                      "POST, PATCH; found \"GET\""},
+          {RETRY("{ when: [reset, unavailable] }"),
+           "t:1:44: error: routes[0].retry: calls of gRPC are POSTs, which are not sent twice "
+           "unless the route says so; add methods: POST if doing them twice does no harm, or leave "
+           "unavailable out"},
+          {RETRY("{ backoff: 1s }"),
+           "t:1:39: error: routes[0].retry: backoff is longer than max_backoff, the longest that "
+           "it becomes; raise max_backoff, or lower backoff"},
+          {POOL("{ endpoints: [a:1], hedge: 100% }"),
+           "t:1:42: error: pools.app.hedge: 100% is out of range; expected 50% to 99%, or none"});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_budget_is_on_unless_told_otherwise),
         cmocka_unit_test(test_a_budget_alone_or_in_a_mapping),
         cmocka_unit_test(test_what_is_wrong_with_a_budget),
+        cmocka_unit_test(test_one_retry_unless_told_otherwise),
+        cmocka_unit_test(test_retries_alone_or_in_a_mapping),
+        cmocka_unit_test(test_what_is_wrong_with_retries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -269,6 +269,20 @@ static void forwarded_is_rfc_7239(void **state)
     }
 }
 
+static void what_tells_the_host_is_as_secret_as_the_first_line(void **state)
+{
+    static const enum field_id ids[] = {FIELD_X_FORWARDED_HOST, FIELD_FORWARDED};
+    const struct forward_options options = {.forwarded = true};
+    struct fixture *f = *state;
+    for (int secret = 0; secret < 2; secret++) {
+        parse(f, false, GET "\r\n");
+        f->head->secret_line = secret != 0;
+        forward_request(f->head, &f->peer, &options, SPAN_LIT(ID), &f->pool, &f->scratch);
+        for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+            assert_int_equal(http_head_find(f->head, ids[i])->flags, secret ? FIELD_SECRET : 0);
+    }
+}
+
 static void via_tells_the_version_that_was_received(void **state)
 {
     const struct forward_options via = {.via = true};
@@ -412,6 +426,7 @@ int main(void)
         TEST(a_trusted_proxy_is_believed_and_added),
         TEST(a_list_that_does_not_fit_is_replaced),
         TEST(forwarded_is_rfc_7239),
+        TEST(what_tells_the_host_is_as_secret_as_the_first_line),
         TEST(via_tells_the_version_that_was_received),
         TEST(both_lists_together),
         TEST(host_comes_first_when_there_was_none),

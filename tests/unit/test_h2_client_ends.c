@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "proxy/base/check.h"
@@ -282,6 +283,99 @@ static void a_part_of_an_answer_is_what_makes_pings_frequent(void **state)
     GOT("");
 }
 
+/* Its TCP says nothing for many minutes, and everybody else's requests would time out there too. */
+static void a_conn_that_let_a_request_time_out_is_asked_at_once(void **state)
+{
+    struct asker *f = *state;
+    asker_up(f);
+    f->peer.acks = false;
+    asker_ask(f, "GET");
+    wire_pass(&f->w, ASKER_HEAD_MS + 100);
+    GOT("HEADERS 1 end " GET_A "|PING|RST 1 8|");
+    NOTES("a response_head_timeout|");
+    assert_false(h2_client_room(f->client) || list_linked(h2_client_link(f->client)));
+    wire_pass(&f->w, 800);
+    NOTES("");
+    wire_pass(&f->w, 300);
+    NOTES("closed upstream_silent|");
+}
+
+static void the_others_of_a_conn_that_is_gone_end_with_it(void **state)
+{
+    struct asker *f = *state;
+    asker_up(f);
+    f->peer.acks = false;
+    asker_ask(f, "GET");
+    wire_pass(&f->w, ASKER_HEAD_MS - 1000);
+    asker_ask(f, "GET");
+    wire_pass(&f->w, 1100);
+    NOTES("a response_head_timeout|");
+    wire_pass(&f->w, 1100);
+    NOTES("b upstream_silent|closed upstream_silent|");
+}
+
+static void a_conn_that_answers_its_ping_goes_on(void **state)
+{
+    struct asker *f = *state;
+    asker_up(f);
+    f->peer.acks = false;
+    asker_ask(f, "GET");
+    wire_pass(&f->w, ASKER_HEAD_MS + 100);
+    asker_notes(f);
+    h2_say(&f->peer, H2_PING, H2_END, 0, "\0\0\0\0\0\0\0", 8);
+    NOTES("room 0|");
+    assert_true(h2_client_room(f->client));
+    wire_pass(&f->w, 54000);
+    NOTES("");
+    wire_pass(&f->w, 1100);
+    asker_run(f);
+    NOTES("closed upstream_idle_timeout|");
+}
+
+/* Servers count the PINGs between two of their frames of answers. */
+static void it_is_asked_once_until_it_answers_a_request(void **state)
+{
+    struct asker *f = *state;
+    asker_up(f);
+    for (unsigned i = 0; i < 3; i++) {
+        asker_ask(f, "GET");
+        h2_got(&f->peer);
+        wire_pass(&f->w, ASKER_HEAD_MS + 100);
+        assert_int_equal(strncmp(h2_got(&f->peer), "PING|", 5) == 0, i == 0);
+    }
+    asker_ask(f, "GET");
+    h2_say_headers(&f->peer, 7, true, ":status: 204\n");
+    asker_ask(f, "GET");
+    h2_got(&f->peer);
+    wire_pass(&f->w, ASKER_HEAD_MS + 100);
+    GOT("PING|RST 9 8|");
+}
+
+static void who_has_said_something_meanwhile_is_not_asked(void **state)
+{
+    struct asker *f = *state;
+    asker_up(f);
+    asker_begin(f, asker_head(f, "POST", BODY_CHUNKED));
+    asker_ask(f, "GET");
+    wire_pass(&f->w, ASKER_HEAD_MS - 100);
+    h2_say_headers(&f->peer, 1, false, ":status: 200\n");
+    h2_got(&f->peer);
+    wire_pass(&f->w, 200);
+    GOT("RST 3 8|");
+}
+
+static void silence_within_an_answer_asks_too(void **state)
+{
+    struct asker *f = *state;
+    f->options.ping_ms = 100000;
+    asker_up(f);
+    asker_ask(f, "GET");
+    h2_say_headers(&f->peer, 1, false, ":status: 200\n");
+    h2_got(&f->peer);
+    wire_pass(&f->w, 60100);
+    GOT("PING|RST 1 8|");
+}
+
 static void an_idle_conn_ends(void **state)
 {
     struct asker *f = *state;
@@ -332,6 +426,12 @@ int main(void)
         TEST(a_conn_without_window_takes_no_more),
         TEST(a_quiet_upstream_is_pinged),
         TEST(a_part_of_an_answer_is_what_makes_pings_frequent),
+        TEST(a_conn_that_let_a_request_time_out_is_asked_at_once),
+        TEST(the_others_of_a_conn_that_is_gone_end_with_it),
+        TEST(a_conn_that_answers_its_ping_goes_on),
+        TEST(it_is_asked_once_until_it_answers_a_request),
+        TEST(who_has_said_something_meanwhile_is_not_asked),
+        TEST(silence_within_an_answer_asks_too),
         TEST(an_idle_conn_ends),
         TEST(retiring_waits_for_the_last_stream),
     };

@@ -215,6 +215,75 @@ static void the_window_of_the_conn_survives_streams_that_are_dropped(void **stat
     free(bytes);
 }
 
+enum { WIDE = H2_WIDE_BYTES / (H2_STREAM_WINDOW - H2_FIRST_WINDOW) };
+
+static void a_large_body_that_has_ended_leaves_its_window_to_others(void **state)
+{
+    struct h2_service *f = *state;
+    char *bytes = calloc(1, H2_STREAM_WINDOW);
+    f->credit = false;
+    for (unsigned i = 0; i <= WIDE; i++)
+        h2_post(f, "/", bytes, H2_STREAM_WINDOW);
+    assert_int_equal(f->served[WIDE].body_len, H2_FIRST_WINDOW);
+    h2_answer(&f->served[0], "");
+    h2_run(f);
+    h2_post(f, "/", bytes, H2_STREAM_WINDOW);
+    assert_int_equal(f->served[WIDE + 1].body_len, H2_STREAM_WINDOW);
+    for (unsigned i = 1; i < WIDE + 2; i++)
+        h2_answer(&f->served[i], "");
+    h2_run(f);
+    free(bytes);
+}
+
+/* What is known to be small needs no more, and what is not large yet gets none. */
+static void a_small_body_has_a_small_window(void **state)
+{
+    struct h2_service *f = *state;
+    const char *fields[] = {":method", "POST", ":scheme", "http", ":authority", "h",
+                            ":path",   "/",    NULL,      NULL,   NULL};
+    char *bytes = calloc(1, H2_FIRST_WINDOW);
+    h2_rewire(f, 1 << 20, false);
+    h2_preface(f);
+    h2_frames(f);
+    f->credit = false;
+    h2_headers(f, NGHTTP2_FLAG_END_HEADERS, 1, fields);
+    h2_frame(f, NGHTTP2_DATA, 0, 1, bytes, H2_FIRST_WINDOW / 2 - 1);
+    assert_string_equal(h2_frames(f), "");
+    h2_frame(f, NGHTTP2_DATA, 0, 1, bytes, 1);
+    assert_string_equal(h2_frames(f), "window 1|");
+    fields[8] = "content-length";
+    fields[9] = "16384";
+    h2_headers(f, NGHTTP2_FLAG_END_HEADERS, 3, fields);
+    h2_frame(f, NGHTTP2_DATA, 0, 3, bytes, H2_FIRST_WINDOW / 2);
+    assert_string_equal(h2_frames(f), "");
+    free(bytes);
+}
+
+/* Until then its streams have what RFC 9113 gives them, and only the conn's window holds them. */
+static void who_has_not_acknowledged_settings_gets_no_window_back(void **state)
+{
+    struct h2_service *f = *state;
+    const char *fields[] = {":method", "POST",  ":scheme", "http", ":authority",
+                            "h",       ":path", "/",       NULL};
+    char *bytes = calloc(1, 16384);
+    h2_rewire(f, 1 << 20, false);
+    wire_say(&f->w, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    h2_frame(f, NGHTTP2_SETTINGS, 0, 0, NULL, 0);
+    h2_frames(f);
+    f->credit = false;
+    for (unsigned i = 0; i < 11; i++) {
+        h2_headers(f, NGHTTP2_FLAG_END_HEADERS, 2 * i + 1, fields);
+        for (unsigned n = 0; n < 3; n++)
+            h2_frame(f, NGHTTP2_DATA, 0, 2 * i + 1, bytes, 16384);
+    }
+    assert_int_equal(f->served[10].body_len, 3 * 16384);
+    assert_string_equal(h2_frames(f), "");
+    h2_frame(f, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, NULL, 0);
+    assert_string_equal(h2_frames(f), "window|window 1|window 3|window 5|window 7|window 9|"
+                                      "window 11|window 13|window 15|");
+    free(bytes);
+}
+
 /* Behind a proxy others use the conn too. */
 static void streams_whose_bodies_nobody_takes_hold_up_no_other(void **state)
 {
@@ -224,7 +293,7 @@ static void streams_whose_bodies_nobody_takes_hold_up_no_other(void **state)
     f->quiet = true;
     for (unsigned i = 0; i < H2_MAX_STREAMS - 1; i++) {
         h2_post(f, "/", bytes, H2_STREAM_WINDOW);
-        assert_int_equal(f->served[i].body_len, H2_STREAM_WINDOW);
+        assert_int_equal(f->served[i].body_len, i < WIDE ? H2_STREAM_WINDOW : H2_FIRST_WINDOW);
     }
     h2_post(f, "/", "hello", 5);
     assert_string_equal(f->served[H2_MAX_STREAMS - 1].body, "hello");
@@ -426,6 +495,9 @@ int main(void)
         T(a_body_comes_whole_and_credit_makes_room),
         T(a_body_stops_where_the_credit_ends),
         T(the_window_of_the_conn_survives_streams_that_are_dropped),
+        T(a_large_body_that_has_ended_leaves_its_window_to_others),
+        T(a_small_body_has_a_small_window),
+        T(who_has_not_acknowledged_settings_gets_no_window_back),
         T(streams_whose_bodies_nobody_takes_hold_up_no_other),
         T(small_frames_do_not_hold_blocks),
         T(what_the_service_sends_is_reported_as_drained_and_bounded),

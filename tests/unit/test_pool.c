@@ -17,22 +17,14 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "balancer/policy.h"
 #include "proxy/base/check.h"
-#include "proxy/net/listen.h"
-#include "proxy/upstream/pool.h"
+#include "tests/unit/pool_rig.h"
 
 enum { STREAMS = 4 };
 
 struct fixture {
-    struct reactor r;
-    struct endpoint_spec endpoint;
-    struct pool_spec spec;
-    struct pool_stats stats;
-    struct pool_view *view;
-    int listener;
+    struct pool_rig rig; /* deaf: the upstream is ours */
     struct http_peer client;
-    struct tls_client_options tls;
     unsigned ended, aborted;
     enum reason reason;
 };
@@ -79,30 +71,9 @@ static int setup(void **state)
     struct fixture *f = aligned_alloc(alignof(struct fixture), sizeof(*f)); /* atomics have lines */
     assert_non_null(f);
     memset(f, 0, sizeof(*f));
-    assert_int_equal(reactor_init(&f->r), 0);
-    struct net_addr any;
-    assert_true(net_addr_ip(&any, "127.0.0.1", 0));
-    f->listener = listen_socket(&any, false, 0);
-    assert_true(f->listener >= 0);
-    listen_bound(f->listener, &f->endpoint.addr);
-    lb_endpoint_init(&f->endpoint.lb, 1, 0, 1);
-    f->spec = (struct pool_spec){
-        .name = "p",
-        .balance = pool_balance(&lb_round_robin, NULL, &f->endpoint, 1),
-        .endpoints = &f->endpoint,
-        .n_endpoints = 1,
-        .idle_ms = 55000,
-        .max_idle = 2,
-        .options = {.limits = {.body_bytes = UINT64_MAX,
-                               .header_bytes = 8192,
-                               .target_bytes = 4096,
-                               .headers = 100},
-                    .connect_ms = 60000,
-                    .response_idle_ms = 60000,
-                    .write_stall_ms = 60000,
-                    .buffer = 65536},
-    };
-    f->view = pool_view_new(&f->r, &f->spec, &f->stats, 1);
+    pool_rig_init(&f->rig);
+    f->rig.deaf = true;
+    pool_rig_speak(&f->rig, POOL_H1);
     *state = f;
     return 0;
 }
@@ -110,36 +81,23 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    pool_close_idle(f->view);
-    reactor_dispatch(&f->r);
-    while (counter_get(&f->stats.conns) > 0)
-        reactor_turn(&f->r);
-    pool_view_free(f->view);
-    lb_group_free(f->spec.balance);
-    if (f->listener >= 0)
-        close(f->listener);
-    reactor_fini(&f->r);
+    pool_rig_fini(&f->rig);
     free(f);
     return 0;
 }
 
 static struct stream *request(struct fixture *f, bool fresh)
 {
-    struct http_head *head = calloc(1, sizeof(*head));
-    assert_non_null(head);
-    head->method = SPAN_LIT("GET");
-    head->path = SPAN_LIT("/");
     struct pool_request wish = {.stream_events = &events, /* h1 never waits */
                                 .owner = f,
                                 .client = &f->client,
                                 .response_head_ms = 60000};
     list_init(&wish.link);
-    struct stream *s = pool_open(f->view, 0, fresh, &wish, &f->reason);
+    struct stream *s = pool_open(f->rig.view, 0, fresh, &wish, &f->reason);
     assert_non_null(s);
-    s->ops->send_head(s, head);
+    s->ops->send_head(s, &f->rig.head);
     s->ops->send_end(s, NULL);
-    free(head);
-    reactor_dispatch(&f->r);
+    reactor_dispatch(&f->rig.r);
     return s;
 }
 
@@ -149,22 +107,13 @@ static bool readable(int fd, int ms)
     return poll(&p, 1, ms) == 1;
 }
 
-static void do_nothing(struct ready *ready)
-{
-    (void)ready;
-}
-
 /* The upstream's end of the next conn. The kernel may take its time with what is sent on loopback,
  * and what is on its way to the upstream wakes no loop of ours. */
 static int upstream(struct fixture *f)
 {
-    struct ready nothing = {.run = do_nothing};
-    list_init(&nothing.link);
-    while (!readable(f->listener, 1)) {
-        reactor_later(&f->r, &nothing); /* so that the turn does not wait */
-        reactor_turn(&f->r);
-    }
-    return accept(f->listener, NULL, NULL);
+    while (!readable(f->rig.listener, 1))
+        pool_rig_turn(&f->rig);
+    return accept(f->rig.listener, NULL, NULL);
 }
 
 static void reply(struct fixture *f, int fd, const char *text)
@@ -172,15 +121,15 @@ static void reply(struct fixture *f, int fd, const char *text)
     unsigned before = f->ended + f->aborted;
     assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
     while (f->ended + f->aborted == before)
-        reactor_turn(&f->r);
+        reactor_turn(&f->rig.r);
 }
 
 #define OK "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 static void wait_conns(struct fixture *f, uint64_t n)
 {
-    while (counter_get(&f->stats.conns) != n)
-        reactor_turn(&f->r);
+    while (counter_get(&f->rig.stats.conns) != n)
+        reactor_turn(&f->rig.r);
 }
 
 enum { PATIENCE_MS = 60000 };
@@ -202,9 +151,9 @@ static void an_idle_conn_is_taken_again(void **state)
         assert_true(s->reused);
     }
     reply(f, fd, OK);
-    assert_int_equal(counter_get(&f->stats.opened), 1);
-    assert_int_equal(counter_get(&f->stats.reused), 3);
-    assert_int_equal(counter_get(&f->stats.conns), 1);
+    assert_int_equal(counter_get(&f->rig.stats.opened), 1);
+    assert_int_equal(counter_get(&f->rig.stats.reused), 3);
+    assert_int_equal(counter_get(&f->rig.stats.conns), 1);
     close(fd);
 }
 
@@ -217,8 +166,8 @@ static void a_fresh_conn_is_fresh(void **state)
     assert_false(request(f, true)->reused);
     int b = upstream(f);
     reply(f, b, OK);
-    assert_int_equal(counter_get(&f->stats.opened), 2);
-    assert_int_equal(counter_get(&f->stats.reused), 0);
+    assert_int_equal(counter_get(&f->rig.stats.opened), 2);
+    assert_int_equal(counter_get(&f->rig.stats.reused), 0);
     close(a);
     close(b);
 }
@@ -254,10 +203,10 @@ static void no_more_are_kept_than_max_idle(void **state)
         request(f, false);
         fds[i] = upstream(f);
     }
-    assert_int_equal(counter_get(&f->stats.conns), STREAMS);
+    assert_int_equal(counter_get(&f->rig.stats.conns), STREAMS);
     for (int i = 0; i < STREAMS; i++)
         reply(f, fds[i], OK);
-    wait_conns(f, f->spec.max_idle);
+    wait_conns(f, f->rig.spec.max_idle);
     for (int i = 0; i < STREAMS; i++)
         close(fds[i]);
 }
@@ -265,7 +214,7 @@ static void no_more_are_kept_than_max_idle(void **state)
 static void none_are_kept_when_none_may_be(void **state)
 {
     struct fixture *f = *state;
-    f->spec.max_idle = 0;
+    f->rig.spec.max_idle = 0;
     request(f, false);
     int fd = upstream(f);
     reply(f, fd, OK);
@@ -290,7 +239,7 @@ static void idle_conns_that_the_upstream_closes_are_forgotten(void **state)
     close(fds[1]);
     wait_conns(f, 0);
     /* a close at once is a restart, not a habit */
-    assert_int_equal(pool_idle_ms(f->view, 0), 55000);
+    assert_int_equal(pool_idle_ms(f->rig.view, 0), 55000);
 }
 
 static void keep_alive_timeout_lowers_the_idle_time(void **state)
@@ -299,10 +248,10 @@ static void keep_alive_timeout_lowers_the_idle_time(void **state)
     request(f, false);
     int fd = upstream(f);
     reply(f, fd, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=10\r\nContent-Length: 0\r\n\r\n");
-    assert_int_equal(pool_idle_ms(f->view, 0), 8000);
+    assert_int_equal(pool_idle_ms(f->rig.view, 0), 8000);
     request(f, false);
     reply(f, fd, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=100\r\nContent-Length: 0\r\n\r\n");
-    assert_int_equal(pool_idle_ms(f->view, 0), 8000); /* a longer one raises nothing */
+    assert_int_equal(pool_idle_ms(f->rig.view, 0), 8000); /* a longer one raises nothing */
     close(fd);
 }
 
@@ -313,11 +262,11 @@ static void a_conn_that_outlives_what_was_learnt_raises_it(void **state)
     request(f, false);
     int fd = upstream(f);
     reply(f, fd, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=10\r\nContent-Length: 0\r\n\r\n");
-    f->r.now_ms += 8100; /* until the loop looks at the clock again */
-    wheel_advance(&f->r.wheel, reactor_now(&f->r));
-    reactor_dispatch(&f->r);
+    f->rig.r.now_ms += 8100; /* until the loop looks at the clock again */
+    wheel_advance(&f->rig.r.wheel, reactor_now(&f->rig.r));
+    reactor_dispatch(&f->rig.r);
     wait_conns(f, 0);
-    assert_int_equal(pool_idle_ms(f->view, 0), 8000 + 8000 / 20 + 1);
+    assert_int_equal(pool_idle_ms(f->rig.view, 0), 8000 + 8000 / 20 + 1);
     close(fd);
 }
 
@@ -330,8 +279,8 @@ static void closing_the_idle_ones_leaves_the_busy_ones(void **state)
         fds[i] = upstream(f);
     }
     reply(f, fds[0], OK);
-    pool_close_idle(f->view);
-    reactor_dispatch(&f->r);
+    pool_close_idle(f->rig.view);
+    reactor_dispatch(&f->rig.r);
     wait_conns(f, 1);
     reply(f, fds[1], OK); /* and this one is not kept any more */
     wait_conns(f, 0);
@@ -343,11 +292,11 @@ static void closing_the_idle_ones_leaves_the_busy_ones(void **state)
 static void nobody_listens(void **state)
 {
     struct fixture *f = *state;
-    close(f->listener);
-    f->listener = -1;
+    close(f->rig.listener);
+    f->rig.listener = -1;
     request(f, false);
     while (f->aborted == 0)
-        reactor_turn(&f->r);
+        reactor_turn(&f->rig.r);
     assert_int_equal(f->reason, REASON_CONNECT_REFUSED);
     wait_conns(f, 0);
 }
@@ -361,11 +310,10 @@ static void nobody_listens(void **state)
 static void announce(struct fixture *f, enum proxy_header_version version)
 {
     struct net_addr from, to;
-    pool_view_free(f->view);
-    f->spec.protocol = POOL_H1;
-    f->spec.options.once = true;
-    f->spec.proxy_header = (uint8_t)version;
-    f->view = pool_view_new(&f->r, &f->spec, &f->stats, 1);
+    pool_view_free(f->rig.view);
+    f->rig.spec.options.once = true;
+    f->rig.spec.proxy_header = (uint8_t)version;
+    pool_rig_speak(&f->rig, POOL_H1);
     assert_true(net_addr_ip(&from, "192.0.2.1", 56324) && net_addr_ip(&to, "198.51.100.2", 443));
     http_peer_init(&f->client, &from, NULL, false);
     http_peer_reached(&f->client, &to);
@@ -374,17 +322,14 @@ static void announce(struct fixture *f, enum proxy_header_version version)
 /* The upstream gets these bytes next. Those of a handshake need our loop. */
 static void expect_bytes(struct fixture *f, int fd, struct span want)
 {
-    struct ready nothing = {.run = do_nothing};
     char got[256];
     size_t n = 0;
-    list_init(&nothing.link);
     assert_true(want.len <= sizeof(got));
     while (n < want.len) {
         ssize_t more = recv(fd, got + n, want.len - n, MSG_DONTWAIT);
         assert_int_not_equal(more, 0);
         n += more > 0 ? (size_t)more : 0;
-        reactor_later(&f->r, &nothing);
-        reactor_turn(&f->r);
+        pool_rig_turn(&f->rig);
     }
     assert_memory_equal(got, want.ptr, want.len);
 }
@@ -439,19 +384,16 @@ static void a_conn_with_a_proxy_header_serves_one_request(void **state)
         wait_conns(f, 0);
         close(fd);
     }
-    assert_int_equal(counter_get(&f->stats.opened), 3);
-    assert_int_equal(counter_get(&f->stats.reused), 0);
+    assert_int_equal(counter_get(&f->rig.stats.opened), 3);
+    assert_int_equal(counter_get(&f->rig.stats.reused), 0);
 }
 
 static void the_proxy_header_is_not_encrypted(void **state)
 {
     struct fixture *f = *state;
-    f->tls = (struct tls_client_options){.server_name = "a.example", .no_verify = true};
-    f->spec.tls = &f->tls;
+    f->rig.tls_options = (struct tls_client_options){.server_name = "a.example", .no_verify = true};
+    f->rig.spec.tls = &f->rig.tls_options;
     announce(f, PROXY_HEADER_V1);
-    struct tls_client_options options = pool_tls_options(f->view);
-    char *error = NULL;
-    pool_secure(f->view, tls_client_ctx_new(&options, &error));
     request(f, false);
     int fd = upstream(f);
     expect_bytes(f, fd, SPAN_LIT(V1));

@@ -9,7 +9,7 @@
 #include "proxy/base/check.h"
 #include "proxy/retry.h"
 
-enum { FACTS = 1 << 6 };
+enum { FACTS = 1 << 7 };
 
 static struct retry_facts facts_of(enum reason reason, unsigned bits)
 {
@@ -19,7 +19,8 @@ static struct retry_facts facts_of(enum reason reason, unsigned bits)
                                 .replayable = bits & 4,
                                 .reused = bits & 8,
                                 .answered = bits & 16,
-                                .attempts_left = bits & 32 ? 3 : 0};
+                                .attempts_left = bits & 32 ? 3 : 0,
+                                .wanted = bits & 64};
 }
 
 /* RFC 9110 section 9.2.2 and BEHAVIOUR in words, not in the code's order. */
@@ -41,7 +42,7 @@ static enum retry_verdict expected(const struct retry_facts *f)
     if (f->committed || !f->replayable)
         return RETRY_NO;
     bool stale = f->reused && !f->answered && reason_row(f->reason)->retry != RETRY_ELSEWHERE;
-    return stale ? RETRY_SAME : f->attempts_left > 0 ? RETRY_OTHER : RETRY_NO;
+    return stale ? RETRY_SAME : f->wanted && f->attempts_left > 0 ? RETRY_OTHER : RETRY_NO;
 }
 
 static void every_row_of_the_truth_table(void **state)
@@ -131,8 +132,93 @@ static void the_rows_that_matter(void **state)
           .attempts_left = 1},
          RETRY_NO},
     };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        assert_int_equal(retry_verdict(&rows[i].facts), rows[i].want);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct retry_facts facts = rows[i].facts;
+        facts.wanted = true;
+        assert_int_equal(retry_verdict(&facts), rows[i].want);
+    }
+}
+
+static void what_the_route_wants(void **state)
+{
+    (void)state;
+    const struct retry_rule connect = {.on = RETRY_ON_CONNECT}, all = {.on = RETRY_ON_DEFAULT},
+                            timeout = {.on = RETRY_ON_TIMEOUT};
+    assert_true(retry_wanted(&connect, REASON_CONNECT_REFUSED));
+    assert_true(retry_wanted(&connect, REASON_UPSTREAM_TLS_FAILED));
+    assert_false(retry_wanted(&connect, REASON_UPSTREAM_RESET));
+    assert_false(retry_wanted(&connect, REASON_RESPONSE_HEAD_TIMEOUT));
+    assert_true(retry_wanted(&all, REASON_UPSTREAM_RESET));
+    assert_true(retry_wanted(&timeout, REASON_RESPONSE_HEAD_TIMEOUT));
+    assert_false(retry_wanted(&timeout, REASON_CONNECT_REFUSED));
+    assert_false(retry_wanted(&all, REASON_NO_MEMORY));
+    struct retry_rule post = {.methods = {SPAN_LIT("POST")}, .n_methods = 1};
+    assert_true(retry_repeatable(&post, SPAN_LIT("POST")));
+    assert_false(retry_repeatable(&post, SPAN_LIT("PATCH")));
+    assert_false(retry_repeatable(&all, SPAN_LIT("POST")));
+}
+
+static void which_answers_are_tried_again(void **state)
+{
+    (void)state;
+    static struct http_head head;
+    struct retry_rule rule = {.on = RETRY_ON_DEFAULT};
+    for (unsigned status = 200; status < 700; status++)
+        assert_false(retry_has_status(&rule, status));
+    rule.statuses[(503 - RETRY_STATUS_MIN) / 64] |= UINT64_C(1) << (503 - RETRY_STATUS_MIN) % 64;
+    for (unsigned status = 100; status < 700; status++)
+        assert_int_equal(retry_has_status(&rule, status), status == 503);
+    http_head_init(&head);
+    head.status = 503;
+    assert_int_equal(retry_answer(&rule, &head), REASON_UPSTREAM_STATUS);
+    head.status = 200;
+    assert_int_equal(retry_answer(&rule, &head), REASON_NONE);
+    http_head_add(&head, FIELD_OTHER, SPAN_LIT("Grpc-Status"), SPAN_LIT("14"));
+    assert_int_equal(retry_answer(&rule, &head), REASON_NONE);
+    rule.on |= RETRY_ON_UNAVAILABLE;
+    assert_int_equal(retry_answer(&rule, &head), REASON_UPSTREAM_UNAVAILABLE);
+    head.body = BODY_CHUNKED; /* a message comes first */
+    assert_int_equal(retry_answer(&rule, &head), REASON_NONE);
+}
+
+static void how_long_an_answer_asks_to_wait(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value;
+        uint64_t ms;
+    } rows[] = {
+        {"0", 0},
+        {"1", 1000},
+        {"120", 120000},
+        {"999999999", 999999999000},
+        {"1000000000", UINT64_MAX},
+        {"", UINT64_MAX},
+        {"-1", UINT64_MAX},
+        {"1.5", UINT64_MAX},
+        {"Fri, 31 Dec 1999 23:59:59 GMT", UINT64_MAX},
+    };
+    static struct http_head head;
+    http_head_init(&head);
+    assert_true(retry_after_ms(&head) == 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        http_head_init(&head);
+        http_head_add(&head, FIELD_RETRY_AFTER, SPAN_LIT("Retry-After"), span_str(rows[i].value));
+        assert_true(retry_after_ms(&head) == rows[i].ms);
+    }
+}
+
+static void the_pause_doubles_up_to_a_bound(void **state)
+{
+    (void)state;
+    const struct retry_rule rule = {.backoff_ms = 25, .max_backoff_ms = 250},
+                            none = {.max_backoff_ms = 250};
+    static const uint64_t want[] = {25, 50, 100, 200, 250, 250};
+    for (unsigned n = 0; n < ARRAY_LEN(want); n++)
+        assert_true(retry_backoff_ms(&rule, n) == want[n]);
+    assert_true(retry_backoff_ms(&rule, 31) == 250);
+    assert_true(retry_backoff_ms(&rule, 4000000000) == 250);
+    assert_true(retry_backoff_ms(&none, 3) == 0);
 }
 
 int main(void)
@@ -141,6 +227,10 @@ int main(void)
         cmocka_unit_test(every_row_of_the_truth_table),
         cmocka_unit_test(nothing_is_retried_once_the_client_has_seen_a_byte),
         cmocka_unit_test(the_rows_that_matter),
+        cmocka_unit_test(what_the_route_wants),
+        cmocka_unit_test(which_answers_are_tried_again),
+        cmocka_unit_test(how_long_an_answer_asks_to_wait),
+        cmocka_unit_test(the_pause_doubles_up_to_a_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
