@@ -10,6 +10,7 @@ static void test_keys(void **state)
     CASES({"worker: 2\n" REST, "t:1:1: error: worker: unknown key; did you mean \"workers\"?"},
           {"colour: red\n" REST,
            "t:1:1: error: colour: unknown key; the keys here are version, workers, shutdown, zone, "
+           "instance, "
            "admin, log, access_log, limits, timeouts, listeners, routes, pools"},
           {"workers: 1\nworkers: 2\n" REST,
            "t:2:1: error: workers: duplicate key, first given at line 1; remove one"},

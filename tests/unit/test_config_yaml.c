@@ -283,7 +283,8 @@ static void test_substitution_that_fails(void **state)
            "t:1:6: error: log: the environment variable WEIR_BAD is not UTF-8 text"},
           {"${WEIR_TEST}: 1\n" REST,
            "t:1:1: error: \"${WEIR_TEST}\": unknown key; the keys here are version, workers, "
-           "shutdown, zone, admin, log, access_log, limits, timeouts, listeners, routes, pools"},
+           "shutdown, zone, instance, admin, log, access_log, limits, timeouts, listeners, routes, "
+           "pools"},
           {"workers: ${file:x}\n" REST,
            "t:1:10: error: workers: ${file:x}: expected an absolute path, such as ${file:/run/id}"},
           {"workers: ${file:/nonexistent}\n" REST,
