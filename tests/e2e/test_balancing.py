@@ -77,6 +77,7 @@ def hold_unless_fast(request):
 
 @pytest.mark.parametrize("balance", ["least_conn", "p2c"])
 def test_requests_in_flight_push_new_ones_to_the_other_endpoint(balanced, balance):
+    """BEHAVIOUR 7: p2c: two random draws, fewer in flight over weight wins."""
     weir, ups = balanced(balance, 1, 1, reply=hold_unless_fast)
     clients = [weir.client() for _ in range(8)]
     for n, c in enumerate(clients, 1):

@@ -47,6 +47,7 @@ def ask(client, target="/", field=""):
     ids=["header", "cookie", "query", "path"],
 )
 def test_a_key_goes_to_one_endpoint_and_keys_go_to_all(pool, policy, key, request_of):
+    """BEHAVIOUR 7: key: header, cookie, path, query."""
     weir = pool(balance(policy, key), "", "", "", "")
     with weir.client() as c:
         homes = [ask(c, *request_of(n)) for n in range(60)]
@@ -57,6 +58,7 @@ def test_a_key_goes_to_one_endpoint_and_keys_go_to_all(pool, policy, key, reques
 
 @pytest.mark.parametrize("policy", KEYED)
 def test_a_client_stays_at_one_endpoint(pool, policy):
+    """BEHAVIOUR 7: key: client_ip."""
     weir = pool(balance(policy, "client_ip"), "", "", "", "")
     homes = set()
     for _ in range(5):

@@ -123,6 +123,7 @@ static void test_keys_are_shared_evenly(void **state)
     }
 }
 
+/* BEHAVIOUR 7: 160 points a unit of weight; a table of 65,537, weighted. */
 static void test_keys_are_shared_by_weight(void **state)
 {
     static const uint32_t weights[] = {10, 20, 40, 80, 10, 160};
@@ -246,6 +247,7 @@ static void test_keys_move_one_way_in_slow_start(void **state)
     }
 }
 
+/* BEHAVIOUR 7: both with bound (bounded loads). */
 static void test_nobody_ever_exceeds_the_bound(void **state)
 {
     enum { COUNT = 30, LEASES = 400, STEPS = 60000 };

@@ -76,6 +76,7 @@ static void test_always_the_least_busy_with_one_worker(void **state)
     churn(1000, 1, 1000, 6);
 }
 
+/* BEHAVIOUR 7: least in-flight over weight, across all workers. */
 static void test_always_the_least_busy_across_workers(void **state)
 {
     (void)state;
@@ -145,6 +146,7 @@ static void test_large_pool_sees_its_own_starts_and_ends_at_once(void **state)
     pool_free(&p);
 }
 
+/* BEHAVIOUR 7: ties by round robin. */
 static void test_idle_endpoints_take_turns(void **state)
 {
     struct test_pool p = pool_new(5, NULL);

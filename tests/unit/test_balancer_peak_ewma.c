@@ -16,6 +16,7 @@ static bool near(double a, double b)
     return fabs(a - b) <= 0.002 * b + 1; /* a tick of 1 ms in 10 s, twice */
 }
 
+/* BEHAVIOUR 7: decay 10 s, initial 30 ms. */
 static void test_starts_at_30_ms_and_falls_from_the_first_look_on(void **state)
 {
     struct lb_endpoint ep;
@@ -26,6 +27,7 @@ static void test_starts_at_30_ms_and_falls_from_the_first_look_on(void **state)
     assert_true(near(lb_latency(&ep, START + 30 * SECOND), 30 * MS * exp(-3)));
 }
 
+/* BEHAVIOUR 7: peaks replace at once. */
 static void test_a_peak_replaces_and_less_is_averaged(void **state)
 {
     struct lb_endpoint ep;
@@ -102,6 +104,7 @@ static void answer(struct lb *lb, uint32_t i, enum lb_outcome outcome, uint64_t 
     lb_finished(&lease, outcome, us, now);
 }
 
+/* BEHAVIOUR 7: lower EWMA x (in flight + 1) of two draws wins. */
 static void test_the_one_that_answers_sooner_wins(void **state)
 {
     struct test_pool p = pool_new(2, NULL);
@@ -125,6 +128,7 @@ static void test_the_one_that_answers_sooner_wins(void **state)
     pool_free(&p);
 }
 
+/* BEHAVIOUR 7: a 429/503 is charged 5 s. */
 static void test_failures_are_charged_five_seconds(void **state)
 {
     static const enum lb_outcome bad[] = {LB_OVERLOADED, LB_CONNECT_FAILED, LB_FAILED,

@@ -105,6 +105,7 @@ static void expect_cycle(const uint32_t *weights, uint32_t count, const char *or
     pool_free(&p);
 }
 
+/* BEHAVIOUR 7: with weights 5,1,1 the order is a a b a c a a. */
 static void test_the_documented_order(void **state)
 {
     (void)state;
@@ -116,6 +117,7 @@ static void test_the_documented_order(void **state)
     expect_cycle((const uint32_t[]){0, 7}, 2, "b");
 }
 
+/* BEHAVIOUR 7: every pick adds each weight, the largest wins and pays the total. */
 static void test_random_weights_follow_the_definition(void **state)
 {
     struct lb_rng rng;

@@ -83,6 +83,7 @@ static void test_each_mark_takes_an_endpoint_out(void **state)
     pool_free(&p);
 }
 
+/* BEHAVIOUR 7: panic below 50% usable; explicit drain never ignored. */
 static void test_panic_below_half_overrules_outlier_verdicts_only(void **state)
 {
     struct test_pool p = pool_new(5, NULL);
@@ -126,6 +127,7 @@ static void test_checks_that_all_fail_leave_nobody(void **state)
     pool_free(&p);
 }
 
+/* BEHAVIOUR 7: backup endpoints only when no other is usable. */
 static void test_backups_only_when_no_other_is_usable(void **state)
 {
     struct test_pool p = pool_new(4, NULL);
@@ -146,6 +148,7 @@ static void test_backups_only_when_no_other_is_usable(void **state)
 }
 
 /* Envoy's worked example: at 1.4, a level with 71% usable carries everything, one with 50% 70%. */
+/* BEHAVIOUR 7: priority levels spill at 1.4 overprovisioning. */
 static void test_levels_spill_at_1_4(void **state)
 {
     struct test_pool p = pool_new(7, NULL);
@@ -194,6 +197,7 @@ static void test_no_panic_while_the_next_level_carries_everything(void **state)
     pool_free(&p);
 }
 
+/* BEHAVIOUR 7: prefer own zone while it can carry its share. */
 static void test_the_own_zone_is_preferred_while_it_can_carry_its_share(void **state)
 {
     struct test_pool p = pool_new(6, NULL);
@@ -237,6 +241,7 @@ static double part_of(struct test_pool *p, uint32_t i, uint64_t now_us)
     return weights[i] / (double)s.total;
 }
 
+/* BEHAVIOUR 7: weight x max(10%, elapsed/window), after an add or a recovery. */
 static void test_slow_start_goes_from_a_tenth_to_all_of_the_weight(void **state)
 {
     enum { COUNT = 10 };
@@ -259,6 +264,7 @@ static void test_slow_start_goes_from_a_tenth_to_all_of_the_weight(void **state)
     pool_free(&p);
 }
 
+/* BEHAVIOUR 7: slow start: never for a whole pool at once. */
 static void test_slow_start_is_never_for_a_whole_pool(void **state)
 {
     enum { COUNT = 10 };
