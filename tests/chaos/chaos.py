@@ -69,6 +69,7 @@ pools:
     balance: {policy}
     endpoints: [ {', '.join(f'"{b.address}"' for b in backends)} ]
     upstream: {{ connect: 10s, max_idle: 16 }}
+    retry_budget: none # every answer is to be saved that can be, however many fail
 """
 
 

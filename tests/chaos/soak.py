@@ -71,6 +71,7 @@ pools:
   app:
     endpoints: [ {1} ]
     upstream: {{ connect: 10s, max_idle: 16 }}
+    retry_budget: none # as in chaos.py
 """
 
 # What comes the first time has no X-Forwarded-Proto.
@@ -88,6 +89,7 @@ pools:
   app:
     endpoints: [ {1} ]
     upstream: {{ connect: 10s, max_idle: 16 }}
+    retry_budget: none # as in chaos.py
 """
 
 
