@@ -291,7 +291,7 @@ def test_success_rates_are_compared(pool):
 
 def test_five_timeouts_in_a_row_put_an_endpoint_out(pool):
     """BEHAVIOUR 8: 5 consecutive ... timeouts."""
-    p = pool(2, f"{{ {LONG} }}", top="timeouts: { response_head: 100ms }\n")
+    p = pool(2, f"{{ {LONG} }}", top="timeouts: { response_head: 300ms }\n")
     p.holding = {1}
     assert set(p.draw(20)) == {"a"}, "the retry goes to the other one"
     assert p.weir.metric("weir_attempts_failed_total", reason="response_head_timeout") == 5
