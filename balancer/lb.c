@@ -269,7 +269,6 @@ int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct l
     if (stuck == LB_NONE || !keeps_session(lb, (uint32_t)stuck, tried) ||
         (lb->group->bounded && !hold(lb, (uint32_t)stuck)))
         return pick(lb, key, tried, now_us);
-    lb->probe = LB_NONE;
     return stuck;
 }
 

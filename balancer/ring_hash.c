@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/gcd.h"
 #include "balancer/hash.h"
 #include "balancer/keyed.h"
 #include "proxy/base/mem.h"
@@ -23,22 +24,12 @@ struct ring {
     uint32_t *index;  /* the first point at or behind the places of an entry */
 };
 
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-    while (b > 0) {
-        uint64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
-
 /* So many points for one unit of weight, where the weights are in their lowest terms. */
 static double points_per_weight(const uint32_t *weights, uint32_t count)
 {
     uint64_t unit = 0, total = 0;
     for (uint32_t i = 0; i < count; i++) {
-        unit = gcd(unit, weights[i]);
+        unit = lb_gcd(unit, weights[i]);
         total += weights[i];
     }
     double per = (double)POINTS / (double)unit;

@@ -20,6 +20,7 @@
  *
  * Memory is the caller's; never allocates. One worker's thread.
  */
+#include "balancer/gcd.h"
 #include "balancer/policy.h"
 #include "balancer/rng.h"
 
@@ -273,22 +274,12 @@ static uint32_t serve_next(struct rr *rr)
     return i;
 }
 
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-    while (b > 0) {
-        uint64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
-
 /* Begins somewhere in the cycle, which is total / gcd picks long, instead of at its head. */
 static void skip_phase(struct rr *rr)
 {
     uint64_t unit = 0;
     for (uint32_t k = 0; k < rr->n_groups; k++)
-        unit = gcd(unit, rr->groups[k].weight);
+        unit = lb_gcd(unit, rr->groups[k].weight);
     CHECK(unit > 0); /* there is a group, and its weight is not 0 */
     struct lb_rng rng;
     lb_rng_seed(&rng, rr->phase);

@@ -5,19 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/gcd.h"
 #include "balancer/hash.h"
 #include "balancer/rng.h"
 #include "proxy/base/mem.h"
-
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-    while (b > 0) {
-        uint64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
 
 /* The nth, the same in every process. */
 static uint32_t *shuffle(const struct lb_group *group, uint64_t nth)
@@ -36,7 +27,7 @@ static uint32_t *shuffle(const struct lb_group *group, uint64_t nth)
 uint32_t *lb_subset_order(const struct lb_group *group, uint64_t client)
 {
     uint64_t count = group->count, subset = group->options.subset;
-    uint64_t clients = count / gcd(count, subset); /* that go round and end where they began */
+    uint64_t clients = count / lb_gcd(count, subset); /* that go round and end where they began */
     CHECK(client < LB_CLIENTS && subset > 0);
     uint32_t *circle = shuffle(group, client / clients);
     uint32_t *order = mem_need(malloc(count * sizeof(*order)));

@@ -200,4 +200,5 @@ void runtime_balance(const struct config *cfg, unsigned n_workers, const struct 
     detect_outliers(&from->outlier, to);
     to->key = key_of(&from->balance.key);
     limit_requests(from, &to->limits);
+    CHECK(to->limits.gate != NULL || !to->balance->bounded); /* or nobody would wait for a place */
 }
