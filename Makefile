@@ -41,7 +41,7 @@ endif
 LD_release    := -Wl,-z,relro,-z,now
 
 # llhttp is named outright: not every distribution's package has a .pc file for it.
-PKGS     := libuv yaml-0.1 libnghttp2 openssl
+PKGS     := libuv yaml-0.1 libnghttp2 openssl libcares jansson
 PKG_INC  := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) $(LLHTTP)
 
@@ -56,7 +56,9 @@ LIBS    = $(W_LIBS) $(LDLIBS)
 
 # ---- sources: a new .c file in these folders is picked up by itself ----------------------------
 
-WEIR_SRC    := $(wildcard proxy/base/*.c proxy/net/*.c proxy/http/*.c proxy/upstream/*.c proxy/*.c \
+WEIR_SRC    := $(wildcard proxy/base/*.c proxy/watch/*.c proxy/net/*.c proxy/http/*.c \
+                          proxy/upstream/*.c proxy/discovery/*.c proxy/trace/*.c \
+                          proxy/metrics/*.c proxy/*.c \
                           balancer/*.c config/*.c)
 BACKEND_SRC := $(wildcard backends/*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
@@ -127,6 +129,9 @@ $(OUT)/libraries: scripts/check-libs.sh $(OUT)/flags
 $(OUT)/obj/%.o: %.c $(OUT)/flags | $(OUT)/libraries
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -c -o $@ $<
+
+# Built into the program as they are.
+$(OUT)/obj/proxy/admin_assets.o: dashboard/index.html docs/openapi.json
 
 $(OUT)/libweir.a: $(LIB_OBJ) $(OUT)/members
 	@rm -f $@
@@ -203,19 +208,21 @@ release debug asan tsan: ## the same in build/debug, build/asan (and UBSan), bui
 .PHONY: tests fuzz-tests fuzzers bench-tools faults
 faults: $(FAULTS_SO) ## the preload that injects faults
 tests: $(UNIT_BIN) # the unit test programs, not run
-bench-tools: $(BENCH_BIN) $(URING_BIN) $(OUT)/weir-sim ## the floors, the load generator and the simulator
+bench-tools: $(BENCH_BIN) $(URING_BIN) $(MICRO_BIN) $(OUT)/weir-sim ## the floors, the load generator, the simulator and picks
 fuzz-tests: $(REPLAYS) $(PROPERTY) # the fuzz targets as programs that run files, and the property
 fuzzers: $(FUZZERS) # with MODE=fuzz
 
 # ---- dependencies, run, test -------------------------------------------------------------------
 
-.PHONY: deps deps-test deps-lint deps-bench
+.PHONY: deps deps-test deps-lint deps-bench deps-image
 deps: ## install what building needs (apt; as root or through sudo)
 	@scripts/deps.sh build
 deps-test: ## ... and what `make test` needs
 	@scripts/deps.sh build test
 deps-lint: ## ... and what `make lint` and `make format` need
 	@scripts/deps.sh build lint
+deps-image: ## what `make image` needs
+	@scripts/deps.sh image
 deps-bench: ## ... and what bench/ compares weir with; their daemons are not started
 	@scripts/deps.sh build bench
 
@@ -256,10 +263,10 @@ READY = @scripts/deps.sh build test && $(MAKE) --no-print-directory
 
 .PHONY: budget budget-update
 budget: ## fail if a request costs more calls, instructions or bytes than bench/budget.yaml allows
-	$(READY) all
+	$(READY) all $(MICRO_BIN)
 	@WEIR=$(OUT)/weir exec $(PYTHON) bench/budget.py $(T)
 budget-update: ## accept what it costs now: write that into bench/budget.yaml
-	$(READY) all
+	$(READY) all $(MICRO_BIN)
 	@WEIR=$(OUT)/weir exec $(PYTHON) bench/budget.py --update $(T)
 
 .PHONY: unit e2e
@@ -288,6 +295,12 @@ soak: ## load of all kinds, flat memory and open files; MINUTES=10 HTTP2=1 MODE=
 testssl: ## what testssl.sh finds in weir's TLS as it is by default; T='--json FILE'
 	@scripts/deps.sh build test testssl && $(MAKE) --no-print-directory all
 	@WEIR=$(OUT)/weir HELLO=$(OUT)/hello exec $(PYTHON) tests/tls/testssl.py $(T)
+
+.PHONY: test-k8s
+test-k8s: ## discovery against a real API server of Kubernetes, which it builds first (10 minutes)
+	$(READY) all && { scripts/deps.sh kube || true; } # what is missing is told by why it is skipped
+	@why=$$(scripts/kube-apiserver.sh --why); [ -n "$$why" ] || scripts/kube-apiserver.sh
+	@WEIR=$(OUT)/weir exec $(PYTHON) -m pytest tests/k8s_api -rs $(T)
 
 .PHONY: fuzz property
 fuzz: SECONDS ?= 60
@@ -318,13 +331,22 @@ torture-sweep: ## every single allocation fails in turn
 
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY   ?= clang-tidy
-STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/net proxy/http proxy/upstream \
-                           balancer config backends bench bench/micro bench/sim tests/unit \
-                           tests/fuzz tests/faults))
+STYLED        = $(wildcard $(addsuffix /*.[ch],proxy proxy/base proxy/watch proxy/net proxy/http \
+                           proxy/upstream proxy/discovery proxy/trace proxy/metrics balancer \
+                           config backends bench bench/micro bench/sim tests/unit tests/fuzz \
+                           tests/faults))
 
 .PHONY: lint lint-tree format format-check
 lint: lint-tree compile_commands.json ## the tree's own rules, clang-tidy, shellcheck
 	@scripts/tidy.sh $(CLANG_TIDY) $(ALL_SRC) $(FAULTS_SRC)
+
+.PHONY: reload-load
+reload-load: all bench-tools ## a thousand reloads under load: nobody notices, and nothing piles up
+	@WEIR_RELOADS=1000 $(PYTHON) -m pytest -q -s tests/e2e/test_reload_load.py
+
+.PHONY: upgrade-load
+upgrade-load: all ## a hundred binary upgrades under load: no request fails, none is refused
+	@WEIR_UPGRADES=100 $(PYTHON) -m pytest -q -s tests/e2e/test_binary_upgrade.py -k under_load
 
 lint-tree: # what needs no other program: include arrows, file heads, foreign paths
 	@$(PYTHON) tests/lint/tree.py .
@@ -351,6 +373,8 @@ ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
 EXAMPLEDIR ?= $(PREFIX)/share/doc/weir/examples
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 SYSUSERDIR ?= $(PREFIX)/lib/sysusers.d
+ROTATEDIR  ?= $(SYSCONFDIR)/logrotate.d
+SHAREDIR   ?= $(PREFIX)/share/weir
 
 MAN_YAML := $(OUT)/weir.yaml.5
 EXAMPLES := $(addprefix config/,full.yaml minimal.yaml sidecar.yaml weir.yaml)
@@ -366,6 +390,9 @@ install: $(OUT)/weir $(MAN_YAML) ## below PREFIX (/usr/local), all of it below D
 	$(call put,644,$(BASHDIR)/weir,completions/weir.bash)
 	$(call put,644,$(ZSHDIR)/_weir,completions/_weir)
 	$(call put,644,$(SYSUSERDIR)/weir.conf,packaging/weir.sysusers)
+	$(call put,644,$(ROTATEDIR)/weir,packaging/weir.logrotate)
+	$(call put,644,$(SHAREDIR)/prometheus/weir.rules.yaml,packaging/prometheus/weir.rules.yaml)
+	$(call put,644,$(SHAREDIR)/grafana/weir.json,packaging/grafana/weir.json)
 	$(call put,644,$(UNITDIR)/weir.service,packaging/weir.service)
 	sed -i 's,@BINDIR@,$(BINDIR),; s,@SYSCONFDIR@,$(SYSCONFDIR),' $(call below,$(UNITDIR)/weir.service)
 	$(INSTALL) -d -m 755 $(call below,$(EXAMPLEDIR))
@@ -382,16 +409,21 @@ CONFFILE = $(call below,$(SYSCONFDIR)/weir/weir.yaml)
 uninstall: ## remove exactly what install put there, but a configuration that was changed
 	rm -f $(call below,$(BINDIR)/weir $(MANDIR)/man1/weir.1 $(MANDIR)/man5/weir.yaml.5 \
 	    $(BASHDIR)/weir $(ZSHDIR)/_weir $(SYSUSERDIR)/weir.conf $(UNITDIR)/weir.service \
+	    $(ROTATEDIR)/weir $(SHAREDIR)/prometheus/weir.rules.yaml $(SHAREDIR)/grafana/weir.json \
 	    $(addprefix $(EXAMPLEDIR)/,$(notdir $(EXAMPLES))))
 	! cmp -s packaging/weir.yaml $(CONFFILE) || rm -f $(CONFFILE)
-	-@rmdir $(call below,$(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) $(SYSCONFDIR)/weir) 2>/dev/null
+	-@rmdir $(call below,$(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) $(SHAREDIR)/prometheus $(SHAREDIR)/grafana \
+	    $(SHAREDIR) $(ROTATEDIR) $(SYSCONFDIR)/weir) 2>/dev/null
 
 # ---- releases ----------------------------------------------------------------------------------
 
 RELEASE := weir-$(VERSION)
 TARBALL := $(BUILD)/$(RELEASE).tar.gz
 
-.PHONY: dist deb
+.PHONY: dist deb image
+image: ## container images weir, hello and world; BASE=debian:13 where a registry can be reached
+	@scripts/deps.sh image
+	@scripts/image.sh $(VERSION)
 dist: ## the release tarball of the last commit, build/weir-VERSION.tar.gz; the same commit, the same bytes
 	@scripts/dist.sh $(RELEASE) $(TARBALL) && ls $(TARBALL)
 deb: ## a Debian package of it, build/deb/weir_*.deb, judged by lintian

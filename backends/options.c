@@ -26,6 +26,14 @@ enum {
     OPT_TLS_KEY,
     OPT_NO_H2,
     OPT_PRINT_PORT,
+    OPT_LINGER,
+    OPT_REGISTER,
+    OPT_REGISTER_ADDRESS,
+    OPT_REGISTER_ID,
+    OPT_REGISTER_TTL,
+    OPT_REGISTER_TOKEN,
+    OPT_REGISTER_WEIGHT,
+    OPT_REGISTER_ZONE,
     OPT_EVERY,
     OPT_ACCEPT,
     OPT_VERSION,
@@ -45,6 +53,14 @@ static const struct option fixed[] = {
     {"tls-key", required_argument, NULL, OPT_TLS_KEY},
     {"no-h2", no_argument, NULL, OPT_NO_H2},
     {"print-port", no_argument, NULL, OPT_PRINT_PORT},
+    {"linger", required_argument, NULL, OPT_LINGER},
+    {"register", required_argument, NULL, OPT_REGISTER},
+    {"register-address", required_argument, NULL, OPT_REGISTER_ADDRESS},
+    {"register-id", required_argument, NULL, OPT_REGISTER_ID},
+    {"register-ttl", required_argument, NULL, OPT_REGISTER_TTL},
+    {"register-token-file", required_argument, NULL, OPT_REGISTER_TOKEN},
+    {"register-weight", required_argument, NULL, OPT_REGISTER_WEIGHT},
+    {"register-zone", required_argument, NULL, OPT_REGISTER_ZONE},
     {FAULT_PREFIX "every", required_argument, NULL, OPT_EVERY},
     {FAULT_PREFIX "accept", required_argument, NULL, OPT_ACCEPT},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -53,27 +69,40 @@ static const struct option fixed[] = {
 
 static void help(const struct options *o)
 {
-    printf("Usage: %s [OPTION]...\n"
-           "A small HTTP service for demos, tests and benchmarks of weir. It speaks HTTP/1.1, and\n"
-           "HTTP/2 with whoever begins with its preface.\n\n"
-           "  --listen ADDR       where to listen (default %s): \":8080\" is every address,\n"
-           "                      \"127.0.0.1:0\" a port of the kernel's choice, \"[::1]:8080\",\n"
-           "                      \"unix:/path\"\n"
-           "  --port N            short for --listen :N\n"
-           "  --body TEXT         the answer (default \"Hello, World!\", at most 64 KiB)\n"
-           "  --name TEXT         add X-Backend: TEXT to every response\n"
-           "  --workers N         threads, 1..256 (default 1), each with its own listening socket\n"
-           "  --tls-cert PATH     speak TLS with this certificate (PEM, its chain below it); with\n"
-           "                      ALPN for h2 and http/1.1\n"
-           "  --tls-key PATH      its key, if that isn't in the same file\n"
-           "  --no-h2             HTTP/1 only\n"
-           "  --ready-file PATH   when listening, write {\"pid\":1,\"listen\":\"127.0.0.1:4321\"}\n"
-           "                      there, atomically\n"
-           "  --ledger PATH       append METHOD TARGET ID for every request head, before anything\n"
-           "                      is done about it; ID is its X-Request-Id, or -\n"
-           "  --print-port        when listening, print the port (or the Unix path) to stdout\n"
-           "  --version, --help\n\n",
-           o->program, o->listen);
+    printf(
+        "Usage: %s [OPTION]...\n"
+        "A small HTTP service for demos, tests and benchmarks of weir. It speaks HTTP/1.1, and\n"
+        "HTTP/2 with whoever begins with its preface.\n\n"
+        "  --listen ADDR       where to listen (default %s): \":8080\" is every address,\n"
+        "                      \"127.0.0.1:0\" a port of the kernel's choice, \"[::1]:8080\",\n"
+        "                      \"unix:/path\"\n"
+        "  --port N            short for --listen :N\n"
+        "  --body TEXT         the answer (default \"Hello, World!\", at most 64 KiB)\n"
+        "  --name TEXT         add X-Backend: TEXT to every response\n"
+        "  --workers N         threads, 1..256 (default 1), each with its own listening socket\n"
+        "  --tls-cert PATH     speak TLS with this certificate (PEM, its chain below it); with\n"
+        "                      ALPN for h2 and http/1.1\n"
+        "  --tls-key PATH      its key, if that isn't in the same file\n"
+        "  --no-h2             HTTP/1 only\n"
+        "  --ready-file PATH   when listening, write {\"pid\":1,\"listen\":\"127.0.0.1:4321\"}\n"
+        "                      there, atomically\n"
+        "  --ledger PATH       append METHOD TARGET ID for every request head, before anything\n"
+        "                      is done about it; ID is its X-Request-Id, or -\n"
+        "  --print-port        when listening, print the port (or the Unix path) to stdout\n"
+        "  --linger N          after SIGTERM serve on for N seconds, 1..3600; a second signal "
+        "ends it\n"
+        "  --register URL      be an endpoint of weir, http://HOST:PORT/registry/POOL, or in "
+        "etcd,\n"
+        "                      etcd://HOST:PORT/PREFIX, from when it listens until SIGTERM; up "
+        "to 8 times\n"
+        "  --register-address A, --register-id ID, --register-weight N, --register-zone ZONE\n"
+        "                      what it says of itself (default: where it listens, HOSTNAME:PORT, "
+        "1, none)\n"
+        "  --register-ttl N    seconds that it is believed (default 30, 3..86400); it says so "
+        "again every third\n"
+        "  --register-token-file PATH  the token of weir's registry (or admin listener)\n"
+        "  --version, --help\n\n",
+        o->program, o->listen);
     puts(
         "Paths:\n"
         "  any other  the answer, as text/plain\n"
@@ -169,6 +198,94 @@ static enum options_result take_name(struct options *o)
     return OPTIONS_RUN;
 }
 
+/* ---- registering ---- */
+
+static enum options_result take_register(struct options *o)
+{
+    struct register_options *r = &o->registering;
+    const char *why;
+    if (!register_url_ok(optarg, &why))
+        return bad(o, "--register", optarg, why);
+    if (r->n == ARRAY_LEN(r->urls))
+        return bad(o, "--register", optarg, "there may be 8");
+    r->urls[r->n++] = optarg;
+    return OPTIONS_RUN;
+}
+
+/* It goes into JSON and into paths as it is. */
+static enum options_result take_word(const struct options *o, const char *what, const char *more,
+                                     const char **to)
+{
+    size_t len = strlen(optarg);
+    for (size_t i = 0; i < len; i++) {
+        char c = optarg[i];
+        bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+        if (!plain && strchr("._-", c) == NULL && strchr(more, c) == NULL)
+            return bad(o, what, optarg, "a character that it may not have");
+    }
+    if (len == 0 || len > 128 || strcmp(optarg, ".") == 0 || strcmp(optarg, "..") == 0)
+        return bad(o, what, optarg, "expected 1 to 128 bytes, and not \".\" or \"..\"");
+    *to = optarg;
+    return OPTIONS_RUN;
+}
+
+static enum options_result take_token(struct options *o)
+{
+    FILE *f = fopen(optarg, "re");
+    size_t len = f != NULL ? fread(o->token, 1, sizeof(o->token) - 1, f) : 0;
+    if (f != NULL)
+        fclose(f);
+    while (len > 0 && (o->token[len - 1] == '\n' || o->token[len - 1] == '\r'))
+        len--;
+    o->token[len] = '\0';
+    for (size_t i = 0; i < len; i++)
+        if (o->token[i] <= ' ' || o->token[i] > '~')
+            len = 0;
+    if (len == 0 || len > 256)
+        return bad(o, "--register-token-file", optarg, "cannot be read, or is no token");
+    o->registering.token = o->token;
+    return OPTIONS_RUN;
+}
+
+static enum options_result take_weight(struct options *o)
+{
+    uint64_t n;
+    if (!parse_number(span_str(optarg), &n) || n > 1000)
+        return bad(o, "--register-weight", optarg, "expected a number of 0..1000");
+    o->registering.weight = (uint32_t)n;
+    return OPTIONS_RUN;
+}
+
+static enum options_result take_ttl(struct options *o)
+{
+    uint64_t n;
+    if (!parse_number(span_str(optarg), &n) || n < 3 || n > 86400)
+        return bad(o, "--register-ttl", optarg, "expected a number of 3..86400");
+    o->registering.ttl_s = (uint32_t)n;
+    return OPTIONS_RUN;
+}
+
+static enum options_result take_registering(struct options *o, int opt)
+{
+    struct register_options *r = &o->registering;
+    switch (opt) {
+    case OPT_REGISTER:
+        return take_register(o);
+    case OPT_REGISTER_ADDRESS:
+        return take_word(o, "--register-address", ":[]/", &r->address);
+    case OPT_REGISTER_ID:
+        return take_word(o, "--register-id", ":", &r->id);
+    case OPT_REGISTER_TTL:
+        return take_ttl(o);
+    case OPT_REGISTER_TOKEN:
+        return take_token(o);
+    case OPT_REGISTER_WEIGHT:
+        return take_weight(o);
+    default:
+        return take_word(o, "--register-zone", "", &r->zone);
+    }
+}
+
 static enum options_result take(struct options *o, int opt)
 {
     switch (opt) {
@@ -184,6 +301,8 @@ static enum options_result take(struct options *o, int opt)
         return take_name(o);
     case OPT_WORKERS:
         return take_number(o, "--workers", 256, &o->workers);
+    case OPT_LINGER:
+        return take_number(o, "--linger", 3600, &o->linger);
     case OPT_READY_FILE:
         o->ready_file = optarg;
         return OPTIONS_RUN;
@@ -213,6 +332,8 @@ static enum options_result take(struct options *o, int opt)
         help(o);
         return OPTIONS_DONE;
     default:
+        if (opt >= OPT_REGISTER && opt <= OPT_REGISTER_ZONE)
+            return take_registering(o, opt);
         if (opt >= OPT_KNOB)
             return take_knob(o, &knob_rows[opt - OPT_KNOB]);
         fprintf(stderr, "Try '%s --help'.\n", o->program); /* getopt_long said what is wrong */
@@ -232,8 +353,11 @@ enum options_result options_parse(struct options *o, int argc, char **argv, cons
             names[i], knob_rows[i].kind == KNOB_FLAG ? optional_argument : required_argument, NULL,
             OPT_KNOB + (int)i};
     }
-    *o = (struct options){
-        .program = program, .body = "Hello, World!", .workers = 1, .fault_every = 1};
+    *o = (struct options){.program = program,
+                          .body = "Hello, World!",
+                          .workers = 1,
+                          .fault_every = 1,
+                          .registering = {.weight = 1, .ttl_s = 30}};
     snprintf(o->listen_text, sizeof(o->listen_text), ":%u", port);
     o->listen = o->listen_text;
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "backends/knobs.h"
+#include "backends/register.h"
 
 /* What happens to a conn as soon as it was accepted. */
 enum on_accept { ON_ACCEPT_SERVE, ON_ACCEPT_STALL, ON_ACCEPT_CLOSE, ON_ACCEPT_RESET };
@@ -26,10 +27,13 @@ struct options {
     bool no_h2;             /* HTTP/1 only */
     bool print_port;
     uint32_t workers;     /* 1..256 */
+    uint32_t linger;      /* seconds after SIGTERM; 0: none */
     uint32_t fault_every; /* the flags' knobs hold for every so-manieth request, from 1 */
+    struct register_options registering;
     enum on_accept accept;
     struct knobs faults;  /* from flags */
     char listen_text[16]; /* what listen points at after --port */
+    char token[260];      /* of --register-token-file; registering.token points at it */
 };
 
 enum options_result { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };

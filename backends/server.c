@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "backends/listen.h"
+#include "backends/register.h"
 #include "backends/tls.h"
 #include "backends/worker.h"
 
@@ -24,6 +25,7 @@ struct server {
     struct service service;
     struct listen_result listening;
     struct worker **workers;
+    struct registrar *registrar; /* NULL: nobody is told */
     size_t made, started;
 };
 
@@ -136,9 +138,30 @@ static bool open_tls(struct server *s)
     return s->service.tls || fail(s, what, why);
 }
 
+/* Once it listens, as others send it requests from then on. */
+static bool join(struct server *s)
+{
+    if (s->opt.registering.n == 0)
+        return true;
+    s->registrar = registrar_start(&s->opt.registering, s->opt.program, s->listening.bound);
+    return s->registrar != NULL || fail(s, "--register", strerror(EAGAIN));
+}
+
+/* Until the end: a pod's backend gets SIGTERM before all who send it requests know of that. Who
+ * reads a registry is told first. */
+static void wait_for_end(struct server *s, const sigset_t *signals)
+{
+    struct timespec linger = {.tv_sec = s->opt.linger};
+    int sig;
+    sigwait(signals, &sig);
+    registrar_leave(s->registrar);
+    if (sig == SIGTERM && s->opt.linger > 0)
+        sigtimedwait(signals, NULL, &linger);
+}
+
 static bool serve(struct server *s, const sigset_t *signals)
 {
-    int fds[256], sig;
+    int fds[256];
     CHECK(s->opt.workers <= ARRAY_LEN(fds));
     if (!open_tls(s) || !open_ledger(s))
         return false;
@@ -146,9 +169,9 @@ static bool serve(struct server *s, const sigset_t *signals)
         fprintf(stderr, "%s: %s\n", s->opt.program, s->listening.error);
         return false;
     }
-    bool ok = make_workers(s, fds) && start_workers(s) && announce(s);
+    bool ok = make_workers(s, fds) && start_workers(s) && announce(s) && join(s);
     if (ok)
-        sigwait(signals, &sig);
+        wait_for_end(s, signals);
     for (size_t i = 0; i < s->started; i++)
         worker_stop(s->workers[i]);
     for (size_t i = 0; i < s->started; i++)

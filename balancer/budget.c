@@ -48,6 +48,17 @@ struct lb_budget *lb_budget_new(const struct lb_budget_rule *rule, uint32_t work
     return b;
 }
 
+void lb_budget_follow(struct lb_budget *budget, const struct lb_budget *before)
+{
+    if (budget->rule.window_us != before->rule.window_us)
+        return;
+    CHECK(budget->workers == before->workers);
+    for (uint32_t w = 0; w < budget->workers; w++)
+        for (uint32_t i = 0; i < SLOTS; i++)
+            atomic_init(&budget->cells[w].slots[i],
+                        atomic_load_explicit(&before->cells[w].slots[i], memory_order_relaxed));
+}
+
 void lb_budget_free(struct lb_budget *budget)
 {
     free(budget);
@@ -94,20 +105,41 @@ void lb_budget_request(struct lb_budget *budget, uint32_t worker, uint64_t now_u
     count(budget, worker, tenth_of(budget, now_us), 0);
 }
 
-bool lb_budget_retry(struct lb_budget *budget, uint32_t worker, uint64_t now_us)
+/* What has been counted in the window that ends with this tenth. */
+static void add_up(const struct lb_budget *b, uint64_t tenth, uint64_t *requests, uint64_t *retries)
 {
-    uint64_t tenth = tenth_of(budget, now_us), requests = 0, retries = 1;
-    for (uint32_t w = 0; w < budget->workers; w++)
+    *requests = *retries = 0;
+    for (uint32_t w = 0; w < b->workers; w++)
         for (uint32_t i = 0; i < SLOTS; i++) {
-            uint64_t slot = atomic_load_explicit(&budget->cells[w].slots[i], memory_order_relaxed);
+            uint64_t slot = atomic_load_explicit(&b->cells[w].slots[i], memory_order_relaxed);
             if (!in_window(slot, tenth))
                 continue;
-            requests += requests_of(slot);
-            retries += retries_of(slot);
+            *requests += requests_of(slot);
+            *retries += retries_of(slot);
         }
-    const struct lb_budget_rule *rule = &budget->rule;
-    bool within = retries * 100 <= requests * rule->percent ||
-                  retries * 1000000 <= rule->min_rate * rule->window_us;
+}
+
+/* How many retries go with so many requests. */
+static uint64_t allowed(const struct lb_budget_rule *rule, uint64_t requests)
+{
+    uint64_t part = requests * rule->percent / 100;
+    uint64_t least = rule->min_rate * rule->window_us / 1000000;
+    return part > least ? part : least;
+}
+
+uint64_t lb_budget_left(const struct lb_budget *budget, uint64_t now_us)
+{
+    uint64_t requests, retries;
+    add_up(budget, tenth_of(budget, now_us), &requests, &retries);
+    uint64_t most = allowed(&budget->rule, requests);
+    return most > retries ? most - retries : 0;
+}
+
+bool lb_budget_retry(struct lb_budget *budget, uint32_t worker, uint64_t now_us)
+{
+    uint64_t tenth = tenth_of(budget, now_us), requests, retries;
+    add_up(budget, tenth, &requests, &retries);
+    bool within = retries < allowed(&budget->rule, requests);
     if (within)
         count(budget, worker, tenth, COUNT_BITS);
     return within;

@@ -32,6 +32,10 @@ struct lb_budget_rule lb_budget_default(void);
 /* For so many workers, at least 1. Never NULL. */
 struct lb_budget *lb_budget_new(const struct lb_budget_rule *rule, uint32_t workers);
 
+/* It comes in the place of another, which may be in use: what that has counted goes on counting, if
+ * their windows are the same. Before anybody uses it. */
+void lb_budget_follow(struct lb_budget *budget, const struct lb_budget *before);
+
 /* NULL is fine. */
 void lb_budget_free(struct lb_budget *budget);
 
@@ -46,5 +50,8 @@ void lb_budget_request(struct lb_budget *budget, uint32_t worker, uint64_t now_u
  * there may be a few too many, about one a worker.
  */
 bool lb_budget_retry(struct lb_budget *budget, uint32_t worker, uint64_t now_us);
+
+/* How many retries are left in it, as of now. Any thread. */
+uint64_t lb_budget_left(const struct lb_budget *budget, uint64_t now_us);
 
 #endif

@@ -48,7 +48,8 @@ struct lb_endpoint {
        above never waits for them. */
     alignas(LB_CACHE_LINE) _Atomic uint32_t in_flight; /* started and not finished */
     _Atomic uint32_t run;                              /* failures since the last answer */
-    _Atomic uint64_t latency;                          /* latency.h; 0 = nothing known */
+    _Atomic uint32_t waiting; /* requests of its sessions: what room it gets is theirs */
+    _Atomic uint64_t latency; /* latency.h; 0 = nothing known */
     /* All that ended so far, for outlier.h; they wrap. */
     _Atomic uint32_t answers, failures;
     _Atomic uint64_t logs; /* of the answers' latencies: sum of lb_outlier_log */
@@ -70,6 +71,7 @@ static inline void lb_endpoint_init(struct lb_endpoint *ep, uint64_t id, uint32_
     atomic_init(&ep->warm_us, 0);
     atomic_init(&ep->in_flight, 0);
     atomic_init(&ep->run, 0);
+    atomic_init(&ep->waiting, 0);
     atomic_init(&ep->latency, 0);
     atomic_init(&ep->answers, 0);
     atomic_init(&ep->failures, 0);

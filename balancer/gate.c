@@ -4,7 +4,9 @@
  * thread.
  *
  * What happens to the word is in one order for all, and each change of it acquires and releases:
- * who finds in it that somebody waits also sees the member's bit, which is set before.
+ * who finds in it that somebody waits also sees the member's bit, which is set before. What makes
+ * room and the number of sessions that wait are in one order, too: either who makes room sees that
+ * one waits, or that one, which looks again, sees the room.
  */
 #include "balancer/gate.h"
 
@@ -23,6 +25,7 @@
 
 struct lb_gate {
     alignas(LB_CACHE_LINE) _Atomic uint64_t word;
+    _Atomic uint32_t sessions; /* that wait for an endpoint of their own */
     _Atomic uint32_t limit;
     uint32_t queue;
     _Atomic uint32_t turn; /* the member that was woken last */
@@ -66,9 +69,14 @@ static bool has_room(const struct lb_gate *g, uint64_t word)
     return in_flight_of(word) < limit_of(g);
 }
 
+static uint32_t sessions_of(const struct lb_gate *g)
+{
+    return atomic_load_explicit(&g->sessions, memory_order_seq_cst);
+}
+
 static bool wants_wake(const struct lb_gate *g, uint64_t word)
 {
-    return queued_of(word) > 0 && has_room(g, word);
+    return (queued_of(word) > 0 || sessions_of(g) > 0) && has_room(g, word);
 }
 
 struct lb_gate *lb_gate_new(uint32_t limit, uint32_t queue)
@@ -100,7 +108,7 @@ bool lb_gate_take(struct lb_gate *gate, uint32_t *seen)
 {
     uint64_t word = word_of(gate);
     do {
-        CHECK(queued_of(word) > 0);
+        CHECK(queued_of(word) > 0 || sessions_of(gate) > 0);
         if (!has_room(gate, word))
             return false;
     } while (!change(gate, &word, word + FLIGHT));
@@ -123,14 +131,14 @@ bool lb_gate_back(struct lb_gate *gate, uint32_t *seen)
 
 bool lb_gate_leave(struct lb_gate *gate)
 {
-    uint64_t before = atomic_fetch_sub_explicit(&gate->word, FLIGHT, memory_order_acq_rel);
+    uint64_t before = atomic_fetch_sub_explicit(&gate->word, FLIGHT, memory_order_seq_cst);
     CHECK(in_flight_of(before) > 0);
     return wants_wake(gate, before - FLIGHT);
 }
 
 bool lb_gate_freed(struct lb_gate *gate)
 {
-    return wants_wake(gate, atomic_fetch_add_explicit(&gate->word, FREED, memory_order_acq_rel));
+    return wants_wake(gate, atomic_fetch_add_explicit(&gate->word, FREED, memory_order_seq_cst));
 }
 
 static _Atomic uint64_t *bits_of(struct lb_gate *g, uint32_t member)
@@ -139,18 +147,34 @@ static _Atomic uint64_t *bits_of(struct lb_gate *g, uint32_t member)
     return &g->waiting[member / 64];
 }
 
+static uint64_t bit_of(uint32_t member)
+{
+    return UINT64_C(1) << member % 64;
+}
+
+/* The member has somebody waiting. False: it had already. */
+static bool show(struct lb_gate *g, uint32_t member, void *who)
+{
+    if (atomic_load_explicit(bits_of(g, member), memory_order_relaxed) & bit_of(member))
+        return false;
+    atomic_store_explicit(&g->members[member], who, memory_order_relaxed);
+    atomic_fetch_or_explicit(bits_of(g, member), bit_of(member), memory_order_release);
+    return true;
+}
+
+static void hide(struct lb_gate *g, uint32_t member)
+{
+    atomic_fetch_and_explicit(bits_of(g, member), ~bit_of(member), memory_order_relaxed);
+}
+
 bool lb_gate_queue(struct lb_gate *gate, uint32_t member, void *who, bool *wake)
 {
-    uint64_t word = word_of(gate), bit = UINT64_C(1) << member % 64;
-    bool first = !(atomic_load_explicit(bits_of(gate, member), memory_order_relaxed) & bit);
-    if (first) {
-        atomic_store_explicit(&gate->members[member], who, memory_order_relaxed);
-        atomic_fetch_or_explicit(bits_of(gate, member), bit, memory_order_release);
-    }
+    uint64_t word = word_of(gate);
+    bool first = show(gate, member, who);
     do {
-        if (queued_of(word) >= gate->queue) {
+        if (queued_of(word) + sessions_of(gate) >= gate->queue) {
             if (first)
-                atomic_fetch_and_explicit(bits_of(gate, member), ~bit, memory_order_relaxed);
+                hide(gate, member);
             return false;
         }
     } while (!change(gate, &word, word + QUEUED));
@@ -163,8 +187,28 @@ void lb_gate_unqueue(struct lb_gate *gate, uint32_t member, bool last)
     uint64_t before = atomic_fetch_sub_explicit(&gate->word, QUEUED, memory_order_acq_rel);
     CHECK(queued_of(before) > 0);
     if (last)
-        atomic_fetch_and_explicit(bits_of(gate, member), ~(UINT64_C(1) << member % 64),
-                                  memory_order_relaxed);
+        hide(gate, member);
+}
+
+bool lb_gate_queue_session(struct lb_gate *gate, uint32_t member, void *who)
+{
+    bool first = show(gate, member, who);
+    uint32_t others = atomic_fetch_add_explicit(&gate->sessions, 1, memory_order_seq_cst);
+    uint64_t word = atomic_load_explicit(&gate->word, memory_order_seq_cst);
+    if (queued_of(word) + others < gate->queue)
+        return true;
+    atomic_fetch_sub_explicit(&gate->sessions, 1, memory_order_seq_cst);
+    if (first)
+        hide(gate, member);
+    return false;
+}
+
+void lb_gate_unqueue_session(struct lb_gate *gate, uint32_t member, bool last)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&gate->sessions, 1, memory_order_seq_cst);
+    CHECK(before > 0);
+    if (last)
+        hide(gate, member);
 }
 
 bool lb_gate_idle_room(const struct lb_gate *gate)
@@ -197,16 +241,26 @@ void *lb_gate_next(struct lb_gate *gate)
     return atomic_load_explicit(&gate->members[next], memory_order_relaxed);
 }
 
+void *lb_gate_waiting(struct lb_gate *gate, uint32_t *from)
+{
+    uint32_t member = *from < LB_GATE_MEMBERS ? find(gate, *from) : LB_GATE_MEMBERS;
+    *from = member + 1;
+    return member < LB_GATE_MEMBERS
+               ? atomic_load_explicit(&gate->members[member], memory_order_relaxed)
+               : NULL;
+}
+
 bool lb_gate_set_limit(struct lb_gate *gate, uint32_t limit)
 {
     CHECK(limit >= 1 && limit <= LB_GATE_MAX);
     atomic_store_explicit(&gate->limit, limit, memory_order_relaxed);
     /* Who goes by the old one changes the word before this or after; then it is seen here. */
-    return wants_wake(gate, atomic_fetch_add_explicit(&gate->word, 0, memory_order_acq_rel));
+    return wants_wake(gate, atomic_fetch_add_explicit(&gate->word, 0, memory_order_seq_cst));
 }
 
 struct lb_gate_counts lb_gate_counts(const struct lb_gate *gate)
 {
     uint64_t word = word_of(gate);
-    return (struct lb_gate_counts){limit_of(gate), in_flight_of(word), queued_of(word)};
+    return (struct lb_gate_counts){limit_of(gate), in_flight_of(word),
+                                   queued_of(word) + sessions_of(gate)};
 }

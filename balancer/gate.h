@@ -12,6 +12,12 @@
  *
  * What frees an endpoint counts in the word as well. So one that entered, found every endpoint full
  * and goes back (lb_gate_back) is told if one was freed meanwhile, and looks again.
+ *
+ * Where not everybody has a use of each endpoint (workers have subsets, sessions an endpoint of
+ * their own), whoever has to wake somebody wakes each member that has somebody waiting
+ * (lb_gate_waiting), and none passes it on. Those that wait for the endpoint of their session are
+ * counted apart: they keep nobody else from entering. One that has come to wait so looks once more
+ * whether that has room.
  */
 #ifndef WEIR_BALANCER_GATE_H
 #define WEIR_BALANCER_GATE_H
@@ -57,14 +63,23 @@ bool lb_gate_freed(struct lb_gate *gate);
  * lb_gate_next returns for the member, the same each time. */
 bool lb_gate_queue(struct lb_gate *gate, uint32_t member, void *who, bool *wake);
 
-/* One waits no more. last: the member has nobody else. */
+/* One waits no more. last: the member has nobody else, of either kind. */
 void lb_gate_unqueue(struct lb_gate *gate, uint32_t member, bool last);
+
+/* As these two, for the endpoint of a session. Together with the others there are as many as may
+ * wait, but for one each that workers add at the same moment. */
+bool lb_gate_queue_session(struct lb_gate *gate, uint32_t member, void *who);
+void lb_gate_unqueue_session(struct lb_gate *gate, uint32_t member, bool last);
 
 /* Is there room, and somebody who waits? Asked by a member that has nobody waiting. */
 bool lb_gate_idle_room(const struct lb_gate *gate);
 
 /* The member to be woken, in turn; NULL: nobody waits any more. */
 void *lb_gate_next(struct lb_gate *gate);
+
+/* The members that have somebody waiting, one after the other: *from is 0 at first. NULL: that was
+ * the last. */
+void *lb_gate_waiting(struct lb_gate *gate, uint32_t *from);
 
 /* 1..LB_GATE_MAX. Requests over it are left in peace. Returns: wake. */
 bool lb_gate_set_limit(struct lb_gate *gate, uint32_t limit);

@@ -60,7 +60,7 @@ uint32_t *lb_group_order(const struct lb_group *group)
 struct lb_group *lb_group_new(const struct lb_policy *policy, const struct lb_options *options,
                               struct lb_endpoint *const *endpoints, uint32_t count)
 {
-    CHECK(count >= 1 && count <= LB_ENDPOINTS_MAX);
+    CHECK(count <= LB_ENDPOINTS_MAX);
     size_t size = count * sizeof(struct lb_endpoint *);
     struct lb_group *group = mem_need(aligned_alloc(LB_CACHE_LINE, sizeof(*group)));
     *group = (struct lb_group){.policy = policy, .count = count};
@@ -71,12 +71,13 @@ struct lb_group *lb_group_new(const struct lb_policy *policy, const struct lb_op
     CHECK(group->options.bound == 0 || group->options.bound > 100);
     CHECK(group->options.zone < LB_ZONES);
     group->endpoints = mem_need(malloc(size));
-    memcpy(group->endpoints, endpoints, size);
+    if (count > 0)
+        memcpy(group->endpoints, endpoints, size);
     for (uint32_t i = 0; i < count; i++) {
         CHECK(endpoints[i]->zone < LB_ZONES && endpoints[i]->priority < LB_LEVELS);
         group->bounded |= endpoints[i]->most != LB_ANY;
     }
-    if (policy->table_new != NULL) {
+    if (policy->table_new != NULL && count > 0) {
         tell_apart(group);
         group->table = policy->table_new(group);
     }

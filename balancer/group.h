@@ -46,10 +46,10 @@ struct lb_group {
 };
 
 /*
- * A group of endpoints[0..count), 1 <= count <= LB_ENDPOINTS_MAX. The pointers are copied; the
- * endpoints are borrowed and must outlive it, and their zones, priorities and so on are set. Equal
- * ids are made different. options: NULL is all zero. A policy with a table builds it here, which
- * may take tens of milliseconds: not for a worker's thread. Never NULL.
+ * A group of endpoints[0..count), count <= LB_ENDPOINTS_MAX; of none, nobody is picked. The
+ * pointers are copied; the endpoints are borrowed and must outlive it, and their zones, priorities
+ * and so on are set. Equal ids are made different. options: NULL is all zero. A policy with a table
+ * builds it here, which may take tens of milliseconds: not for a worker's thread. Never NULL.
  */
 struct lb_group *lb_group_new(const struct lb_policy *policy, const struct lb_options *options,
                               struct lb_endpoint *const *endpoints, uint32_t count);
@@ -69,6 +69,12 @@ void lb_group_set_weight(struct lb_group *group, uint32_t index, uint32_t weight
 
 /* Slow start begins now, though nothing was wrong: for one that was added to a pool in use. */
 void lb_group_warm(struct lb_group *group, uint32_t index, uint64_t now_us);
+
+/* When its slow start began last; 0: long ago. */
+static inline uint64_t lb_group_warm_since(const struct lb_group *group, uint32_t index)
+{
+    return atomic_load_explicit(&group->endpoints[index]->warm_us, memory_order_relaxed);
+}
 
 /* All indices in the order of the ids, which is the same in every process. malloc's; never NULL. */
 uint32_t *lb_group_order(const struct lb_group *group);

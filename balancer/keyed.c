@@ -99,3 +99,21 @@ int32_t keyed_anyone(const struct keyed_ask *ask)
     }
     return best;
 }
+
+uint64_t keyed_next_key(const struct keyed *keyed, uint64_t key)
+{
+    struct lb_rng rng = keyed->rng;
+    return key != 0 ? key : lb_rng_next(&rng);
+}
+
+void keyed_places_init(const struct lb_view *v, double *scores)
+{
+    for (uint32_t i = 0; i < v->count; i++)
+        scores[i] = NAN;
+}
+
+void keyed_place(double *scores, uint32_t i, uint32_t *places)
+{
+    if (isnan(scores[i]))
+        scores[i] = ++*places;
+}

@@ -55,6 +55,15 @@ bool keyed_takes(const struct keyed_ask *ask, uint32_t i);
  * tried. By rendezvous, so that it moves as few keys. O(count). */
 int32_t keyed_anyone(const struct keyed_ask *ask);
 
+#define KEYED_SCORE_IS "the place in the row that the key asks: the first that takes it wins"
+
+/* The key of the next look, drawn if it is 0; nothing is spent. */
+uint64_t keyed_next_key(const struct keyed *keyed, uint64_t key);
+
+/* For scores: nobody has a place yet; candidate i is asked next. */
+void keyed_places_init(const struct lb_view *v, double *scores);
+void keyed_place(double *scores, uint32_t i, uint32_t *places);
+
 /* The weight that a table is made with: even who has none now may get some later. */
 static inline uint32_t keyed_table_weight(const struct lb_group *group, uint32_t i)
 {

@@ -60,6 +60,14 @@ float lb_latency(struct lb_endpoint *ep, uint64_t now_us)
     return value_of(state) * weight_left(ticks_since(state, tick));
 }
 
+float lb_latency_expected(const struct lb_endpoint *ep, uint64_t now_us)
+{
+    uint64_t state = atomic_load_explicit(&ep->latency, memory_order_relaxed);
+    uint32_t tick = (uint32_t)(now_us >> TICK_BITS);
+    return state != 0 ? value_of(state) * weight_left(ticks_since(state, tick))
+                      : LB_LATENCY_INITIAL_US;
+}
+
 static void record(struct lb_endpoint *ep, uint64_t us, uint64_t now_us, bool only_worse)
 {
     uint32_t tick = (uint32_t)(now_us >> TICK_BITS);
@@ -86,4 +94,10 @@ void lb_latency_seen(struct lb_endpoint *ep, uint64_t us, uint64_t now_us)
 void lb_latency_at_least(struct lb_endpoint *ep, uint64_t us, uint64_t now_us)
 {
     record(ep, us, now_us, true);
+}
+
+void lb_latency_follow(struct lb_endpoint *ep, const struct lb_endpoint *was)
+{
+    atomic_store_explicit(&ep->latency, atomic_load_explicit(&was->latency, memory_order_relaxed),
+                          memory_order_relaxed);
 }

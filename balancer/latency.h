@@ -22,8 +22,14 @@
  * initial value begins to fall. */
 float lb_latency(struct lb_endpoint *ep, uint64_t now_us);
 
+/* The same, of one that shall not begin by being asked for. */
+float lb_latency_expected(const struct lb_endpoint *ep, uint64_t now_us);
+
 /* An answer took so long. */
 void lb_latency_seen(struct lb_endpoint *ep, uint64_t us, uint64_t now_us);
+
+/* It is the one that was, of another group: what is known of it goes on. Nobody asks it yet. */
+void lb_latency_follow(struct lb_endpoint *ep, const struct lb_endpoint *was);
 
 /* It has taken so long and there is no answer: that can only make the average worse. */
 void lb_latency_at_least(struct lb_endpoint *ep, uint64_t us, uint64_t now_us);

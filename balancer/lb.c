@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A worker's balancer over a group. Owns the view, the policy's memory and the count of leases
- * that are out; borrows the group. Must never allocate after lb_new. One thread.
+ * that are out; borrows the group. Must never allocate after lb_new, but for lb_look_ahead. One
+ * thread.
  */
 #include "balancer/lb.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "balancer/look.h"
 #include "balancer/outlier.h"
 #include "balancer/shares.h"
 #include "balancer/subset.h"
@@ -29,6 +32,7 @@ struct lb {
     uint32_t leases;       /* out */
     int32_t probe;         /* what was picked last is a probe of this one, or LB_NONE */
     int32_t held;          /* what was picked last and is counted there already, or LB_NONE */
+    bool looking;          /* only to see what would be picked: nobody else may notice */
     void *local;
 };
 
@@ -88,7 +92,8 @@ struct lb *lb_new(struct lb_group *group, uint64_t seed)
     };
     look(lb, 0);
     lb->local = alloc_zeroed(lb->policy->local_size(group->count), 1);
-    lb->policy->init(lb->local, &lb->view, seed);
+    if (group->count > 0) /* else nobody asks it */
+        lb->policy->init(lb->local, &lb->view, seed);
     return lb;
 }
 
@@ -142,19 +147,23 @@ static int32_t pick_reserve(struct lb *lb, const struct lb_tried *tried)
 static int32_t pick_probe(struct lb *lb, const struct lb_tried *tried, uint64_t now_us)
 {
     uint64_t due = atomic_load_explicit(&lb->group->probe_us, memory_order_relaxed);
-    return now_us >= due && lb_tried_empty(tried) ? lb_outlier_probe(lb->group, now_us) : LB_NONE;
+    if (now_us < due || !lb_tried_empty(tried))
+        return LB_NONE;
+    return lb->looking ? lb_outlier_next_probe(lb->group, now_us)
+                       : lb_outlier_probe(lb->group, now_us);
 }
 
 /* What was picked last is no probe after all: the next may be. */
 static void unprobe(struct lb *lb, uint64_t now_us)
 {
-    if (lb->probe != LB_NONE)
+    if (lb->probe != LB_NONE && !lb->looking)
         lb_outlier_probed(lb->group, (uint32_t)lb->probe, LB_CANCELLED, now_us);
     lb->probe = LB_NONE;
 }
 
-/* What was told to the group, and what has become due. */
-static void catch_up(struct lb *lb, uint64_t now_us)
+/* What was told to the group, and what has become due. Inline, as pick_for: every request is picked
+ * for, and explaining must not make that a call more. */
+static inline void catch_up(struct lb *lb, uint64_t now_us)
 {
     uint32_t epoch = atomic_load_explicit(&lb->group->epoch, memory_order_relaxed);
     if ((epoch != lb->epoch || now_us >= lb->due_us) && look(lb, now_us))
@@ -176,11 +185,16 @@ static int32_t pick_any(struct lb *lb, uint64_t key, const struct lb_tried *trie
     return i == LB_NONE && reserve ? pick_reserve(lb, tried) : i;
 }
 
-/* Counts a request at i, if that may have one more. */
-static bool hold(struct lb *lb, uint32_t i)
+/* Counts a request at i, if that may have one more. Whoever has a claim goes before its sessions.
+ */
+static bool hold(struct lb *lb, uint32_t i, bool claim)
 {
     struct lb_endpoint *ep = lb->view.endpoints[i];
+    if (!claim && atomic_load_explicit(&ep->waiting, memory_order_relaxed) > 0)
+        return false;
     uint32_t n = lb_endpoint_in_flight(ep);
+    if (lb->looking) /* the next pick lets go of what is held now */
+        return n - (lb->held == (int32_t)i) < ep->most;
     do {
         if (n >= ep->most)
             return false;
@@ -197,7 +211,7 @@ static int32_t hold_any(struct lb *lb)
     for (uint32_t k = 0; k < lb->view.count; k++) {
         uint32_t i = lb->reserve_next;
         lb->reserve_next = i + 1 < lb->view.count ? i + 1 : 0;
-        if (lb_view_share(&lb->view, i) > 0 && hold(lb, i))
+        if (lb_view_share(&lb->view, i) > 0 && hold(lb, i, false))
             return (int32_t)i;
     }
     return LB_FULL;
@@ -215,7 +229,7 @@ static int32_t pick_with_room(struct lb *lb, uint64_t key, const struct lb_tried
         int32_t i = pick_any(lb, key, &full, again || n == 0, now_us);
         if (i == LB_NONE)
             return n > 0 ? LB_FULL : LB_NONE;
-        if (hold(lb, (uint32_t)i))
+        if (hold(lb, (uint32_t)i, false))
             return i;
         unprobe(lb, now_us);
         lb_tried_add(&full, (uint32_t)i);
@@ -238,7 +252,7 @@ bool lb_claim(struct lb *lb, uint32_t index)
     if (!lb->group->bounded || lb->held == (int32_t)index)
         return true;
     let_go(lb);
-    return hold(lb, index);
+    return hold(lb, index, true);
 }
 
 bool lb_unpicked(struct lb *lb, uint64_t now_us)
@@ -253,12 +267,31 @@ static int32_t pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, u
                               : pick_any(lb, key, tried, true, now_us);
 }
 
-static bool keeps_session(const struct lb *lb, uint32_t i, const struct lb_tried *tried)
+static bool keeps(const struct lb *lb, uint32_t i)
 {
-    if (lb_tried_has(tried, i))
-        return false;
     return lb_view_share(&lb->view, i) > 0 ||
            (!lb->view.endpoints[i]->backup && !(lb_group_marks(lb->group, i) & ~LB_DRAINED));
+}
+
+static bool keeps_session(const struct lb *lb, int32_t stuck)
+{
+    return stuck != LB_NONE && keeps(lb, (uint32_t)stuck);
+}
+
+bool lb_keeps_session(struct lb *lb, int32_t stuck, uint64_t now_us)
+{
+    catch_up(lb, now_us);
+    return keeps_session(lb, stuck);
+}
+
+static inline int32_t pick_for(struct lb *lb, int32_t stuck, bool waited, uint64_t key,
+                               const struct lb_tried *tried, uint64_t now_us)
+{
+    if (!keeps_session(lb, stuck) || lb_tried_has(tried, (uint32_t)stuck))
+        return pick(lb, key, tried, now_us);
+    if (!lb->group->bounded || hold(lb, (uint32_t)stuck, waited))
+        return stuck;
+    return lb_tried_empty(tried) ? LB_FULL : pick(lb, key, tried, now_us);
 }
 
 int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
@@ -266,10 +299,68 @@ int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct l
 {
     lb_unpicked(lb, now_us);
     catch_up(lb, now_us);
-    if (stuck == LB_NONE || !keeps_session(lb, (uint32_t)stuck, tried) ||
-        (lb->group->bounded && !hold(lb, (uint32_t)stuck)))
-        return pick(lb, key, tried, now_us);
-    return stuck;
+    return pick_for(lb, stuck, false, key, tried, now_us);
+}
+
+int32_t lb_pick_waited(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
+                       uint64_t now_us)
+{
+    lb_unpicked(lb, now_us);
+    catch_up(lb, now_us);
+    return pick_for(lb, stuck, true, key, tried, now_us);
+}
+
+void lb_wait(struct lb *lb, int32_t stuck)
+{
+    CHECK(stuck >= 0 && (uint32_t)stuck < lb->view.count);
+    atomic_fetch_add_explicit(&lb->view.endpoints[stuck]->waiting, 1, memory_order_relaxed);
+}
+
+bool lb_wait_over(struct lb *lb, int32_t stuck)
+{
+    CHECK(stuck >= 0 && (uint32_t)stuck < lb->view.count);
+    _Atomic uint32_t *waiting = &lb->view.endpoints[stuck]->waiting;
+    uint32_t before = atomic_fetch_sub_explicit(waiting, 1, memory_order_relaxed);
+    CHECK(before > 0);
+    return before == 1;
+}
+
+/* Whatever picking changes of the balancer is put back. */
+static int32_t pick_and_forget(struct lb *lb, int32_t stuck, uint64_t key,
+                               const struct lb_tried *tried, uint64_t now_us, bool *probe)
+{
+    size_t size = lb->policy->local_size(lb->view.count);
+    void *local = mem_need(malloc(size));
+    const struct lb before = *lb;
+    memcpy(local, lb->local, size);
+    lb->looking = true;
+    int32_t index = pick_for(lb, stuck, false, key, tried, now_us);
+    *probe = lb->probe != LB_NONE;
+    memcpy(lb->local, local, size);
+    *lb = before;
+    free(local);
+    return index;
+}
+
+void lb_look_ahead(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
+                   uint64_t now_us, struct lb_look *out)
+{
+    uint32_t n = lb->view.count;
+    catch_up(lb, now_us);
+    *out = (struct lb_look){.count = n,
+                            .eligible = lb->view.eligible,
+                            .weights = alloc_zeroed(n, sizeof(out->weights[0])),
+                            .scores = alloc_zeroed(n, sizeof(out->scores[0]))};
+    memcpy(out->weights, lb->view.weights, n * sizeof(out->weights[0]));
+    if (n > 0)
+        lb->policy->scores(lb->local, &lb->view, key, now_us, out->scores);
+    out->index = pick_and_forget(lb, stuck, key, tried, now_us, &out->probe);
+}
+
+void lb_look_fini(struct lb_look *look)
+{
+    free(TAKE(look->weights));
+    free(TAKE(look->scores));
 }
 
 int32_t lb_pick(struct lb *lb, uint64_t key, const struct lb_tried *tried, uint64_t now_us)

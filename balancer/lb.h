@@ -73,13 +73,27 @@ bool lb_claim(struct lb *lb, uint32_t index);
 
 /*
  * As lb_pick, but for a session that belongs to endpoint stuck (LB_NONE: to none yet), which is
- * chosen if the session may go on there: it gets requests, or would, were it not drained, without
- * weight, or in a level, zone or subset that gets none now. Not if it was tried, is down, unproven
- * or ejected, nor has it as many requests as it may, nor is it a backup whose time is over: then
- * anybody's pick decides.
+ * chosen if lb_keeps_session and it was not tried; else anybody's pick decides. If it has as many
+ * requests as it may, or others of its sessions wait, a first attempt gets LB_FULL and may wait
+ * (lb_wait), while others are picked for a retry.
  */
 int32_t lb_pick_stuck(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
                       uint64_t now_us);
+
+/* The session may go on at stuck: that gets requests, or would, were it not drained, without
+ * weight, or in a level, zone or subset that gets none now. Not if it is down, unproven or ejected,
+ * or a backup whose time is over. */
+bool lb_keeps_session(struct lb *lb, int32_t stuck, uint64_t now_us);
+
+/* A request waits for stuck to have room, over all workers: until it does so no more, that room is
+ * for those that wait, of whom the caller asks with lb_pick_waited. lb_wait_over: whether it was
+ * the last, so that the room is anybody's again. */
+void lb_wait(struct lb *lb, int32_t stuck);
+bool lb_wait_over(struct lb *lb, int32_t stuck);
+
+/* lb_pick_stuck for one that waits for stuck. */
+int32_t lb_pick_waited(struct lb *lb, int32_t stuck, uint64_t key, const struct lb_tried *tried,
+                       uint64_t now_us);
 
 /* The attempt at index begins: counts it in flight and fills the lease. */
 void lb_started(struct lb *lb, struct lb_lease *lease, uint32_t index, uint64_t now_us);

@@ -208,12 +208,21 @@ static void lc_finished(void *local, const struct lb_view *v, uint32_t i, uint32
     saw(local, i, in_flight);
 }
 
+static void lc_scores(const void *local, const struct lb_view *v, uint64_t key, uint64_t now_us,
+                      double *scores)
+{
+    (void)local, (void)key, (void)now_us;
+    lb_scores_busy(v, scores);
+}
+
 const struct lb_policy lb_least_conn = {
     .name = "least_conn",
+    .score_is = "requests in flight over weight: the lowest wins, and equals take turns",
     .local_size = lc_local_size,
     .init = lc_init,
     .changed = lc_changed,
     .pick = lc_pick,
     .started = lc_started,
     .finished = lc_finished,
+    .scores = lc_scores,
 };

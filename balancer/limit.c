@@ -54,6 +54,16 @@ void lb_limit_init(struct lb_limit *l, const struct lb_limit_rule *rule)
     atomic_flag_clear(&l->busy);
 }
 
+uint32_t lb_limit_follow(struct lb_limit *l, struct lb_limit *before)
+{
+    while (atomic_flag_test_and_set_explicit(&before->busy, memory_order_acquire))
+        ; /* a few dozen instructions of whoever computes a window */
+    l->state = before->state;
+    atomic_flag_clear_explicit(&before->busy, memory_order_release);
+    l->state.limit = clamp(l->state.limit, l->rule.min, l->rule.max);
+    return (uint32_t)l->state.limit;
+}
+
 static void raise(_Atomic uint32_t *most, uint32_t value)
 {
     uint32_t now = atomic_load_explicit(most, memory_order_relaxed);

@@ -54,6 +54,10 @@ struct lb_limit {
 
 void lb_limit_init(struct lb_limit *l, const struct lb_limit_rule *rule);
 
+/* It comes in the place of another, which may be in use, and goes on with what that has learnt, as
+ * far as its own rule allows. Returns the limit. Before anybody uses it. */
+uint32_t lb_limit_follow(struct lb_limit *l, struct lb_limit *before);
+
 /*
  * A request took so long until its answer began; in_flight: how many there were, with it.
  * overloaded: the endpoint said that it has too much to do, or did not answer in time. Returns the

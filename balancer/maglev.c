@@ -97,12 +97,27 @@ static int32_t maglev_pick(void *local, const struct lb_view *v, uint64_t key,
     return keyed_anyone(&ask);
 }
 
+static void maglev_scores(const void *local, const struct lb_view *v, uint64_t key, uint64_t now_us,
+                          double *scores)
+{
+    const uint32_t *slots = (const uint32_t *)v->group->table + v->count;
+    uint32_t places = 0;
+    struct lb_rng row;
+    (void)now_us;
+    lb_rng_seed(&row, keyed_next_key(local, key));
+    keyed_places_init(v, scores);
+    for (uint32_t k = 0; k < KEYED_TRIES && places < v->count; k++)
+        keyed_place(scores, slots[lb_rng_below(&row, SLOTS)], &places);
+}
+
 const struct lb_policy lb_maglev = {
     .name = "maglev",
+    .score_is = KEYED_SCORE_IS,
     .uses_key = true,
     .table_new = maglev_table_new,
     .local_size = keyed_local_size,
     .init = keyed_init,
     .changed = keyed_changed,
     .pick = maglev_pick,
+    .scores = maglev_scores,
 };

@@ -163,6 +163,31 @@ static void put_out(struct lb_group *group, uint32_t index, const struct lb_ejec
     plan_probe(group, now_us);
 }
 
+void lb_outlier_follow(struct lb_group *group, uint32_t index, const struct lb_group *before,
+                       uint32_t was, uint64_t now_us)
+{
+    struct lb_outlier *o = group->outlier, *from = before->outlier;
+    if (o == NULL || from == NULL)
+        return;
+    struct lb_ejection *e = &o->records[index].e;
+    pthread_mutex_lock(&from->mutex);
+    *e = from->records[was].e;
+    pthread_mutex_unlock(&from->mutex);
+    bool out = e->out && !e->observed;
+    if (out && (o->options.mode < LB_RULE_ENFORCE || o->out >= most_out(o, group->count)))
+        out = e->out = false;
+    if (e->probing) /* its answer is told elsewhere: the next one decides */
+        e->until_us = now_us;
+    e->probing = false;
+    e->until_us = soonest(e->until_us, now_us + sentence(o, e->times));
+    if (!out)
+        return;
+    o->out++;
+    lb_group_mark(group, index, LB_EJECTED, true, e->since_us);
+    uint64_t next = atomic_load_explicit(&group->probe_us, memory_order_relaxed);
+    atomic_store_explicit(&group->probe_us, soonest(next, e->until_us), memory_order_relaxed);
+}
+
 /* Nobody else can go, and who is out may be well by now: the one that is out longest is asked
  * already. */
 static void make_room(struct lb_group *group, uint64_t now_us)
@@ -220,17 +245,34 @@ bool lb_outlier_failed(struct lb_group *group, uint32_t index, enum lb_outcome o
 
 /* ---- coming back ---- */
 
+static int32_t find_probe(const struct lb_group *group, uint64_t now_us)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        const struct lb_ejection *e = &group->outlier->records[i].e;
+        if (e->out && !e->observed && e->until_us <= now_us && may_probe(group, i))
+            return (int32_t)i;
+    }
+    return LB_NONE;
+}
+
+int32_t lb_outlier_next_probe(const struct lb_group *group, uint64_t now_us)
+{
+    struct lb_outlier *o = group->outlier;
+    if (pthread_mutex_trylock(&o->mutex) != 0)
+        return LB_NONE;
+    int32_t found = find_probe(group, now_us);
+    pthread_mutex_unlock(&o->mutex);
+    return found;
+}
+
 int32_t lb_outlier_probe(struct lb_group *group, uint64_t now_us)
 {
     struct lb_outlier *o = group->outlier;
-    int32_t found = LB_NONE;
     if (pthread_mutex_trylock(&o->mutex) != 0)
         return LB_NONE;
-    for (uint32_t i = 0; i < group->count && found == LB_NONE; i++) {
-        struct lb_ejection *e = &o->records[i].e;
-        if (!e->out || e->observed || e->until_us > now_us || !may_probe(group, i))
-            continue;
-        found = (int32_t)i;
+    int32_t found = find_probe(group, now_us);
+    if (found != LB_NONE) {
+        struct lb_ejection *e = &o->records[found].e;
         e->probing = true;
         e->until_us = now_us + LB_PROBE_US;
     }

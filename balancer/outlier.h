@@ -82,6 +82,12 @@ struct lb_ejection {
 /* Before any balancer is on the group, which frees it. */
 void lb_outlier_attach(struct lb_group *group, const struct lb_outlier_options *options);
 
+/* The endpoint is one of another group, in whose place this one comes: if it is out there, it is
+ * out here for the rest of its time, as far as the rules of this group have it. Before any balancer
+ * is on group; before may be in use. */
+void lb_outlier_follow(struct lb_group *group, uint32_t index, const struct lb_group *before,
+                       uint32_t was, uint64_t now_us);
+
 /* For group.c. NULL is fine. */
 void lb_outlier_free(struct lb_outlier *outlier);
 
@@ -117,6 +123,9 @@ const char *lb_ejection_text(const struct lb_ejection *e, char text[LB_EJECTION_
 /* An endpoint whose time is over, for one request, or LB_NONE. Call it when probe_us of the group
  * has come. */
 int32_t lb_outlier_probe(struct lb_group *group, uint64_t now_us);
+
+/* The one that lb_outlier_probe would return now. */
+int32_t lb_outlier_next_probe(const struct lb_group *group, uint64_t now_us);
 
 /* That request has an answer, or none. Whether the endpoint's standing has changed. */
 bool lb_outlier_probed(struct lb_group *group, uint32_t index, enum lb_outcome outcome,

@@ -31,10 +31,19 @@ static int32_t p2c_pick(void *local, const struct lb_view *v, uint64_t key,
     return b != LB_NONE && less_busy(v, (uint32_t)b, (uint32_t)a) ? b : a;
 }
 
+static void p2c_scores(const void *local, const struct lb_view *v, uint64_t key, uint64_t now_us,
+                       double *scores)
+{
+    (void)local, (void)key, (void)now_us;
+    lb_scores_busy(v, scores);
+}
+
 const struct lb_policy lb_p2c = {
     .name = "p2c",
+    .score_is = "requests in flight over weight: of two that are drawn by weight, the lower wins",
     .local_size = lb_draw_size,
     .init = p2c_init,
     .changed = p2c_changed,
     .pick = p2c_pick,
+    .scores = p2c_scores,
 };

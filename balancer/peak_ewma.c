@@ -7,6 +7,8 @@
  *
  * A failure counts as 5 s: that an endpoint refuses fast must not make it the best of all.
  */
+#include <math.h>
+
 #include "balancer/draw.h"
 #include "balancer/latency.h"
 
@@ -66,11 +68,26 @@ static void ewma_finished(void *local, const struct lb_view *v, uint32_t i, uint
     }
 }
 
+static void ewma_scores(const void *local, const struct lb_view *v, uint64_t key, uint64_t now_us,
+                        double *scores)
+{
+    (void)local, (void)key;
+    for (uint32_t i = 0; i < v->count; i++) {
+        double busy = (double)lb_view_in_flight(v, i) * (double)v->total_weight;
+        double one = (double)v->weights[i] * v->eligible;
+        double ms = (double)lb_latency_expected(v->endpoints[i], now_us) / 1000;
+        scores[i] = v->weights[i] > 0 ? ms * (busy / one + 1) : NAN;
+    }
+}
+
 const struct lb_policy lb_peak_ewma = {
     .name = "peak_ewma",
+    .score_is = "expected latency times requests in flight with this one, in ms: of two that are "
+                "drawn by weight, the lower wins",
     .local_size = lb_draw_size,
     .init = ewma_init,
     .changed = ewma_changed,
     .pick = ewma_pick,
     .finished = ewma_finished,
+    .scores = ewma_scores,
 };

@@ -2,6 +2,7 @@
 /* The list of policies, and names. Owns nothing; any thread. */
 #include "balancer/policy.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The default first. */
@@ -43,4 +44,10 @@ const char *lb_outcome_name(enum lb_outcome outcome)
         return "cancelled";
     }
     return "?";
+}
+
+void lb_scores_busy(const struct lb_view *v, double *scores)
+{
+    for (uint32_t i = 0; i < v->count; i++)
+        scores[i] = v->weights[i] > 0 ? lb_view_in_flight(v, i) / (double)v->weights[i] : NAN;
 }

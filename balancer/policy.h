@@ -64,8 +64,9 @@ static inline uint32_t lb_view_in_flight(const struct lb_view *v, uint32_t i)
  * monotonic clock of the caller's choice.
  */
 struct lb_policy {
-    const char *name; /* as in the configuration's balance: */
-    bool uses_key;    /* whether pick looks at key; the caller need not make one otherwise */
+    const char *name;     /* as in the configuration's balance: */
+    bool uses_key;        /* whether pick looks at key; the caller need not make one otherwise */
+    const char *score_is; /* what scores are, and which of them wins: for people */
 
     /* Once for a group, before any worker: what all of them read, in one piece of malloc's, which
        the group frees. */
@@ -94,7 +95,15 @@ struct lb_policy {
     /* It ended; in_flight no longer counts it. latency_us: from started to the response's head. */
     void (*finished)(void *local, const struct lb_view *view, uint32_t i, uint32_t in_flight,
                      enum lb_outcome outcome, uint64_t latency_us, uint64_t now_us);
+
+    /* For explaining: what the next pick for the key would compare, of each endpoint; NAN: nothing.
+       Changes nothing; may take time in proportion to count. */
+    void (*scores)(const void *local, const struct lb_view *view, uint64_t key, uint64_t now_us,
+                   double *scores);
 };
+
+/* Scores of policies that ask who is less busy: requests in flight over weight. */
+void lb_scores_busy(const struct lb_view *view, double *scores);
 
 extern const struct lb_policy lb_round_robin; /* smooth weighted; nginx's order */
 extern const struct lb_policy lb_least_conn;  /* least in flight over weight, ties in turn */

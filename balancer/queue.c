@@ -88,18 +88,37 @@ static void join(struct lb_queue *q, struct lb_waiter *w)
     q->keys++;
 }
 
-void lb_queue_push(struct lb_queue *q, struct lb_waiter *w, uint64_t key, uint64_t now_us)
+static void begin(struct lb_queue *q, struct lb_waiter *w, uint64_t key, uint64_t now_us)
 {
     CHECK(!lb_waiter_waits(w));
     if (q->count == 0)
         q->busy_us = now_us;
-    bool overloaded = lb_queue_overloaded(q, now_us);
-    uint64_t wait_us = overloaded ? q->rule.wait_us / LB_QUEUE_SHORT : q->rule.wait_us;
     w->key = q->rule.keyed ? key : 0;
-    w->until_us = now_us + wait_us;
-    list_push_back(&q->ages[overloaded], &w->age);
     join(q, w);
     q->count++;
+}
+
+void lb_queue_push(struct lb_queue *q, struct lb_waiter *w, uint64_t key, uint64_t now_us)
+{
+    bool overloaded = lb_queue_overloaded(q, now_us);
+    uint64_t wait_us = overloaded ? q->rule.wait_us / LB_QUEUE_SHORT : q->rule.wait_us;
+    begin(q, w, key, now_us);
+    w->until_us = now_us + wait_us;
+    list_push_back(&q->ages[overloaded], &w->age);
+}
+
+static struct lb_waiter *of_age(struct list_node *node)
+{
+    return CONTAINER_OF(node, lb_waiter, age);
+}
+
+void lb_queue_rejoin(struct lb_queue *q, struct lb_waiter *w, uint64_t key, uint64_t now_us)
+{
+    struct list_node *before = q->ages[0].prev;
+    while (before != &q->ages[0] && of_age(before)->until_us > w->until_us)
+        before = before->prev;
+    begin(q, w, key, now_us);
+    list_insert_after(before, &w->age);
 }
 
 struct lb_waiter *lb_queue_first(struct lb_queue *q, uint64_t now_us)
@@ -117,6 +136,13 @@ void lb_queue_serve(struct lb_queue *q, struct lb_waiter *w)
     list_unlink(&first->turn);
     list_push_back(&q->round, &first->turn);
     lb_queue_remove(q, w);
+}
+
+void lb_queue_pass(struct lb_queue *q)
+{
+    struct list_node *first = q->round.next;
+    list_unlink(first);
+    list_push_back(&q->round, first);
 }
 
 /* The first of a key goes: the next one takes its places. */
@@ -179,7 +205,7 @@ static struct lb_waiter *next_due(const struct lb_queue *q)
     for (unsigned i = 0; i < 2; i++) {
         if (list_empty(&q->ages[i]))
             continue;
-        struct lb_waiter *w = CONTAINER_OF(q->ages[i].next, lb_waiter, age);
+        struct lb_waiter *w = of_age(q->ages[i].next);
         if (due == NULL || w->until_us < due->until_us)
             due = w;
     }

@@ -64,11 +64,17 @@ static inline bool lb_waiter_waits(const struct lb_waiter *w)
 /* It waits from now on; its deadline is fixed now. */
 void lb_queue_push(struct lb_queue *q, struct lb_waiter *w, uint64_t key, uint64_t now_us);
 
+/* The same for one that has waited in another queue of the same rule: for as long as it may yet. */
+void lb_queue_rejoin(struct lb_queue *q, struct lb_waiter *w, uint64_t key, uint64_t now_us);
+
 /* Whose turn it is; NULL: the queue is empty. It still waits: lb_queue_serve, or nothing. */
 struct lb_waiter *lb_queue_first(struct lb_queue *q, uint64_t now_us);
 
 /* It is served: its key's next turn is after those of all others. */
 void lb_queue_serve(struct lb_queue *q, struct lb_waiter *w);
+
+/* Nobody of the key whose turn it is can be served: that of the next one comes. */
+void lb_queue_pass(struct lb_queue *q);
 
 /* It does not wait any more, for whatever cause. Harmless if it did not. */
 void lb_queue_remove(struct lb_queue *q, struct lb_waiter *w);

@@ -24,6 +24,7 @@
 #include "balancer/policy.h"
 #include "balancer/rng.h"
 
+#include <math.h>
 #include <string.h>
 
 #ifndef RR_TURN_MAX                     /* a test has a smaller one */
@@ -359,10 +360,23 @@ static int32_t rr_pick(void *local, const struct lb_view *v, uint64_t key,
     return tried == NULL ? (int32_t)serve_next(rr) : pick_untried(rr, tried);
 }
 
+static void rr_scores(const void *local, const struct lb_view *v, uint64_t key, uint64_t now_us,
+                      double *scores)
+{
+    const struct rr *rr = local;
+    (void)key, (void)now_us;
+    for (uint32_t i = 0; i < v->count; i++)
+        scores[i] = v->weights[i] > 0 ? (double)value_at(rr->turn, v->weights[i], rr->credit[i]) /
+                                            (double)rr->total
+                                      : NAN;
+}
+
 const struct lb_policy lb_round_robin = {
     .name = "round_robin",
+    .score_is = "picks that are due: the highest wins",
     .local_size = rr_local_size,
     .init = rr_init,
     .changed = rr_changed,
     .pick = rr_pick,
+    .scores = rr_scores,
 };

@@ -20,14 +20,54 @@ static void state_of(const struct lb_group *group, uint32_t i, uint64_t now_us,
         out->ewma_us = (double)lb_latency(ep, now_us);
 }
 
+/* Marks in the order in which they are told. */
+static enum lb_exclusion excluded_by_mark(uint32_t marks, bool gets)
+{
+    if (marks & LB_DRAINED)
+        return LB_OUT_DRAINED;
+    if (marks & LB_DOWN)
+        return LB_OUT_DOWN;
+    if (marks & LB_UNPROVEN)
+        return LB_OUT_UNPROVEN;
+    return marks & LB_EJECTED && !gets ? LB_OUT_EJECTED : LB_IN;
+}
+
+/* levels: a bit for each that gets requests. */
+static enum lb_exclusion exclusion_of(const struct lb_endpoint *ep, const struct lb_state *s,
+                                      const struct lb_shares *pool, uint32_t levels)
+{
+    enum lb_exclusion by_mark = excluded_by_mark(s->marks, s->share > 0);
+    if (by_mark != LB_IN)
+        return by_mark;
+    if (s->weight == 0)
+        return LB_OUT_WEIGHT;
+    if (s->share == 0 && ep->backup && !pool->backups)
+        return LB_OUT_BACKUP;
+    if (s->share == 0)
+        return levels >> ep->priority & 1 ? LB_OUT_ZONE : LB_OUT_LEVEL;
+    return s->in_flight >= ep->most ? LB_OUT_FULL : LB_IN;
+}
+
 void lb_states(const struct lb_group *group, uint64_t now_us, struct lb_state *states,
                uint32_t *weights, struct lb_shares *pool)
 {
+    uint32_t levels = 0;
     lb_shares_of(group, now_us, weights, pool);
     for (uint32_t i = 0; i < group->count; i++) {
         state_of(group, i, now_us, &states[i]);
         states[i].share = weights[i] > 0 ? weights[i] / (double)pool->total : 0;
+        levels |= (uint32_t)(weights[i] > 0) << group->endpoints[i]->priority;
     }
+    for (uint32_t i = 0; i < group->count; i++)
+        states[i].exclusion = exclusion_of(group->endpoints[i], &states[i], pool, levels);
+}
+
+const char *lb_exclusion_name(enum lb_exclusion exclusion)
+{
+    static const char *const names[LB_EXCLUSIONS] = {"",        "drained", "down",   "unproven",
+                                                     "ejected", "weight",  "backup", "level",
+                                                     "zone",    "subset",  "full"};
+    return names[exclusion];
 }
 
 const char *lb_mark_name(enum lb_mark mark)

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import instructions
-from budget_scenes import (LIMITED, LOGGED, ROUTED, STICKY, TLS_TO_H2, TLS_TO_PLAIN, TLS_TO_TLS,
-                           UNWATCHED, WATCHED, H2BothScene, H2Scene, PoolScene, Scene, TlsScene,
-                           endpoints_config, libc, repeat, routes_config, scene)
+from budget_scenes import (EXPORTED, LIMITED, LOGGED, ROUTED, STICKY, TLS_TO_H2, TLS_TO_PLAIN,
+                           TLS_TO_TLS, TRACED, TRACED_1, UNWATCHED, WATCHED, H2BothScene, H2Scene,
+                           PoolScene, Scene, TlsScene, TracedScene, endpoints_config, libc, repeat,
+                           routes_config, scene)
 
 import harness  # whose folder budget_scenes has put into the path
 import peers
@@ -102,24 +103,47 @@ def count_allocations(name, act, times, **more):
 
 # ---- instructions -------------------------------------------------------------------------------
 
-def count_instructions(name, act, times, logged=False, **options):
+def count_instructions(name, act, times, settle=None, **options):
     """Of one act, between two orders to the running callgrind, so that neither weir's start nor its
-    end is in it."""
+    end is in it. settle(scene, requests) waits until other threads have caught up."""
     warm = WARM_UP if times > WARM_UP else 1
 
     def run():
         with tempfile.TemporaryDirectory(prefix="weir-budget-") as folder:
             with scene(wrap=instructions.valgrind(folder), **options) as s:
                 repeat(act, s, warm)
-                if logged:
-                    s.weir.access_log(1 + warm)  # the log's thread has caught up
+                if settle:
+                    settle(s, 1 + warm)
                 instructions.order(folder, s.weir.pid, "zero")
                 repeat(act, s, times)
-                if logged:
-                    s.weir.access_log(1 + warm + times)
+                if settle:
+                    settle(s, 1 + warm + times)
                 instructions.order(folder, s.weir.pid, "dump")
                 costs = instructions.read_costs(Path(folder) / f"callgrind.out.{s.weir.pid}.1")
         parts = {f: cost / times for f, cost in costs.items() if cost}
+        return {name: Figure(sum(parts.values()), parts)}
+
+    return Measurement([name], run)
+
+
+PICK_ROUNDS, PICKS = 7, 100000  # of bench/micro/picks.c
+PICK_SECONDS = 300
+POLICIES = ("p2c", "round_robin", "least_conn", "random", "peak_ewma", "ring_hash", "maglev")
+
+
+def count_pick(policy, endpoints):
+    """Of one pick by lb_pick, requests being in flight."""
+    name = f"instructions.pick_{policy}"
+
+    def run():
+        with tempfile.TemporaryDirectory(prefix="weir-budget-") as folder:
+            subprocess.run([*instructions.valgrind(folder), "--collect-atstart=no",
+                            "--toggle-collect=time_picks*", harness.WEIR.with_name("micro-picks"),
+                            policy, str(endpoints)], check=True, stdin=subprocess.DEVNULL,
+                           capture_output=True, timeout=PICK_SECONDS)
+            (counted,) = Path(folder).glob("callgrind.out.*")
+            costs = instructions.read_costs(counted)
+        parts = {f: cost / (PICK_ROUNDS * PICKS) for f, cost in costs.items() if cost}
         return {name: Figure(sum(parts.values()), parts)}
 
     return Measurement([name], run)
@@ -136,6 +160,24 @@ def difference(name, of, minus, over=None):
         return Figure((more.value - less.value) * scale, parts)
 
     return Derived(name, (of, minus, over or of), derive)
+
+
+# What tells of a request besides its line in the log: counters, the recorder, the id.
+OBSERVERS = ("exchange_tell", "exchange_fly", "uuid7_format", "uuid7_next", "uuid7_make")
+
+
+def observing(name, logged, plain):
+    """Derived: what all that tells of a request costs over none of it, in per cent. There is no
+    weir without counters and ids, so theirs are taken by function."""
+
+    def derive(figures):
+        more, less = figures[logged], figures[plain]
+        parts = {f: more.parts.get(f, 0) - (0 if f in OBSERVERS else less.parts.get(f, 0))
+                 for f in {*more.parts, *less.parts}}
+        scale = 100 / (more.value - sum(parts.values()))
+        return Figure(sum(parts.values()) * scale, {f: n * scale for f, n in parts.items()})
+
+    return Derived(name, (logged, plain), derive)
 
 
 # ---- memory -------------------------------------------------------------------------------------
@@ -289,12 +331,17 @@ def measurements():
         ins("instructions.sticky", lambda s: s.get(s.session), 300, config=STICKY,
             prepare=Scene.begin_session),
         ins("instructions.limited", Scene.get, 300, config=LIMITED),
-        ins("instructions.logged", Scene.get, 300, logged=True, config=LOGGED),
+        ins("instructions.logged", Scene.get, 300, settle=Scene.logged, config=LOGGED),
+        ins("instructions.traced_1", TracedScene.get_1, 300, of=TracedScene, config=TRACED_1),
+        ins("instructions.traced_100", Scene.get, 300, config=TRACED),
+        ins("instructions.exported", TracedScene.get, 300, settle=TracedScene.exported,
+            of=TracedScene, config=EXPORTED),
         ins("instructions.route_1", routed(1, 1), 300, config=routes_config(1, 1)),
         ins("instructions.route_100", routed(10, 10), 300, config=routes_config(10, 10)),
         ins("instructions.unwatched", PoolScene.get, 300, of=PoolScene, config=UNWATCHED),
         ins("instructions.watched", PoolScene.get, 300, of=PoolScene, config=WATCHED),
         ins("instructions.endpoint_2", Scene.new_upstream_conn, 120, config=ends(2)),
+        *[count_pick(policy, 10000) for policy in POLICIES],
         count_calls("keepalive", "reads writes waits", Scene.get, 200),
         count_calls("post_1k", "reads writes waits", Scene.post, 200),
         count_calls("new_conn", CONN, Scene.new_conn, 200),
@@ -305,6 +352,8 @@ def measurements():
         count_allocations("keepalive", Scene.get, 200),
         count_allocations("post_1k", Scene.post, 200),
         count_allocations("new_conn", Scene.new_conn, 200),
+        count_allocations("logged", Scene.get, 200, config=LOGGED),
+        count_allocations("traced_100", Scene.get, 200, config=TRACED),
         count_allocations("body_down", Scene.body_down, 4),
         measure_idle("memory.idle_conn"),
         measure_idle("memory.idle_tls_conn", **SECURE["tls"]),
@@ -320,6 +369,9 @@ def measurements():
 def derived():
     return [
         difference("instructions.access_log", "instructions.logged", "instructions.keepalive"),
+        observing("growth.observing", "instructions.logged", "instructions.keepalive"),
+        difference("instructions.trace", "instructions.traced_100", "instructions.keepalive"),
+        difference("instructions.export", "instructions.exported", "instructions.traced_100"),
         difference("growth.watching", "instructions.watched", "instructions.unwatched",
                    "instructions.unwatched"),
         difference("growth.routes_100", "instructions.route_100", "instructions.route_1",

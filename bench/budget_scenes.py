@@ -24,6 +24,7 @@ import h2wire  # noqa: E402
 import harness  # noqa: E402
 import peers  # noqa: E402
 from authority import Authority  # noqa: E402
+from collector import Collector  # noqa: E402
 from counting import threads  # noqa: E402
 from h2peer import H2Client, H2Server  # noqa: E402
 from peers import Client, Upstream, wait_for  # noqa: E402
@@ -36,6 +37,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 GET = b"GET / HTTP/1.1\r\nHost: budget.example\r\nUser-Agent: budget\r\nAccept: */*\r\n\r\n"
 ROUTED = b"GET /path-%d/page HTTP/1.1\r\nHost: host-%d.example\r\nUser-Agent: budget\r\n\r\n"
+RECORDED = GET[:-2] + (b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+                       b"\r\n\r\n")
 CLOSE = GET[:-2] + b"Connection: close\r\n\r\n"
 MARK = b"Hello, World!"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\n" + MARK
@@ -116,6 +119,10 @@ class Scene:
     def post(self):
         self.get(POST, MARK)
 
+    def logged(self, requests):
+        """The log's thread has caught up."""
+        self.weir.access_log(requests)
+
     def begin_session(self):
         """From now on `session` is a request with the cookie that weir gives for one."""
         self.client.send(GET)
@@ -192,6 +199,23 @@ class Scene:
             yield
         finally:
             self.weir.signal(SIGCONT)
+
+
+class TracedScene(Scene):
+    """With a collector of traces."""
+
+    def __init__(self, stack, folder, config, **options):
+        self.collector = stack.enter_context(contextlib.closing(Collector()))
+        self.asked = 0
+        super().__init__(stack, folder, config.replace("$COLLECTOR", self.collector.url), **options)
+
+    def get_1(self):
+        """Of every hundred one is of a trace that is recorded."""
+        self.asked += 1
+        self.get(RECORDED if self.asked % 100 == 0 else GET)
+
+    def exported(self, requests):
+        self.collector.wait(2 * requests)
 
 
 class PoolScene(Scene):
@@ -323,6 +347,11 @@ TLS = 'listeners: { web: { bind: "127.0.0.1:0", tls: { certs: [ $CERT ] } } }\n'
 TLS_TO_PLAIN = TLS + PLAIN
 TLS_TO_TLS = TLS + PLAIN.replace(UPSTREAM, UPSTREAM + ", tls: { ca: $CA, sni: a.example }")
 TLS_TO_H2 = TLS + PLAIN.replace(UPSTREAM, UPSTREAM + ", protocol: h2")
+# What a worker tells is left in its ring: a request to the collector is another thread's work.
+TRACED = "tracing: { sample: 100%, export: { to: 'http://127.0.0.1:9', every: 1h } }\n" + PLAIN
+TRACED_1 = TRACED.replace("100%", "0%")
+# A batch of 600 spans, and one before it.
+EXPORTED = TRACED.replace("'http://127.0.0.1:9', every: 1h", "'$COLLECTOR', every: 1s, batch: 8000")
 # The harness adds a log.
 LOGGED = 'routes: [ { to: app } ]\n' + POOL
 

@@ -10,12 +10,14 @@ import argparse
 import collections
 import http.client
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 STOP_SECONDS = 60.0  # under valgrind
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 NAME = re.compile(r"(c?(?:fn|ob))=(?:\((\d+)\))?\s*(.*)")
 
@@ -101,11 +103,17 @@ def per_request(less, more, requests):
     return collections.Counter({f: cost for f, cost in functions.items() if cost})
 
 
-# ---- the command: any proxy of the bench, keep-alive requests ------------------------------------
+# ---- the command: any proxy of the bench, keep-alive requests or handshakes ----------------------
 
-def send(address, requests, connections):
+def connection(address, context):
+    if context:
+        return http.client.HTTPSConnection(address, timeout=60, context=context)
+    return http.client.HTTPConnection(address, timeout=60)
+
+
+def send(address, requests, connections, context):
     """Takes turns over the connections, one request at a time: the order is the same each time."""
-    conns = [http.client.HTTPConnection(address, timeout=60) for _ in range(connections)]
+    conns = [connection(address, context) for _ in range(connections)]
     try:
         for i in range(requests):
             conn = conns[i % connections]
@@ -121,10 +129,30 @@ def send(address, requests, connections):
             conn.close()
 
 
-def count(make, folder, backend, requests, connections):
+def shake(address, times, context):
+    """One full handshake after another, each with a request, which the client ends."""
+    for _ in range(times):
+        send(address, 1, 1, context)
+
+
+def context_of(version):
+    """A client's, which trusts whatever it is shown; None: no TLS."""
+    if not version:
+        return None
+    context = ssl._create_unverified_context()
+    context.minimum_version = context.maximum_version = VERSIONS[version]
+    return context
+
+
+def count(make, folder, setup, requests, args):
     """function -> instructions, of a whole run with this many requests."""
+    context = context_of(args.tls)
     with make(folder, wrap=valgrind(folder)) as server:
-        send(server.start(backend).address, requests, connections)
+        address = server.start(setup).address
+        if args.handshakes:
+            shake(address, requests, context)
+        else:
+            send(address, requests, args.connections, context)
         server.stop(STOP_SECONDS)
     return collect(folder)
 
@@ -145,18 +173,25 @@ def main(servers):
     p.add_argument("--requests", type=int, nargs=2, default=[500, 2500], metavar=("N1", "N2"))
     p.add_argument("--connections", type=int, default=1,
                    help="keep-alive client connections that take turns (default 1)")
+    p.add_argument("--tls", choices=VERSIONS, help="clients speak TLS, of this version")
+    p.add_argument("--handshakes", action="store_true",
+                   help="each request on a connection of its own, with a full handshake")
     p.add_argument("--top", type=int, default=25, help="functions to list (default 25)")
     p.add_argument("--backend", metavar="HOST:PORT", help="default: build/hello, started here")
     args = p.parse_args()
     few, many = args.requests
     if not 1 <= args.connections <= few < many:
         p.error("1 <= connections <= N1 < N2 must hold")
+    if args.handshakes and not args.tls:
+        p.error("--handshakes needs --tls")
     servers.exit_on_signals()
     proxies, _ = servers.choose_proxies(args.only)
     with tempfile.TemporaryDirectory(prefix="weir-instructions-") as folder, \
             servers.backend_address(args.backend, folder) as backend:
+        pair = servers.make_certificate(Path(folder)) if args.tls else ()
+        setup = servers.Setup(backend=backend, pair=pair, tls=bool(args.tls))
         for label, make in proxies:
-            less, more = (count(make, Path(folder) / f"{label}-{n}", backend, n, args.connections)
+            less, more = (count(make, Path(folder) / f"{label}-{n}", setup, n, args)
                           for n in (few, many))
             report(label, per_request(less, more, many - few), args.top)
 

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,16 +18,6 @@
 #include "bench/load_dial.h"
 #include "bench/load_modes.h"
 #include "bench/load_report.h"
-
-static SSL_CTX *context_new(void)
-{
-    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-
-    if (!ctx)
-        net_die("out of memory", "use fewer connections");
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL); /* a benchmark's certificate is its own */
-    return ctx;
-}
 
 /* Blocks, with --timeout for each call. */
 static int connect_to(const struct net *n)
@@ -100,7 +89,7 @@ void mode_idle_tls(const struct load_options *o)
     struct net n = {.options = o};
     unsigned held = 0, open = 0;
     int *fds = calloc(o->connections, sizeof(*fds));
-    SSL_CTX *ctx = context_new();
+    SSL_CTX *ctx = tls_context();
     char c;
 
     if (!fds)

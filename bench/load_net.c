@@ -97,7 +97,7 @@ static void open_conn(struct net *n, struct conn *c)
     if (epoll_ctl(n->epfd, EPOLL_CTL_ADD, c->fd, &ev) < 0)
         net_die("epoll_ctl failed", "are there too many files open?");
     c->sent_ns = n->now_ns;
-    if (result == 0) {
+    if (result == 0 && !n->tls) {
         came_up(n, c);
     } else {
         c->state = CONN_CONNECTING;
@@ -120,6 +120,7 @@ static void end_conn(struct net *n, struct conn *c)
 {
     if (c->state == CONN_CONNECTING)
         n->connecting--;
+    tls_forget(c);
     if (c->fd >= 0)
         close(c->fd);
     list_unlink(&c->node);
@@ -154,14 +155,28 @@ void net_reopen(struct net *n, struct conn *c)
     open_conn(n, c);
 }
 
-static void on_connecting(struct net *n, struct conn *c, uint32_t events)
+/* 0: it is connected, and has shaken hands where that is wanted; EINPROGRESS; or why it failed. */
+static int progress(const struct net *n, struct conn *c)
 {
-    int error = 0;
+    int error = 0, shaken;
     socklen_t len = sizeof(error);
 
-    if (!(events & (EPOLLOUT | EPOLLHUP | EPOLLERR)))
-        return;
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error || !n->tls)
+        return error;
+    shaken = tls_shake(n, c);
+    return shaken < 0 ? errno : shaken ? 0 : EINPROGRESS;
+}
+
+static void on_connecting(struct net *n, struct conn *c, uint32_t events)
+{
+    int error;
+
+    if (!(events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && !c->ssl)
+        return;
+    error = progress(n, c);
+    if (error == EINPROGRESS)
+        return;
     if (error) {
         n->last_errno = error;
         net_lose(n, c, ERROR_CONNECT);
@@ -173,6 +188,11 @@ static void on_connecting(struct net *n, struct conn *c, uint32_t events)
 
 /* ---- sending ----------------------------------------------------------------------------------
  */
+
+static ssize_t send_some(struct conn *c, const char *bytes, size_t len, int flags)
+{
+    return c->ssl ? tls_send(c, bytes, len) : send(c->fd, bytes, len, MSG_NOSIGNAL | flags);
+}
 
 static bool all_sent(const struct conn *c)
 {
@@ -188,12 +208,11 @@ static void send_rest(struct net *n, struct conn *c)
     while (!all_sent(c)) {
         ssize_t w;
         if (c->out_at < r->len) {
-            w = send(c->fd, r->bytes + c->out_at, r->len - c->out_at,
-                     MSG_NOSIGNAL | (r->more ? MSG_MORE : 0));
+            w = send_some(c, r->bytes + c->out_at, r->len - c->out_at, r->more ? MSG_MORE : 0);
         } else {
             uint64_t at = c->out_at - r->len, left = r->more - at;
             size_t from = (size_t)(at % PATTERN_BYTES), room = PATTERN_BYTES - from;
-            w = send(c->fd, pattern + from, left < room ? (size_t)left : room, MSG_NOSIGNAL);
+            w = send_some(c, pattern + from, left < room ? (size_t)left : room, 0);
         }
         if (w < 0) {
             if (errno == EINTR)
@@ -296,7 +315,7 @@ static void on_end(struct net *n, struct conn *c)
 static bool read_once(struct net *n, struct conn *c, size_t most)
 {
     bool discard = c->answer.phase == ANSWER_BODY && c->answer.left >= SCRATCH && most == SCRATCH &&
-                   c->state == CONN_BUSY && !c->raw && n->family != AF_UNIX;
+                   c->state == CONN_BUSY && !c->raw && !c->ssl && n->family != AF_UNIX;
     size_t kept = c->carry_len, asked;
     ssize_t got;
 
@@ -307,7 +326,7 @@ static bool read_once(struct net *n, struct conn *c, size_t most)
         asked = kept + most < SCRATCH ? most : SCRATCH - kept;
         if (kept)
             memcpy(scratch, c->carry, kept);
-        got = recv(c->fd, scratch + kept, asked, 0);
+        got = c->ssl ? tls_recv(c, scratch + kept, asked) : recv(c->fd, scratch + kept, asked, 0);
     }
     n->now_ns = net_clock();
     if (got < 0) {
@@ -329,7 +348,7 @@ static bool read_once(struct net *n, struct conn *c, size_t most)
         c->answer.phase = ANSWER_DONE;
         complete(n, c);
     }
-    return (size_t)got == asked || c->hup;
+    return (size_t)got == asked || c->hup || c->ssl;
 }
 
 void net_read_some(struct net *n, struct conn *c, size_t most)
@@ -464,6 +483,7 @@ void net_init(struct net *n, const struct load_options *o, const struct net_mode
     sigaction(SIGTERM, &on_end_signal, NULL);
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* else a timeout may be 50 us late */
     n->epfd = epoll_create1(EPOLL_CLOEXEC);
+    n->tls = o->tls ? tls_context() : NULL;
     n->conns = calloc(o->connections, sizeof(*n->conns));
     if (n->epfd < 0 || !n->conns)
         net_die("out of memory or files", "use fewer connections");
@@ -480,11 +500,13 @@ void net_init(struct net *n, const struct load_options *o, const struct net_mode
 void net_fini(struct net *n)
 {
     for (unsigned i = 0; i < n->options->connections; i++) {
+        tls_forget(&n->conns[i]);
         if (n->conns[i].fd >= 0)
             close(n->conns[i].fd);
         free(n->conns[i].carry);
     }
     free(n->conns);
+    SSL_CTX_free(n->tls);
     close(n->epfd);
 }
 

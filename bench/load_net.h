@@ -12,6 +12,7 @@
 #include "bench/load_answer.h"
 #include "bench/load_hist.h"
 #include "bench/load_request.h"
+#include "bench/load_tls.h"
 #include "proxy/base/list.h"
 
 enum load_error {
@@ -34,6 +35,7 @@ enum conn_state {
 struct conn {
     struct list_node node; /* in net.down while CONN_DOWN; a mode's own otherwise */
     int fd;
+    SSL *ssl;            /* with --tls, from when it is connected */
     uint32_t generation; /* of fd: what epoll says of an older one is not about this */
     enum conn_state state;
     bool hup; /* the peer has ended it: what it sent can be read, and nothing more be asked */
@@ -76,6 +78,7 @@ struct net {
     const struct net_mode *mode;
     void *owner; /* the mode's */
     int epfd;
+    SSL_CTX *tls; /* NULL: without */
     struct conn *conns;
     unsigned connecting, connecting_limit;
     struct list_node down;

@@ -35,7 +35,7 @@ static const char usage[] =
     "  --body BYTES          of POST, PUT and PATCH (default 0)\n"
     "  --header 'NAME: V'    one more field; may be repeated\n"
     "  --close               a new connection for every request\n"
-    "  --tls                 idle: over TLS; no certificate is looked at\n"
+    "  --tls                 open, closed, idle: over TLS; no certificate is looked at\n"
     "  --kind head|body|read slow: what is slow\n"
     "  --interval MS         slow: between two bytes of a connection (default 1000)\n"
     "  --once                slow: don't open again what has ended\n"
@@ -294,8 +294,8 @@ void options_parse(struct load_options *o, int argc, char **argv)
         wrong("--to is missing");
     if (o->mode == LOAD_OPEN && o->rate == 0)
         wrong("open needs --rate");
-    if (o->tls && o->mode != LOAD_IDLE)
-        wrong("--tls is for idle only");
+    if (o->tls && (o->mode == LOAD_SLOW || o->mode == LOAD_WEBSOCKET))
+        wrong("--tls is for open, closed and idle");
     if (o->path[0] != '/' || strpbrk(o->path, " \r\n"))
         wrong("--path %s: expected such as /index.html", o->path);
     if (o->paths > 1 && !strstr(o->path, "{}"))

@@ -29,7 +29,7 @@ struct load_options {
     unsigned mix_len;
     uint64_t body; /* bytes, of POST, PUT and PATCH */
     bool close;    /* a new conn for each request */
-    bool tls;      /* idle only */
+    bool tls;      /* open, closed and idle */
     const char *fields[MAX_FIELDS];
     unsigned fields_len;
     enum slow_kind kind;

@@ -12,9 +12,10 @@ from weirbench.process import (BUILD, DIE_WITH_US, HERE, BenchError, Cpu, Port, 
                                session_pids)
 from weirbench.proxies import (PROXIES, WORKERS, Floor, FloorUring, Haproxy, Hello, Nginx, Rival,
                                Weir, backend_address, choose_proxies)
+from weirbench.runner import make_certificate
 from weirbench.setup import Setup
 
 __all__ = ["BUILD", "DIE_WITH_US", "HERE", "PROXIES", "WORKERS", "BenchError", "Cpu", "Floor",
            "FloorUring", "Haproxy", "Hello", "Nginx", "Port", "Rival", "Server", "Setup", "Weir",
-           "backend_address", "choose_proxies", "exit_on_signals", "process_cpu",
-           "process_memory", "raise_file_limit", "session_pids"]
+           "backend_address", "choose_proxies", "exit_on_signals",
+           "make_certificate", "process_cpu", "process_memory", "raise_file_limit", "session_pids"]

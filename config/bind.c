@@ -148,6 +148,21 @@ static bool check_exactly_one(struct bind *b, const struct schema_table *t,
     return false;
 }
 
+static bool check_one_of(struct bind *b, const struct schema_table *t, const struct keys *keys)
+{
+    size_t given = 0;
+    const char *list = "";
+    for (const char *const *key = t->one_of; key != NULL && *key != NULL; key++) {
+        size_t at = (size_t)(schema_find(t, *key) - t->rows);
+        given += keys->values[at] != NULL || keys->meant[at];
+        list = config_mem_printf(b->scratch, "%s%s%s", list, key != t->one_of ? ", " : "", *key);
+    }
+    if (t->one_of == NULL || given == 1 || (given == 0 && keys->later))
+        return true;
+    bind_error(b, b->pos, "expected exactly one of the keys %s", list);
+    return false;
+}
+
 /* Whether a row's key is there if it has to be, and not there if it cannot be. */
 static bool check_presence(struct bind *b, const struct schema_row *row, const struct keys *keys,
                            size_t i, const void *obj)
@@ -182,6 +197,21 @@ static bool bind_rows(struct bind *b, const struct schema_table *t, const struct
     return ok;
 }
 
+/* Whether a word in place of a table is one of its keys, and none that can stand alone. */
+static bool lacks_value(const struct schema_table *t, const struct schema_row *brief,
+                        const struct tree_node *node)
+{
+    if (node->kind != TREE_SCALAR || brief->choices == NULL)
+        return false;
+    for (const struct schema_choice *c = brief->choices; c->name != NULL; c++)
+        if (strcmp(c->name, node->text) == 0)
+            return false;
+    for (size_t i = 0; i < t->row_count; i++)
+        if (strcmp(t->rows[i].key, node->text) == 0)
+            return true;
+    return false;
+}
+
 /* The keys of a value that is no mapping: it is the value of the short form's key. */
 static bool short_keys(struct bind *b, const struct schema_row *row, const struct tree_node *node,
                        struct keys *keys)
@@ -193,6 +223,11 @@ static bool short_keys(struct bind *b, const struct schema_row *row, const struc
                                      : node->kind == TREE_SCALAR);
     if (!ok) {
         bind_error(b, node->pos, "expected %s; found %s", t->expected, bind_found(b, node));
+        return false;
+    }
+    if (lacks_value(t, brief, node)) {
+        bind_error(b, node->pos, "%s needs a value; expected %s", bind_quote(b, node->text),
+                   t->expected);
         return false;
     }
     keys->values[brief - t->rows] = node;
@@ -232,6 +267,7 @@ static bool bind_table(struct bind *b, const struct schema_row *row, const struc
         if (node != NULL)
             ok = sort_keys(b, t, node, &keys);
         ok &= check_exactly_one(b, t, node, &keys);
+        ok &= check_one_of(b, t, &keys);
         ok &= bind_rows(b, t, &keys, obj);
     }
     if (ok && t->check != NULL)
@@ -249,6 +285,8 @@ static bool bind_scalar(struct bind *b, const struct schema_row *row, const stru
             type_mismatch(b, row, node);
             return false;
         }
+        if (b->verbatim)
+            return row->type->parse(b, row, node, field);
         return subst_scalar(b, node, &value) && row->type->parse(b, row, &value, field);
     }
     if (row->inherit_from != NULL) {
@@ -429,6 +467,12 @@ static bool bind_row(struct bind *b, const struct schema_row *row, const struct 
     return bind_table(b, row, node, schema_field(row, obj));
 }
 
+bool bind_object(struct bind *b, const struct schema_row *row, const struct tree_node *root,
+                 void *obj)
+{
+    return bind_row(b, row, root, obj);
+}
+
 void bind_document(struct bind *b, const struct tree_node *root)
 {
     bind_row(b, &schema_root, root, b->cfg);
@@ -438,4 +482,19 @@ struct config_pos bind_pos_of(const struct tree_node *map, const char *key, stru
 {
     const struct tree_node *value = tree_get(map, key);
     return value != NULL ? value->pos : none;
+}
+
+/* The array doubles; what it was before stays in the arena. */
+void bind_note_file(struct bind *b, struct config_pos pos, const char *path)
+{
+    struct config *cfg = b->cfg;
+    if ((cfg->file_count & (cfg->file_count - 1)) == 0) {
+        size_t room = cfg->file_count > 0 ? 2 * cfg->file_count : 1;
+        struct config_str *more = config_mem_alloc(b->mem, room, sizeof(*more));
+        if (cfg->file_count > 0)
+            memcpy(more, cfg->files, cfg->file_count * sizeof(*more));
+        cfg->files = more;
+    }
+    cfg->files[cfg->file_count++] =
+        (struct config_str){pos, config_mem_dup(b->mem, path, strlen(path))};
 }

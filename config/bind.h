@@ -34,17 +34,25 @@ struct bind {
     struct config_pos pos; /* of the mapping that is being bound: where its defaults belong */
     size_t index;          /* of the list item that is being bound */
     size_t substituted;    /* bytes that substitutions made so far */
+    bool verbatim;         /* nothing is substituted */
 };
 
 /* Fills in cfg from the document. What is left of it after errors is of no use but to bind_check.
  */
 void bind_document(struct bind *b, const struct tree_node *root);
 
+/* The same of what a table describes, to *obj. False: something was wrong. */
+bool bind_object(struct bind *b, const struct schema_row *row, const struct tree_node *root,
+                 void *obj);
+
 /* What no row can say alone: references between pools and routes, and rules that never win. */
 void bind_check(struct bind *b);
 
 /* The hook of a route's table: gives it its name if the file did not. */
 void bind_check_route(struct bind *b, const struct tree_node *node, void *obj);
+
+/* The configuration names this file. */
+void bind_note_file(struct bind *b, struct config_pos pos, const char *path);
 
 /* Reports at pos, about the value that b->path leads to. */
 void bind_error(struct bind *b, struct config_pos pos, const char *fmt, ...)

@@ -108,6 +108,24 @@ static void resolve_target(struct bind *b, struct pools *p, struct config_target
     p->used[found->index] = true;
 }
 
+static void check_listener(struct bind *b, const struct config_match *m)
+{
+    const struct config *cfg = b->cfg;
+    struct suggest s;
+    if (m->listener == NULL)
+        return;
+    suggest_init(&s, m->listener);
+    for (size_t i = 0; i < cfg->listener_count; i++) {
+        if (cfg->listeners[i].name == NULL)
+            continue;
+        if (strcmp(cfg->listeners[i].name, m->listener) == 0)
+            return;
+        suggest_offer(&s, cfg->listeners[i].name);
+    }
+    bind_error(b, m->pos, "no listener named %s%s", bind_quote(b, m->listener),
+               bind_suggestion(b, &s));
+}
+
 static void resolve_routes(struct bind *b, struct pools *p)
 {
     struct config *cfg = b->cfg;
@@ -116,6 +134,8 @@ static void resolve_routes(struct bind *b, struct pools *p)
         scope_enter(b, &scope, "routes", NULL, i, "to");
         for (size_t k = 0; k < cfg->routes[i].to_count; k++)
             resolve_target(b, p, &cfg->routes[i].to[k]);
+        scope_enter(b, &scope, "routes", NULL, i, "match");
+        check_listener(b, &cfg->routes[i].match);
         scope_leave(b);
     }
 }
@@ -128,6 +148,28 @@ static void warn_unused(struct bind *b, const struct pools *p)
         scope_enter(b, &scope, "pools", pool->name, 0, NULL);
         if (!p->used[i])
             bind_warn(b, pool->pos, "no route leads to this pool");
+        scope_leave(b);
+    }
+}
+
+/* Who is to register has to find weir, and weir to find them again. */
+static void check_registries(struct bind *b)
+{
+    const struct config *cfg = b->cfg;
+    struct scope scope;
+    for (size_t i = 0; i < cfg->pool_count; i++) {
+        const struct config_registry *registry = &cfg->pools[i].registry;
+        if (!registry->enabled || registry->pos.line == 0) /* or it is no mapping: told already */
+            continue;
+        scope_enter(b, &scope, "pools", cfg->pools[i].name, 0, "registry");
+        if (!cfg->admin.enabled)
+            bind_error(b, registry->pos,
+                       "endpoints register at the admin listener, and there is none: say admin: "
+                       "{}, or where it is to listen");
+        else if (cfg->registry_state.text == NULL)
+            bind_warn(b, registry->pos,
+                      "who is registered is forgotten when weir ends, also in a binary upgrade; "
+                      "registry: { state: FILE } keeps it");
         scope_leave(b);
     }
 }
@@ -272,6 +314,8 @@ static const char *route_rest(struct bind *b, const struct config_match *m)
     config_text_open(&rest, b->scratch);
     fprintf(rest.out, "%s %s %.*s", m->method_count ? "some" : "all",
             m->path.exact ? "exact" : "prefix", (int)len, path);
+    if (m->listener != NULL)
+        fprintf(rest.out, "\nby %s", m->listener);
     for (size_t i = 0; i < m->header_count; i++)
         fprintf(rest.out, "\n%s: %s", sorted[i]->name, sorted[i]->value);
     return config_text_close(&rest);
@@ -374,6 +418,7 @@ void bind_check(struct bind *b)
     /* Without any pool, that is the one thing to say. */
     if (pools.count > 0)
         resolve_routes(b, &pools);
+    check_registries(b);
     if (b->errs->errors > 0)
         return; /* what a mistake left out would be warned about in vain */
     warn_unused(b, &pools);

@@ -23,9 +23,9 @@
 
 /* A larger file, and one that nests deeper or says more after expanding its aliases, is an error.
  */
-#define CONFIG_MAX_BYTES ((size_t)1 << 20)
+#define CONFIG_MAX_BYTES ((size_t)16 << 20)
 #define CONFIG_MAX_DEPTH 32
-#define CONFIG_MAX_NODES ((size_t)1 << 18)
+#define CONFIG_MAX_NODES ((size_t)1 << 20)
 
 struct config_mem;
 
@@ -152,6 +152,7 @@ struct config_match {
     size_t method_count; /* 0: every method */
     struct config_header_match *headers;
     size_t header_count;
+    const char *listener; /* the name of one; NULL: whichever it came by */
 };
 
 struct config_target {
@@ -188,6 +189,7 @@ struct config_route {
 struct config_endpoint {
     struct config_pos pos;
     struct config_addr address; /* host: an IP address or a name to be resolved; port never 0 */
+    struct config_addr also;    /* another one of the same server; text NULL: none is known */
     uint32_t weight;            /* 0..1000; 0: no new requests */
     const char *zone;           /* or NULL */
     uint32_t priority;          /* 0..7; lower goes first */
@@ -350,11 +352,72 @@ struct config_sticky {
     const char *secret; /* NULL: none */
 };
 
+enum config_dns_type {
+    CONFIG_DNS_AUTO, /* IPv4 addresses; IPv6 ones if there are none */
+    CONFIG_DNS_A,
+    CONFIG_DNS_AAAA,
+    CONFIG_DNS_SRV,
+};
+
+/* A name whose addresses are the endpoints. */
+struct config_dns {
+    struct config_pos pos;
+    bool enabled;
+    const char *name; /* a host name; with SRV such as _http._tcp.app.internal */
+    enum config_dns_type type;
+    uint32_t port;             /* 0 with SRV, which says it */
+    struct config_addr server; /* text NULL: those of resolv.conf */
+    uint64_t min_ttl_ms, max_ttl_ms;
+};
+
+/* Endpoints register themselves. */
+struct config_registry {
+    struct config_pos pos;
+    bool enabled;
+    uint32_t max; /* at once */
+};
+
+#define CONFIG_ETCD_SERVERS_MAX 16
+#define CONFIG_ETCD_KEY_MAX     1024
+
+/* Keys of etcd that each have an endpoint. */
+struct config_etcd {
+    struct config_pos pos;
+    bool enabled;
+    struct config_addr *servers; /* tcp, 1 to CONFIG_ETCD_SERVERS_MAX */
+    size_t server_count;
+    const char *prefix; /* not empty */
+    struct config_tls_client tls;
+    const char *user;                /* NULL: none */
+    struct config_str password_file; /* with user */
+    uint64_t silence_ms;
+};
+
+/* The EndpointSlices of a Service are the endpoints. */
+struct config_kubernetes {
+    struct config_pos pos;
+    bool enabled;
+    const char *service;
+    const char *namespace;         /* NULL: weir's own */
+    const char *port;              /* a name or a number; NULL: there is only one */
+    struct config_str kubeconfig;  /* text NULL: weir runs in the cluster */
+    struct config_str credentials; /* the folder of what a pod is given; without kubeconfig */
+};
+
+/* Whether it can be the name of a namespace or a Service. */
+bool config_kubernetes_name_ok(const char *name);
+
+/* Exactly one of endpoints, dns, etcd, file, kubernetes and registry is given. */
 struct config_pool {
     struct config_pos pos;
     const char *name;
-    struct config_endpoint *endpoints; /* at least one */
+    struct config_endpoint *endpoints; /* at least one, if they are given here */
     size_t endpoint_count;
+    struct config_dns dns;
+    struct config_etcd etcd;
+    struct config_str file; /* text NULL: it is not from there that they come */
+    struct config_kubernetes kubernetes;
+    struct config_registry registry;
     struct config_balance balance;
     struct config_health health;
     uint64_t slow_start_ms; /* 0: none */
@@ -375,10 +438,18 @@ struct config_pool {
     enum config_proxy_header proxy_protocol; /* the header that each conn begins with */
 };
 
+enum config_remote {
+    CONFIG_REMOTE_TOKEN,  /* whoever has the token, which there is if it is not on the loopback */
+    CONFIG_REMOTE_PROBES, /* anybody, but only for what says nothing of the configuration */
+};
+
 struct config_admin {
     struct config_pos pos;
     bool enabled;
-    struct config_addr listen; /* ":9900" has become 127.0.0.1:9900 */
+    struct config_addr listen;    /* ":9900" has become 127.0.0.1:9900 */
+    struct config_str token_file; /* text NULL: none is needed */
+    enum config_remote remote;
+    struct config_tls_server tls; /* of it certs, client_ca, client_auth and min_version */
 };
 
 enum config_log_level {
@@ -397,12 +468,58 @@ enum config_log_format {
 struct config_access_log {
     struct config_pos pos;
     bool enabled;
-    const char *path;
+    const char *path;          /* NULL: syslog */
+    struct config_str *fields; /* of json; none: all */
+    size_t field_count;
+    uint32_t sample; /* percent of the requests that went well */
+    struct config_rotate {
+        struct config_pos pos;
+        uint64_t size; /* bytes, or CONFIG_NONE: never */
+        uint32_t keep;
+    } rotate;
+    struct config_syslog {
+        struct config_pos pos;
+        bool enabled;
+        struct config_addr to; /* a socket of Unix, or where UDP goes */
+        const char *facility;
+        const char *tag;
+    } syslog;
     struct config_format {
         struct config_pos pos;
         enum config_log_format kind;
         const char *text; /* as written: "json", "clf" or the template, which contains a '{' */
     } format;
+};
+
+/* The flight recorder. */
+struct config_flight {
+    struct config_pos pos;
+    uint32_t size;    /* records of each kind for each worker; 0: none are kept */
+    uint64_t slow_ms; /* or CONFIG_NONE */
+};
+
+enum config_trace_parent {
+    CONFIG_TRACE_FOLLOW, /* who begins a trace decides whether it is recorded */
+    CONFIG_TRACE_IGNORE, /* weir decides of every trace */
+};
+
+struct config_tracing {
+    struct config_pos pos;
+    bool enabled;
+    uint32_t sample; /* millionths of the traces that begin here */
+    enum config_trace_parent parent;
+    const char *service; /* what this weir is called in traces */
+    struct config_trace_export {
+        struct config_pos pos;
+        bool enabled;
+        const char *url;      /* of the collector, without /v1/traces */
+        struct config_str ca; /* text NULL: the system's */
+        struct config_header_match *headers;
+        size_t header_count;
+        uint32_t batch;    /* spans of one request, 1..8192 */
+        uint64_t every_ms; /* how long spans wait for others */
+        uint64_t timeout_ms;
+    } export;
 };
 
 struct config_limits {
@@ -429,6 +546,14 @@ struct config_timeouts {
     uint64_t tls_handshake;
 };
 
+/* Whom weir becomes once it listens. */
+struct config_user {
+    struct config_pos pos;
+    bool enabled;
+    const char *name;
+    const char *group; /* NULL: the user's own, with those that it is in besides */
+};
+
 struct config {
     struct config_pos pos; /* the top of the document; pos.file is the file's name */
     uint32_t version;
@@ -436,9 +561,16 @@ struct config {
     uint64_t shutdown_ms;
     const char *zone;  /* that weir is in; or NULL */
     uint32_t instance; /* its number among its like, or CONFIG_NO_INSTANCE */
+    struct config_user user;
+    bool sandbox;
     struct config_admin admin;
+    struct config_str registry_state;      /* where registrations are kept; text NULL: nowhere */
+    struct config_str registry_token_file; /* text NULL: the admin listener's alone is one */
+    bool watch;                            /* the file is read again when it changes */
     enum config_log_level log_level;
     struct config_access_log access_log;
+    struct config_flight flight;
+    struct config_tracing tracing;
     struct config_limits limits;
     struct config_timeouts timeouts;
     struct config_listener *listeners; /* at least one */
@@ -447,6 +579,8 @@ struct config {
     size_t route_count;
     struct config_pool *pools;
     size_t pool_count;
+    struct config_str *files; /* that are named in it, or were substituted */
+    size_t file_count;
     struct config_mem *mem; /* owns all of the above and this struct */
 };
 
@@ -483,6 +617,11 @@ int config_load_file(const char *path, struct config **out, struct config_errors
 int config_load_text(const char *name, const char *bytes, size_t len, struct config **out,
                      struct config_errors *errs);
 
+/* The same of a text that would take the place of the file at path: relative paths begin in the
+ * folder of that. */
+int config_load_text_for(const char *path, const char *name, const char *bytes, size_t len,
+                         struct config **out, struct config_errors *errs);
+
 /*
  * The configuration of `weir proxy --from FROM --to TO...`: one listener, one route, one pool. Its
  * file is called "(command line)". The arguments are addresses as in the file; nothing in them is
@@ -513,6 +652,138 @@ void config_errors_free(struct config_errors *errs);
  * configuration again. What was substituted stands there as plain text, secrets too.
  */
 void config_dump(const struct config *cfg, FILE *out);
+
+/*
+ * A number for what is said of a listener or a pool, all defaults included, and for what is said
+ * for all of them: two configurations in which it is the same mean the same by it. What files hold
+ * and what names resolve to is no part of it.
+ */
+uint64_t config_listener_hash(const struct config *cfg, size_t listener);
+uint64_t config_pool_hash(const struct config *cfg, size_t pool);
+uint64_t config_common_hash(const struct config *cfg);
+
+/* The same of a route, and of an endpoint. */
+uint64_t config_route_hash(const struct config *cfg, size_t route);
+uint64_t config_endpoint_hash(const struct config_endpoint *endpoint);
+
+/* Calls differs for each key of the file, but for those that list listeners, routes and pools, that
+ * says something else; restart: that counts only when weir starts. */
+void config_settings_differ(const struct config *cfg, const struct config *other,
+                            void (*differs)(void *ctx, const char *key, bool restart), void *ctx);
+
+/* The same for what is said of how a pool's connections are made: those of one are as good for
+ * another in which it is the same, if they lead to the same address. */
+uint64_t config_conns_hash(const struct config *cfg, size_t pool);
+
+/*
+ * Endpoints as they are found while weir runs. Counted, and never changed once there are two who
+ * count. Control thread.
+ */
+struct config_endpoints {
+    uint32_t refs;
+    struct config_endpoint *items;
+    size_t count;
+    uint64_t hash; /* of all that is said of them: the same number, the same endpoints */
+    struct config_mem *mem;
+};
+
+/*
+ * Reads a file of endpoints: a list of them as in a pool, or a mapping with one as `endpoints`. It
+ * may be empty. Nothing in it is substituted, and hosts are addresses. Otherwise like
+ * config_load_text.
+ */
+int config_endpoints_load(const char *name, const char *bytes, size_t len,
+                          struct config_endpoints **out, struct config_errors *errs);
+
+/* One of such a list, in memory of its own, to be freed; without a position. NULL: errs has why. */
+struct config_endpoint *config_endpoint_load(const char *name, const char *bytes, size_t len,
+                                             struct config_errors *errs);
+
+/* Copies of those, but for all of an address behind the first. NULL: errs has why they do not go
+ * together. */
+struct config_endpoints *config_endpoints_join(const struct config_endpoint *const *items,
+                                               size_t count, struct config_errors *errs);
+
+/* Those of a pool as they were configured, copied: names and all. Never NULL. */
+struct config_endpoints *config_endpoints_copy(const struct config_endpoint *items, size_t count);
+
+/* With room for count, which are all zero until config_endpoints_put; then _done. Never NULL. */
+struct config_endpoints *config_endpoints_new(size_t count);
+/* The one at index: the address of an IP host, numeric. */
+void config_endpoints_put(struct config_endpoints *set, size_t index, const char *host,
+                          uint16_t port, uint32_t weight, uint32_t priority);
+/* ... another address of it, at the same port. */
+void config_endpoints_also(struct config_endpoints *set, size_t index, const char *host);
+/* ... and its zone, copied, NULL for none; and whether it is in drain. */
+void config_endpoints_place(struct config_endpoints *set, size_t index, const char *zone,
+                            bool drain);
+void config_endpoints_done(struct config_endpoints *set);
+
+/* Returns set. */
+struct config_endpoints *config_endpoints_ref(struct config_endpoints *set);
+/* The last one frees it. NULL is fine. */
+void config_endpoints_unref(struct config_endpoints *set);
+
+/* Whether the pool's endpoints come from elsewhere. */
+bool config_pool_discovers(const struct config_pool *pool);
+
+/* What is said of where a discovering pool's endpoints come from, as config_pool_hash. */
+uint64_t config_pool_source_hash(const struct config_pool *pool);
+
+/* The pool with these endpoints, which both have to outlive. Its pos and all that its rows say are
+ * as they were, but for a queue if only these endpoints ask for one. */
+struct config_pool config_pool_with(const struct config_pool *pool,
+                                    const struct config_endpoints *set);
+
+/*
+ * What an endpoint says of itself that registers, and what it is called.
+ */
+struct config_registration {
+    struct config_endpoint endpoint;
+    uint64_t ttl_ms;
+    const char *id; /* NULL but in a state */
+};
+
+/* 1 to 128 letters, digits, '.', '_', ':' or '-', and not "." or "..", which lead elsewhere in a
+ * path? */
+bool config_registration_id_ok(const char *id);
+
+/* Reads a registration: a JSON (or YAML) object of an endpoint's rows and ttl. Nothing in it is
+ * substituted, and hosts are addresses. Its memory is *mem, the caller's to config_mem_free; of no
+ * use, and NULL, unless 0 is returned. */
+int config_registration_load(const char *name, const char *bytes, size_t len,
+                             struct config_registration *out, struct config_mem **mem,
+                             struct config_errors *errs);
+
+/* The same number, the same endpoint and ttl. */
+uint64_t config_registration_hash(const struct config_registration *r);
+
+/* Who was registered, in a file. */
+struct config_registered_pool {
+    struct config_pos pos;
+    const char *name;
+    struct config_registration *items;
+    size_t count;
+};
+
+struct config_registered {
+    struct config_pos pos;
+    uint32_t version;
+    struct config_registered_pool *pools;
+    size_t count;
+};
+
+/* As config_registration_load and config_dump. */
+int config_registered_load(const char *name, const char *bytes, size_t len,
+                           struct config_registered *out, struct config_mem **mem,
+                           struct config_errors *errs);
+void config_registered_dump(const struct config_registered *r, FILE *out);
+
+/* The first key that only counts when weir starts and that differs, or NULL: "workers", ... */
+/* The number of a facility of syslog that a configuration may name (RFC 5424 table 1). */
+unsigned config_facility(const char *name);
+
+const char *config_restart_key(const struct config *cfg, const struct config *other);
 
 /* Writes the JSON Schema (draft 2020-12) of the file. */
 void config_schema(FILE *out);

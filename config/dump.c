@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writes a configuration as YAML, walking the schema's rows. Must write every value that was set or
- * has a default, in a form that loads to the same again. Owns nothing. Control thread.
+ * has a default, in a form that loads to the same again. Tells by the same walk whether two say the
+ * same. Owns nothing. Control thread.
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "balancer/hash.h"
 #include "config/config.h"
 #include "config/emit.h"
+#include "config/mem.h"
 #include "config/schema.h"
 #include "config/tree.h"
+#include "proxy/base/check.h"
 
 #define INDENT 2
 
@@ -156,4 +160,125 @@ static void dump_row(FILE *out, const struct schema_row *row, const void *obj, i
 void config_dump(const struct config *cfg, FILE *out)
 {
     dump_table(out, schema_root.table, cfg, 0, false);
+}
+
+void emit_row(FILE *out, const struct schema_row *row, const void *obj)
+{
+    dump_table(out, row->table, schema_field(row, obj), 0, false);
+}
+
+/* ---- hashes: of what would be dumped ---- */
+
+uint64_t emit_hash(const struct schema_row *row, const void *obj)
+{
+    struct config_mem *mem = config_mem_new();
+    struct config_text text;
+    config_text_open(&text, mem);
+    if (schema_is_set(row, obj))
+        dump_row(text.out, row, obj, 0);
+    const char *dumped = config_text_close(&text);
+    uint64_t hash = lb_hash(dumped, text.len);
+    config_mem_free(mem);
+    return hash;
+}
+
+/* Of the root. */
+static const struct schema_row *row_of(const char *key)
+{
+    const struct schema_row *row = schema_find(schema_root.table, key);
+    CHECK(row != NULL);
+    return row;
+}
+
+uint64_t config_listener_hash(const struct config *cfg, size_t listener)
+{
+    CHECK(listener < cfg->listener_count);
+    return emit_hash(row_of("listeners")->items->elem, &cfg->listeners[listener]);
+}
+
+uint64_t config_pool_hash(const struct config *cfg, size_t pool)
+{
+    CHECK(pool < cfg->pool_count);
+    return emit_hash(row_of("pools")->items->elem, &cfg->pools[pool]);
+}
+
+uint64_t config_pool_source_hash(const struct config_pool *pool)
+{
+    const struct schema_table *t = row_of("pools")->items->elem->table;
+    static const char *const sources[] = {"dns", "etcd", "file", "kubernetes"};
+    uint64_t hash = pool->registry.enabled; /* how many may come asks for no other */
+    for (size_t i = 0; i < sizeof(sources) / sizeof(*sources); i++)
+        hash = lb_hash_pair(hash, emit_hash(schema_find(t, sources[i]), pool));
+    return hash;
+}
+
+uint64_t config_route_hash(const struct config *cfg, size_t route)
+{
+    CHECK(route < cfg->route_count);
+    return emit_hash(row_of("routes")->items->elem, &cfg->routes[route]);
+}
+
+uint64_t config_endpoint_hash(const struct config_endpoint *endpoint)
+{
+    const struct schema_table *rows = row_of("pools")->items->elem->table;
+    return emit_hash(schema_find(rows, "endpoints")->items->elem, endpoint);
+}
+
+uint64_t config_conns_hash(const struct config *cfg, size_t pool)
+{
+    static const char *const parts[] = {"protocol", "tls", "proxy_protocol"};
+    const struct schema_table *rows = row_of("pools")->items->elem->table;
+    const struct schema_row *upstream = schema_find(rows, "upstream");
+    CHECK(pool < cfg->pool_count && upstream != NULL);
+    uint64_t hash = emit_hash(row_of("limits"), cfg);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        hash = lb_hash_pair(hash, emit_hash(schema_find(upstream->table, parts[i]),
+                                            schema_field(upstream, &cfg->pools[pool])));
+    return hash;
+}
+
+uint64_t config_common_hash(const struct config *cfg)
+{
+    static const char *const parts[] = {"zone", "instance", "limits", "timeouts"};
+    uint64_t hash = 0;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        hash = lb_hash_pair(hash, emit_hash(row_of(parts[i]), cfg));
+    return hash;
+}
+
+/* A table's own keys may have the flag, too. */
+static bool differs(const struct schema_row *row, const void *a, const void *b)
+{
+    if (row->flags & ROW_RESTART)
+        return emit_hash(row, a) != emit_hash(row, b);
+    if (row->shape != SHAPE_TABLE)
+        return false;
+    const struct schema_table *t = row->table;
+    const void *in_a = schema_field(row, a), *in_b = schema_field(row, b);
+    for (size_t i = 0; i < t->row_count; i++)
+        if (differs(&t->rows[i], in_a, in_b))
+            return true;
+    return false;
+}
+
+void config_settings_differ(const struct config *cfg, const struct config *other,
+                            void (*told)(void *ctx, const char *key, bool restart), void *ctx)
+{
+    const struct schema_table *root = schema_root.table;
+    for (size_t i = 0; i < root->row_count; i++) {
+        const struct schema_row *row = &root->rows[i];
+        bool listed = strcmp(row->key, "listeners") == 0 || strcmp(row->key, "routes") == 0 ||
+                      strcmp(row->key, "pools") == 0;
+        if (!listed && emit_hash(row, cfg) != emit_hash(row, other))
+            told(ctx, row->key, differs(row, cfg, other));
+    }
+}
+
+const char *config_restart_key(const struct config *cfg, const struct config *other)
+{
+    const struct schema_table *root = schema_root.table;
+    for (size_t i = 0; i < root->row_count; i++)
+        if (differs(&root->rows[i], cfg, other))
+            return root->rows[i].key;
+    return NULL;
 }

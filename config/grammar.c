@@ -198,11 +198,14 @@ bool grammar_file(struct bind *b, const struct tree_node *node, const char **tex
     size_t front = **text != '/' ? b->folder.len : 0, len = strlen(*text);
     if (front + len >= PATH_MAX)
         return refuse(b, node, *text, "the path is too long");
-    if (front == 0)
+    if (front == 0) {
+        bind_note_file(b, node->pos, *text);
         return true;
+    }
     char *path = config_mem_alloc(b->mem, front + len + 1, 1);
     memcpy(path, b->folder.ptr, front);
     memcpy(path + front, *text, len + 1);
     *text = path;
+    bind_note_file(b, node->pos, path);
     return true;
 }

@@ -169,6 +169,25 @@ static void write_required(struct json *j, const struct schema_table *t)
         json_close(j, ']');
 }
 
+/* {"required": ["key"]} for each of them. */
+static void write_one_of(struct json *j, const struct schema_table *t)
+{
+    if (t->one_of == NULL)
+        return;
+    json_key(j, "oneOf");
+    json_open(j, '[');
+    for (const char *const *key = t->one_of; *key != NULL; key++) {
+        json_item(j);
+        json_key(j, "required");
+        json_open(j, '[');
+        json_line(j);
+        json_quote(j, *key);
+        json_close(j, ']');
+        json_close(j, '}');
+    }
+    json_close(j, ']');
+}
+
 static void write_mapping(struct json *j, const struct schema_table *t)
 {
     json_string(j, "type", "object");
@@ -180,6 +199,7 @@ static void write_mapping(struct json *j, const struct schema_table *t)
     }
     json_close(j, '}');
     write_required(j, t);
+    write_one_of(j, t);
     if (t->exactly_one) {
         json_number(j, "minProperties", 1);
         json_number(j, "maxProperties", 1);

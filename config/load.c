@@ -14,11 +14,10 @@
 #include "config/errors.h"
 #include "config/mem.h"
 #include "config/subst.h"
+#include "config/written.h"
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/span.h"
-
-#define COMMAND_LINE "(command line)"
 
 static struct config *config_new(const char *name)
 {
@@ -60,6 +59,14 @@ int config_load_text(const char *name, const char *bytes, size_t len, struct con
                      struct config_errors *errs)
 {
     return load(name, span_of("", 0), bytes, len, out, errs);
+}
+
+int config_load_text_for(const char *path, const char *name, const char *bytes, size_t len,
+                         struct config **out, struct config_errors *errs)
+{
+    const char *slash = strrchr(path, '/');
+    size_t n = slash != NULL ? (size_t)(slash + 1 - path) : 0;
+    return load(name, span_of(path, n), bytes, len, out, errs);
 }
 
 /* Where the paths in it begin: a pipe is in no folder of the user's. */
@@ -109,16 +116,39 @@ static bool argument_ok(const char *option, const char *text, struct config_erro
     return false;
 }
 
-static void write_proxy(FILE *out, const char *from, const char *const *to, size_t to_count)
+int config_load_written(void (*write)(FILE *out, const void *from), const void *from,
+                        void (*name)(struct config_errors *errs), struct config **out,
+                        struct config_errors *errs)
 {
+    struct config_mem *mem = config_mem_new();
+    struct config_text yaml;
+    config_text_open(&yaml, mem);
+    write(yaml.out, from);
+    config_text_close(&yaml);
+    struct config_errors found = {0};
+    int result = config_load_text(COMMAND_LINE, yaml.text, yaml.len, out, &found);
+    name(&found);
+    config_errors_move(errs, &found);
+    config_mem_free(mem);
+    return result;
+}
+
+struct proxy_line {
+    const char *from, *const *to;
+    size_t to_count;
+};
+
+static void write_proxy(FILE *out, const void *of)
+{
+    const struct proxy_line *line = of;
     fputs("version: 1\nlisteners:\n  web:\n    bind: ", out);
-    emit_text(out, from);
+    emit_text(out, line->from);
     fputs("\nroutes:\n  - to: app\npools:\n  app:\n    endpoints:", out);
-    if (to_count == 0)
+    if (line->to_count == 0)
         fputs(" []", out);
-    for (size_t i = 0; i < to_count; i++) {
+    for (size_t i = 0; i < line->to_count; i++) {
         fputs("\n      - ", out);
-        emit_text(out, to[i]);
+        emit_text(out, line->to[i]);
     }
     fputc('\n', out);
 }
@@ -146,15 +176,6 @@ int config_load_proxy(const char *from, const char *const *to, size_t to_count, 
         ok &= argument_ok("--to", to[i], errs);
     if (!ok)
         return -1;
-    struct config_mem *mem = config_mem_new();
-    struct config_text yaml;
-    config_text_open(&yaml, mem);
-    write_proxy(yaml.out, from, to, to_count);
-    config_text_close(&yaml);
-    struct config_errors found = {0};
-    int result = config_load_text(COMMAND_LINE, yaml.text, yaml.len, out, &found);
-    name_options(&found);
-    config_errors_move(errs, &found);
-    config_mem_free(mem);
-    return result;
+    const struct proxy_line line = {from, to, to_count};
+    return config_load_written(write_proxy, &line, name_options, out, errs);
 }

@@ -38,19 +38,41 @@
 
 #define ROWS(list) .rows = (list), .row_count = ARRAY_LEN(list)
 
-extern const struct schema_table schema_balance;      /* struct config_balance */
-extern const struct schema_table schema_health;       /* struct config_health */
-extern const struct schema_row schema_field_name;     /* struct config_header_match */
-extern const struct schema_row schema_field_value;    /* struct config_header_match */
-extern const struct schema_table schema_key;          /* struct config_key */
-extern const struct schema_table schema_limit;        /* struct config_limit */
-extern const struct schema_items schema_listeners;    /* struct config_listener */
-extern const struct schema_table schema_outlier;      /* struct config_outlier */
-extern const struct schema_items schema_pools;        /* struct config_pool */
-extern const struct schema_table schema_queue;        /* struct config_queue */
-extern const struct schema_table schema_retry;        /* struct config_retry */
-extern const struct schema_table schema_retry_budget; /* struct config_retry_budget */
-extern const struct schema_table schema_sticky;       /* struct config_sticky */
+extern const struct schema_table schema_access_log;    /* struct config_access_log */
+extern const struct schema_table schema_dns;           /* struct config_dns */
+extern const struct schema_table schema_endpoint;      /* struct config_endpoint */
+extern const struct schema_table schema_kubernetes;    /* struct config_kubernetes */
+extern const struct schema_items schema_endpoints;     /* struct config_endpoint */
+extern const struct schema_table schema_etcd;          /* struct config_etcd */
+extern const struct schema_table schema_admin;         /* struct config_admin */
+extern const struct schema_table schema_admin_tls;     /* struct config_tls_server */
+extern const struct schema_table schema_balance;       /* struct config_balance */
+extern const struct schema_table schema_health;        /* struct config_health */
+extern const struct schema_table schema_flight;        /* struct config_flight */
+extern const struct schema_row schema_field_name;      /* struct config_header_match */
+extern const struct schema_row schema_field_value;     /* struct config_header_match */
+extern const struct schema_items schema_fields;        /* of a request that weir itself sends */
+extern const struct schema_table schema_key;           /* struct config_key */
+extern const struct schema_table schema_limit;         /* struct config_limit */
+extern const struct schema_items schema_listeners;     /* struct config_listener */
+extern const struct schema_table schema_outlier;       /* struct config_outlier */
+extern const struct schema_items schema_pools;         /* struct config_pool */
+extern const struct schema_table schema_queue;         /* struct config_queue */
+extern const struct schema_table schema_retry;         /* struct config_retry */
+extern const struct schema_table schema_retry_budget;  /* struct config_retry_budget */
+extern const struct schema_table schema_tracing;       /* struct config_tracing */
+extern const struct schema_table schema_sticky;        /* struct config_sticky */
+extern const struct schema_table schema_tls_client;    /* struct config_tls_client */
+extern const struct schema_table schema_pool_registry; /* struct config_registry */
+extern const struct schema_row schema_registered;      /* struct config_registration */
+extern const struct schema_row schema_registration;    /* the same, but for its id */
+extern const struct schema_table schema_registry;      /* of struct config */
+
+/* The endpoints are in no more zones than weir keeps apart. schema_pool.c */
+void schema_check_zones(struct bind *b, const struct config_endpoint *endpoints, size_t count);
+
+/* The pool's queue, if it has a limit and no queue. schema_limits.c */
+void schema_give_queue(struct config_pool *pool);
 
 /* What limits, queue and the rest of a pool have to do with one another; gives a pool with a limit
  * its queue. schema_limits.c */

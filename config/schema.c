@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The schema: every key of the file is one row here, or in schema_listener.c or schema_pool.c,
+ * The schema: every key of the file is one row here, or in another schema_*.c,
  * and no other place lists them. A field's C type is checked against the row's when they are
  * compiled. Constant data; any thread.
  */
@@ -10,18 +10,17 @@
 #include "config/rows.h"
 #include "config/types.h"
 
-/* admin, log, access_log */
+/* log */
 
-static const struct schema_row admin_rows[] = {
-    {ADDRESS("listen", config_admin, listen), .flags = ROW_LISTEN | ROW_LOOPBACK | ROW_RESTART,
-     .dflt = "127.0.0.1:9900", .expected = "an address such as 127.0.0.1:9900",
-     .doc = "Where /metrics, /livez and /readyz are served; without a host, on the loopback."},
+static const struct schema_row reload_rows[] = {
+    {BOOL("watch", config, watch), .dflt = "false",
+     .doc = "Whether it is read again whenever it, or what a symlink of its name leads to, has "
+            "changed. What it names by ${file:...} is not watched."},
 };
 
-static const struct schema_table admin_table = {
-    .expected = "a mapping, such as { listen: 127.0.0.1:9900 }, or {} for the default",
-    ROWS(admin_rows),
-    .own = true,
+static const struct schema_table reload_table = {
+    .expected = "a mapping, such as { watch: true }",
+    ROWS(reload_rows),
 };
 
 static const struct schema_choice log_levels[] = {
@@ -30,6 +29,20 @@ static const struct schema_choice log_levels[] = {
     {.name = "warn", .value = CONFIG_LOG_WARN},
     {.name = "error", .value = CONFIG_LOG_ERROR},
     {0},
+};
+
+static const struct schema_row user_rows[] = {
+    {STRING("name", config_user, name), .flags = ROW_REQUIRED, .expected = "the name of a user",
+     .pattern = "^.", .doc = "Whom weir becomes once it listens."},
+    {STRING("group", config_user, group), .expected = "the name of a group", .pattern = "^.",
+     .doc = "Its only group; the user's own, with those that it is in besides, if not given."},
+};
+
+static const struct schema_table user_table = {
+    .expected = "the name of a user, or a mapping such as { name: weir, group: adm }",
+    ROWS(user_rows),
+    .short_key = "name",
+    .own = true,
 };
 
 static const struct schema_row log_rows[] = {
@@ -41,21 +54,6 @@ static const struct schema_table log_table = {
     .expected = "a mapping, or a level alone",
     ROWS(log_rows),
     .short_key = "level",
-};
-
-static const struct schema_row access_log_rows[] = {
-    {STRING("path", config_access_log, path), .flags = ROW_REQUIRED, .accept = grammar_file,
-     .expected = "the path of a file, such as /dev/stdout", .pattern = "^.",
-     .doc = "The file that one line a request is appended to."},
-    {SCALAR("format", config_access_log, format, struct config_format, type_format), .dflt = "json",
-     .doc = "json, clf (the Common Log Format), or a template with fields in braces."},
-};
-
-static const struct schema_table access_log_table = {
-    .expected = "a mapping, or a path alone",
-    ROWS(access_log_rows),
-    .short_key = "path",
-    .own = true,
 };
 
 /* limits, timeouts */
@@ -208,6 +206,15 @@ const struct schema_row schema_field_value = {
     .expected = "the value of a header field",
 };
 
+const struct schema_items schema_fields = {
+    .size = sizeof(struct config_header_match),
+    .name = &schema_field_name,
+    .elem = &schema_field_value,
+    .what = "one field",
+    .unique = "is listed twice; the names of fields do not depend on case",
+    .unique_offset = FIELD(config_header_match, name, const char *),
+};
+
 static const struct schema_items header_items = {
     .size = sizeof(struct config_header_match),
     .name = &schema_field_name,
@@ -265,6 +272,8 @@ static const struct schema_row match_rows[] = {
      .offset = FIELD(config_match, headers, struct config_header_match *),
      .count_offset = FIELD(config_match, header_count, size_t),
      .doc = "Fields that all have to be there with exactly this value."},
+    {STRING("listener", config_match, listener), .expected = "the name of a listener",
+     .doc = "The listener that the request came by; counts as one of headers."},
 };
 
 static const char *const match_later[] = {"query", NULL};
@@ -374,21 +383,53 @@ static const struct schema_row config_rows[] = {
      .word_value = CONFIG_NO_INSTANCE,
      .doc = "The number of this process among those that balance over the same endpoints, from 0: "
             "with it, their subsets load all endpoints alike; auto: by the host's name."},
+    {.key = "user",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH | ROW_RESTART,
+     .table = &user_table,
+     .offset = FIELD(config, user, struct config_user),
+     .present_offset = FIELD(config, user.enabled, bool),
+     .doc = "Whom weir becomes once it listens, if it is started as root; whoever started it if "
+            "not given."},
+    {BOOL("sandbox", config, sandbox), .flags = ROW_RESTART, .dflt = "true",
+     .doc = "Gives up, where the kernel can enforce it, all files but those of the folders that "
+            "are named here, and all system calls that weir does not make."},
     {.key = "admin",
      .shape = SHAPE_TABLE,
      .flags = ROW_SWITCH | ROW_RESTART,
-     .table = &admin_table,
+     .table = &schema_admin,
      .offset = FIELD(config, admin, struct config_admin),
      .present_offset = FIELD(config, admin.enabled, bool),
      .doc = "The listener for operators; none if not given."},
+    {.key = "registry",
+     .shape = SHAPE_TABLE,
+     .table = &schema_registry,
+     .doc = "Of endpoints that register themselves, for all pools that have a registry."},
+    {.key = "reload",
+     .shape = SHAPE_TABLE,
+     .table = &reload_table,
+     .doc = "When the file is read again, beside SIGHUP and weir reload."},
     {.key = "log", .shape = SHAPE_TABLE, .table = &log_table, .doc = "weir's own messages."},
     {.key = "access_log",
      .shape = SHAPE_TABLE,
-     .flags = ROW_SWITCH,
-     .table = &access_log_table,
+     .flags = ROW_SWITCH | ROW_RESTART,
+     .table = &schema_access_log,
      .offset = FIELD(config, access_log, struct config_access_log),
      .present_offset = FIELD(config, access_log.enabled, bool),
      .doc = "One line a request; off if not given."},
+    {.key = "flight",
+     .shape = SHAPE_TABLE,
+     .table = &schema_flight,
+     .offset = FIELD(config, flight, struct config_flight),
+     .doc = "What is kept of requests that failed or were slow, for `weir why`."},
+    {.key = "tracing",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_tracing,
+     .offset = FIELD(config, tracing, struct config_tracing),
+     .present_offset = FIELD(config, tracing.enabled, bool),
+     .doc = "Requests are parts of traces (W3C Trace Context); if not given, traceparent passes as "
+            "it is."},
     {.key = "limits",
      .shape = SHAPE_TABLE,
      .table = &limits_table,

@@ -18,7 +18,7 @@ struct bind;
 struct schema_row;
 struct tree_node;
 
-#define SCHEMA_MAX_ROWS 16 /* in one table */
+#define SCHEMA_MAX_ROWS 24 /* in one table */
 
 enum schema_shape {
     SHAPE_SCALAR,
@@ -100,10 +100,11 @@ struct schema_table {
     const char *expected; /* in "expected ..." */
     const struct schema_row *rows;
     size_t row_count;
-    const char *short_key;    /* the key that a value which is no mapping is for; or NULL */
-    const char *const *later; /* keys of later versions, ends with NULL; or NULL */
-    bool own;                 /* has a struct with a position; else its rows' are its parent's */
-    bool exactly_one;         /* of its keys */
+    const char *short_key;     /* the key that a value which is no mapping is for; or NULL */
+    const char *const *later;  /* keys of later versions, ends with NULL; or NULL */
+    bool own;                  /* has a struct with a position; else its rows' are its parent's */
+    bool exactly_one;          /* of its keys */
+    const char *const *one_of; /* keys, ends with NULL: exactly one of them is there; or NULL */
     /* What needs several rows. Called if none was wrong; reports like parse. obj: the struct. */
     void (*check)(struct bind *b, const struct tree_node *node, void *obj);
 };

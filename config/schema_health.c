@@ -86,15 +86,6 @@ static const struct schema_items status_items = {
     .what = "one status code; without the key, 200 to 399 are well",
 };
 
-static const struct schema_items field_items = {
-    .size = sizeof(struct config_header_match),
-    .name = &schema_field_name,
-    .elem = &schema_field_value,
-    .what = "one field",
-    .unique = "is listed twice; the names of fields do not depend on case",
-    .unique_offset = FIELD(config_header_match, name, const char *),
-};
-
 static const struct schema_row http_rows[] = {
     {STRING("path", config_health_http, path), .flags = ROW_REQUIRED, .accept = accept_target,
      .pattern = "^/[!-\"$-~]*$", .expected = "a path such as /healthz",
@@ -104,7 +95,7 @@ static const struct schema_row http_rows[] = {
     {HOST(config_health_http)},
     {.key = "headers",
      .shape = SHAPE_MAP,
-     .items = &field_items,
+     .items = &schema_fields,
      .offset = FIELD(config_health_http, headers, struct config_header_match *),
      .count_offset = FIELD(config_health_http, header_count, size_t),
      .min = 1,

@@ -111,15 +111,20 @@ static void check_conns(struct bind *b, const struct config_pool *pool)
                    "upstream.protocol: h1");
 }
 
+void schema_give_queue(struct config_pool *pool)
+{
+    if (!pool->queue.enabled && is_limited(pool))
+        pool->queue = (struct config_queue){
+            .pos = pool->pos, .enabled = true, .max = QUEUE_MAX, .wait_ms = QUEUE_WAIT};
+}
+
 void schema_check_limits(struct bind *b, struct config_pool *pool)
 {
     check_adaptive(b, pool);
     check_conns(b, pool);
-    if (pool->queue.enabled && !is_limited(pool))
+    if (pool->queue.enabled && !is_limited(pool) && pool->file.text == NULL)
         bind_error(b, pool->queue.pos,
                    "there is nothing to wait for: the pool has no limit; give it or its endpoints "
                    "max_requests or max_connections, or limit: adaptive, or leave queue out");
-    if (!pool->queue.enabled && is_limited(pool))
-        pool->queue = (struct config_queue){
-            .pos = pool->pos, .enabled = true, .max = QUEUE_MAX, .wait_ms = QUEUE_WAIT};
+    schema_give_queue(pool);
 }

@@ -54,25 +54,37 @@ static bool has_client_ca(const void *obj)
     return ((const struct config_tls_server *)obj)->client_ca.text != NULL;
 }
 
+/* Also of the admin listener's. */
+#define TLS_SERVER_ROWS                                                                            \
+    {.key = "certs",                                                                               \
+     .shape = SHAPE_LIST,                                                                          \
+     .flags = ROW_SINGLE | ROW_REQUIRED,                                                           \
+     .items = &cert_items,                                                                         \
+     .min = 1,                                                                                     \
+     .offset = FIELD(config_tls_server, certs, struct config_str *),                               \
+     .count_offset = FIELD(config_tls_server, cert_count, size_t),                                 \
+     .doc =                                                                                        \
+         "Certificates with their chains (PEM): files, whose keys are beside them as NAME.key, "   \
+         "or directories of those. The name that a client asks for picks one, else the first."},   \
+        {FILENAME("client_ca", config_tls_server, client_ca),                                      \
+         .doc =                                                                                    \
+             "Authorities (PEM) that vouch for clients' certificates; nobody is asked for one if " \
+             "not given."},                                                                        \
+        {SCALAR("client_auth", config_tls_server, client_auth, enum config_client_auth,            \
+                type_enum),                                                                        \
+         .choices = client_auths,                                                                  \
+         .dflt = "required",                                                                       \
+         .applies = has_client_ca,                                                                 \
+         .applies_to = "a listener with client_ca",                                                \
+         .doc = "Whether a client has to have a certificate: required or optional."},              \
+    {                                                                                              \
+        SCALAR("min_version", config_tls_server, min_version, enum config_tls_version, type_enum), \
+            .choices = tls_versions, .dflt = "1.2",                                                \
+            .doc = "The oldest version of TLS: 1.2 or 1.3."                                        \
+    }
+
 static const struct schema_row tls_server_rows[] = {
-    {.key = "certs",
-     .shape = SHAPE_LIST,
-     .flags = ROW_SINGLE | ROW_REQUIRED,
-     .items = &cert_items,
-     .min = 1,
-     .offset = FIELD(config_tls_server, certs, struct config_str *),
-     .count_offset = FIELD(config_tls_server, cert_count, size_t),
-     .doc = "Certificates with their chains (PEM): files, whose keys are beside them as NAME.key, "
-            "or directories of those. The name that a client asks for picks one, else the first."},
-    {FILENAME("client_ca", config_tls_server, client_ca),
-     .doc = "Authorities (PEM) that vouch for clients' certificates; nobody is asked for one if "
-            "not given."},
-    {SCALAR("client_auth", config_tls_server, client_auth, enum config_client_auth, type_enum),
-     .choices = client_auths, .dflt = "required", .applies = has_client_ca,
-     .applies_to = "a listener with client_ca",
-     .doc = "Whether a client has to have a certificate: required or optional."},
-    {SCALAR("min_version", config_tls_server, min_version, enum config_tls_version, type_enum),
-     .choices = tls_versions, .dflt = "1.2", .doc = "The oldest version of TLS: 1.2 or 1.3."},
+    TLS_SERVER_ROWS,
     {FILENAME("ocsp", config_tls_server, ocsp),
      .doc = "An OCSP response (DER) to staple; watched like the certificates."},
     {FILENAME("keylog", config_tls_server, keylog),
@@ -104,6 +116,15 @@ static const struct schema_table tls_server_table = {
     .short_key = "certs",
     .own = true,
     .check = check_tls_server,
+};
+
+static const struct schema_row admin_tls_rows[] = {TLS_SERVER_ROWS};
+
+const struct schema_table schema_admin_tls = {
+    .expected = "a mapping such as { certs: /etc/weir/admin.pem, client_ca: /etc/weir/ops.pem }",
+    ROWS(admin_tls_rows),
+    .short_key = "certs",
+    .own = true,
 };
 
 /* listeners */

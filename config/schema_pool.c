@@ -9,9 +9,22 @@
 
 /* endpoints */
 
+static bool accept_id(struct bind *b, const struct tree_node *node, const char **text)
+{
+    if (config_registration_id_ok(*text))
+        return true;
+    bind_error(b, node->pos, "%s is not an id", bind_quote(b, *text));
+    return false;
+}
+
+/* Of an endpoint; then what one says besides that registers, and what only the state file has. */
 static const struct schema_row endpoint_rows[] = {
     {ADDRESS("address", config_endpoint, address), .flags = ROW_REQUIRED,
      .doc = "Host and port, or unix:/path; a host name is resolved once, when loading."},
+    {ADDRESS("also", config_endpoint, also),
+     .doc =
+         "Another address of the same server, of the other family, say: tried too when the first "
+         "fails or is silent for 250 ms, or half of upstream.connect."},
     {INT("weight", config_endpoint, weight), .dflt = "1", .min = 0, .max = 1000,
      .doc = "Its share compared to the others; 0: no new requests."},
     {STRING("zone", config_endpoint, zone), .accept = grammar_name, .pattern = NAME_PATTERN,
@@ -32,18 +45,39 @@ static const struct schema_row endpoint_rows[] = {
      .doc = "Connections to it that may be in use at once; idle ones do not count."},
     {ADDRESS("health", config_endpoint, health),
      .doc = "Where its health checks go, if not where requests go."},
+    {DURATION("ttl", config_registration, ttl_ms), .dflt = "30s", .min = SECOND, .max = 24 * HOUR,
+     .doc = "How long it is believed without registering again."},
+    {STRING("id", config_registration, id), .flags = ROW_REQUIRED, .accept = accept_id,
+     .expected = "an id", .doc = "What it is called in the registry."},
 };
 
-static const struct schema_table endpoint_table = {
+const struct schema_table schema_endpoint = {
     .expected = "an address, or a mapping such as { address: 10.0.0.1:80, weight: 2 }",
-    ROWS(endpoint_rows),
+    .rows = endpoint_rows,
+    .row_count = ARRAY_LEN(endpoint_rows) - 2,
     .short_key = "address",
     .own = true,
 };
 
-static const struct schema_row endpoint_elem = {.shape = SHAPE_TABLE, .table = &endpoint_table};
+static const struct schema_table registration_table = {
+    .expected = "an object such as {\"address\": \"10.0.0.1:80\", \"ttl\": \"30s\"}",
+    .rows = endpoint_rows,
+    .row_count = ARRAY_LEN(endpoint_rows) - 1,
+    .own = true,
+};
 
-static const struct schema_items endpoint_items = {
+static const struct schema_table registered_table = {
+    .expected = "a mapping such as { address: 10.0.0.1:80, id: app-1 }",
+    ROWS(endpoint_rows),
+    .own = true,
+};
+
+const struct schema_row schema_registration = {.shape = SHAPE_TABLE, .table = &registration_table};
+const struct schema_row schema_registered = {.shape = SHAPE_TABLE, .table = &registered_table};
+
+static const struct schema_row endpoint_elem = {.shape = SHAPE_TABLE, .table = &schema_endpoint};
+
+const struct schema_items schema_endpoints = {
     .size = sizeof(struct config_endpoint),
     .elem = &endpoint_elem,
     .what = "one endpoint, such as 127.0.0.1:8080",
@@ -92,7 +126,7 @@ static void check_tls_client(struct bind *b, const struct tree_node *node, void 
         bind_warn(b, tls->ca.pos, "of no use while verify is false");
 }
 
-static const struct schema_table tls_client_table = {
+const struct schema_table schema_tls_client = {
     .expected = "true, or a mapping such as { sni: app.internal, ca: /etc/weir/ca.pem }",
     ROWS(tls_client_rows),
     .short_key = "enabled",
@@ -131,7 +165,7 @@ static const struct schema_row upstream_rows[] = {
     {.key = "tls",
      .shape = SHAPE_TABLE,
      .flags = ROW_SWITCH,
-     .table = &tls_client_table,
+     .table = &schema_tls_client,
      .offset = FIELD(config_pool, tls, struct config_tls_client),
      .present_offset = FIELD(config_pool, tls.enabled, bool),
      .doc = "TLS to the endpoints; plain text if not given."},
@@ -146,12 +180,41 @@ static const struct schema_table upstream_table = {.expected = "a mapping", ROWS
 static const struct schema_row pool_rows[] = {
     {.key = "endpoints",
      .shape = SHAPE_LIST,
-     .flags = ROW_REQUIRED,
-     .items = &endpoint_items,
+     .items = &schema_endpoints,
      .offset = FIELD(config_pool, endpoints, struct config_endpoint *),
      .count_offset = FIELD(config_pool, endpoint_count, size_t),
      .min = 1,
      .doc = "The addresses that requests are spread over."},
+    {.key = "dns",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_dns,
+     .offset = FIELD(config_pool, dns, struct config_dns),
+     .present_offset = FIELD(config_pool, dns.enabled, bool),
+     .doc = "A name whose addresses are the endpoints, asked for again as they expire."},
+    {.key = "etcd",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_etcd,
+     .offset = FIELD(config_pool, etcd, struct config_etcd),
+     .present_offset = FIELD(config_pool, etcd.enabled, bool),
+     .doc = "Keys of etcd v3 that each have an endpoint, watched as they come and go."},
+    {FILENAME("file", config_pool, file),
+     .doc = "A file that lists the endpoints, in YAML or JSON, read again when it changes."},
+    {.key = "kubernetes",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_kubernetes,
+     .offset = FIELD(config_pool, kubernetes, struct config_kubernetes),
+     .present_offset = FIELD(config_pool, kubernetes.enabled, bool),
+     .doc = "A Service of Kubernetes whose EndpointSlices are watched."},
+    {.key = "registry",
+     .shape = SHAPE_TABLE,
+     .flags = ROW_SWITCH,
+     .table = &schema_pool_registry,
+     .offset = FIELD(config_pool, registry, struct config_registry),
+     .present_offset = FIELD(config_pool, registry.enabled, bool),
+     .doc = "Endpoints register themselves at the admin listener: PUT /registry/POOL/ID."},
     {.key = "balance",
      .shape = SHAPE_TABLE,
      .table = &schema_balance,
@@ -232,6 +295,13 @@ static const char *endpoint_host(const struct config_endpoint *e, bool *ip)
 static void check_server_name(struct bind *b, const struct config_pool *pool)
 {
     bool first_ip = false, ip = false;
+    if (pool->dns.enabled && pool->dns.type == CONFIG_DNS_SRV)
+        bind_error(b, pool->tls.pos,
+                   "the hosts that %s leads to are not known beforehand; sni has to say what their "
+                   "certificates are for",
+                   bind_quote(b, pool->dns.name));
+    if (config_pool_discovers(pool))
+        return; /* the name's, or of addresses */
     const char *first = endpoint_host(&pool->endpoints[0], &first_ip);
     for (size_t i = 0; i < pool->endpoint_count; i++) {
         const struct config_endpoint *e = &pool->endpoints[i];
@@ -250,12 +320,12 @@ static void check_server_name(struct bind *b, const struct config_pool *pool)
 }
 
 /* Weir keeps so many apart, and one more for those without. */
-static void check_zones(struct bind *b, const struct config_pool *pool)
+void schema_check_zones(struct bind *b, const struct config_endpoint *endpoints, size_t count)
 {
     const char *zones[LB_ZONES - 1];
     size_t n = 0;
-    for (size_t i = 0; i < pool->endpoint_count; i++) {
-        const struct config_endpoint *e = &pool->endpoints[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct config_endpoint *e = &endpoints[i];
         size_t z = 0;
         while (e->zone != NULL && z < n && strcmp(zones[z], e->zone) != 0)
             z++;
@@ -292,7 +362,7 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
 {
     const struct config_pool *pool = obj;
     (void)node;
-    check_zones(b, pool);
+    schema_check_zones(b, pool->endpoints, pool->endpoint_count);
     schema_check_limits(b, obj);
     check_endpoints_health(b, pool);
     if (pool->health.grpc.enabled && pool->proxy_protocol != CONFIG_PROXY_NONE)
@@ -307,13 +377,14 @@ static void check_pool(struct bind *b, const struct tree_node *node, void *obj)
                    "used with protocol: h2");
 }
 
-static const char *const pool_later[] = {"dns", "kubernetes", NULL};
+static const char *const pool_sources[] = {"endpoints",  "dns",      "etcd", "file",
+                                           "kubernetes", "registry", NULL};
 
 static const struct schema_table pool_table = {
     .expected = "a list of endpoints, or a mapping",
     ROWS(pool_rows),
     .short_key = "endpoints",
-    .later = pool_later,
+    .one_of = pool_sources,
     .own = true,
     .check = check_pool,
 };

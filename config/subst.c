@@ -19,7 +19,8 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/span.h"
 
-#define MAX_FILE 65536
+#define MAX_FILE  65536
+#define MAX_BYTES ((size_t)1 << 20) /* of all substitutions of a file */
 
 struct subst {
     struct bind *b;
@@ -98,9 +99,8 @@ static ssize_t file_read(int fd, char *buf, size_t size)
 /* All substitutions together may not make more than a file may hold. */
 static bool subst_put(struct subst *s, const char *text, size_t len)
 {
-    if (len > CONFIG_MAX_BYTES - s->b->substituted) {
-        bind_error(s->b, s->pos, "all substitutions together make more than %zu bytes",
-                   CONFIG_MAX_BYTES);
+    if (len > MAX_BYTES - s->b->substituted) {
+        bind_error(s->b, s->pos, "all substitutions together make more than %zu bytes", MAX_BYTES);
         return false;
     }
     s->b->substituted += len;
@@ -139,6 +139,7 @@ static bool subst_file(struct subst *s, const char *path)
     int error = errno;
     close(fd);
     bool ok = file_accept(s, path, buf, len, error);
+    bind_note_file(s->b, s->pos, path);
     free(buf);
     return ok;
 }

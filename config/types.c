@@ -89,7 +89,7 @@ static const char *number_text(struct bind *b, const struct schema_type *type, u
 {
     char buf[64];
     FILE *out = mem_need(fmemopen(buf, sizeof(buf), "w"));
-    show_number(type, value, out);
+    type->show(type, value, out);
     fclose(out);
     return config_mem_dup(b->scratch, buf, strlen(buf));
 }
@@ -188,7 +188,7 @@ static void print_number(const struct schema_row *row, uint64_t value, FILE *out
     if (row->word != NULL && value == row->word_value)
         fputs(row->word, out);
     else
-        show_number(row->type, value, out);
+        row->type->show(row->type, value, out);
 }
 
 static void print_wide(const struct schema_row *row, const void *field, FILE *out)
@@ -252,6 +252,53 @@ const struct schema_type type_size = {
     .parse = parse_wide,
     .print = print_wide,
     .show = show_number,
+};
+
+/* Percentages with up to four decimals. */
+
+static void show_share(const struct schema_type *type, uint64_t value, FILE *out)
+{
+    char text[32];
+    (void)type;
+    int len = snprintf(text, sizeof(text), "%llu.%04u", (unsigned long long)(value / 10000),
+                       (unsigned)(value % 10000));
+    while (text[len - 1] == '0')
+        len--;
+    fprintf(out, "%.*s%%", text[len - 1] == '.' ? len - 1 : len, text);
+}
+
+static bool parse_share(struct bind *b, const struct schema_row *row, const struct tree_node *node,
+                        void *field)
+{
+    const char *s = node->text;
+    uint64_t value = 0;
+    unsigned decimals = 0;
+    for (; *s >= '0' && *s <= '9'; s++)
+        value = saturating(value, 10, (uint64_t)(*s - '0'));
+    bool digits = s != node->text;
+    if (digits && *s == '.')
+        for (s++; *s >= '0' && *s <= '9' && decimals < 4; s++, decimals++)
+            value = saturating(value, 10, (uint64_t)(*s - '0'));
+    if (!digits || s[-1] == '.' || strcmp(s, "%") != 0) {
+        type_mismatch(b, row, node);
+        return false;
+    }
+    for (; decimals < 4; decimals++)
+        value = saturating(value, 10, 0);
+    if (value < row->min || value > row->max)
+        return out_of_range(b, row, node);
+    *(uint32_t *)field = (uint32_t)value;
+    return true;
+}
+
+const struct schema_type type_share = {
+    .name = "percentage",
+    .expected = "a percentage such as 10% or 0.5%",
+    .json_type = "string",
+    .pattern = "^[0-9]+(\\.[0-9]{1,4})?%$",
+    .parse = parse_share,
+    .print = print_int,
+    .show = show_share,
 };
 
 /* Booleans. */

@@ -9,6 +9,7 @@
 
 extern const struct schema_type type_int;      /* uint32_t */
 extern const struct schema_type type_percent;  /* uint32_t */
+extern const struct schema_type type_share;    /* uint32_t, millionths */
 extern const struct schema_type type_rate;     /* uint32_t, a second */
 extern const struct schema_type type_duration; /* uint64_t, milliseconds */
 extern const struct schema_type type_size;     /* uint64_t, bytes */

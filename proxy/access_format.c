@@ -85,18 +85,20 @@ static const struct field {
     FIELD(trail, STEP_TRAIL),
     FIELD(referer, STEP_STRING),
     FIELD(user_agent, STEP_STRING),
+    FIELD(trace_id, STEP_STRING),
+    FIELD(span_id, STEP_STRING),
+    FIELD(parent_id, STEP_STRING),
     FIELD_AS("clf_time", STEP_CLF_TIME, time_us, true),
     FIELD_AS("clf_bytes", STEP_CLF_BYTES, bytes_out, true),
     FIELD_AS("client_ip", STEP_CLIENT_IP, client, true),
 };
 
-static const char json_template[] =
-    "{{\"time\":\"{time}\",\"id\":\"{id}\",\"client\":\"{client}\",\"listener\":\"{listener}\","
-    "\"method\":\"{method}\",\"host\":\"{host}\",\"path\":\"{path}\",\"protocol\":\"{protocol}\","
-    "\"route\":\"{route}\",\"pool\":\"{pool}\",\"endpoint\":\"{endpoint}\",\"attempts\":{attempts},"
-    "\"status\":{status},\"bytes_in\":{bytes_in},\"bytes_out\":{bytes_out},\"queue_ms\":{queue_ms},"
-    "\"connect_ms\":{connect_ms},\"first_byte_ms\":{first_byte_ms},\"total_ms\":{total_ms},"
-    "\"reason\":\"{reason}\",\"trail\":{trail}}";
+/* Those of "json", in this order. */
+static const char *const json_fields[] = {
+    "time",      "id",       "client",     "listener",      "method",   "host",   "path",
+    "protocol",  "route",    "pool",       "endpoint",      "attempts", "status", "bytes_in",
+    "bytes_out", "queue_ms", "connect_ms", "first_byte_ms", "total_ms", "reason", "trail",
+};
 
 static const char clf_template[] =
     "{client_ip} - - [{clf_time}] \"{method} {path} {protocol}\" {status} {clf_bytes} "
@@ -232,10 +234,43 @@ static struct access_format *new_template(const char *text, enum style style, bo
     return format;
 }
 
+static bool is_quoted(const struct field *field)
+{
+    return field->kind == STEP_STRING || field->kind == STEP_TIME;
+}
+
+/* Appends the template of one member. */
+static char *put_member(char *at, const char *name, bool first)
+{
+    const struct field *field = find_field(span_str(name), false);
+    const char *quote = field != NULL && is_quoted(field) ? "\"" : "";
+    return at + sprintf(at, "%s\"%s\":%s{%s}%s", first ? "" : ",", name, quote, name, quote);
+}
+
+struct access_format *access_format_json(const char *const *names, size_t n, char *err,
+                                         size_t err_len)
+{
+    size_t size = 4;
+    for (size_t i = 0; i < n; i++)
+        size += 2 * strlen(names[i]) + 8;
+    char *text = malloc(size), *at = text;
+    if (text == NULL) {
+        snprintf(err, err_len, "out of memory");
+        return NULL;
+    }
+    at = stpcpy(at, "{{");
+    for (size_t i = 0; i < n; i++)
+        at = put_member(at, names[i], i == 0);
+    strcpy(at, "}");
+    struct access_format *format = new_template(text, STYLE_JSON, true, err, err_len);
+    free(text);
+    return format;
+}
+
 struct access_format *access_format_new(const char *text, char *err, size_t err_len)
 {
     if (strcmp(text, "json") == 0)
-        return new_template(json_template, STYLE_JSON, true, err, err_len);
+        return access_format_json(json_fields, ARRAY_LEN(json_fields), err, err_len);
     if (strcmp(text, "clf") == 0)
         return new_template(clf_template, STYLE_TEXT, true, err, err_len);
     return new_template(text, STYLE_TEXT, false, err, err_len);

@@ -34,6 +34,7 @@ struct access_record {
     struct span trail;   /* one entry an attempt that failed, separated by '\n' */
     struct span referer; /* the request's fields; only clf and templates show them */
     struct span user_agent;
+    struct span trace_id, span_id, parent_id; /* the same */
     uint32_t attempts;
     uint32_t status;
     uint64_t bytes_in, bytes_out; /* of bodies */
@@ -51,11 +52,16 @@ struct access_format;
 
 /*
  * text is "json", "clf" (Apache's combined log format) or a template: any text with {field}
- * placeholders, named as in the JSON plus {referer} and {user_agent}; "{{" is a brace. NULL with a
+ * placeholders, named as in the JSON plus {referer}, {user_agent}, {trace_id},
+ * {span_id} and {parent_id}; "{{" is a brace. NULL with a
  * message in err (which gives the position, counted from 1, of what is wrong) for an unknown field,
  * an unclosed brace, a control character other than TAB, or a text without any field.
  */
 struct access_format *access_format_new(const char *text, char *err, size_t err_len);
+/* json with these fields only, in this order. */
+struct access_format *access_format_json(const char *const *names, size_t n, char *err,
+                                         size_t err_len);
+
 void access_format_free(struct access_format *format);
 
 /* Appends the line with its '\n' to out; on json_truncated(out) the line is not whole. */

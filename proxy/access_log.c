@@ -23,27 +23,33 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "proxy/access_ring.h"
+#include "balancer/hash.h"
+#include "proxy/access_rotate.h"
 #include "proxy/access_sink.h"
+#include "proxy/access_syslog.h"
+#include "proxy/base/byte_ring.h"
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 
 enum {
     LINGER_MS = 50,
+    PAUSE_MS = 10, /* before what no event tells of is tried again */
     DEFAULT_RING_BYTES = 1 << 20,
     MIN_RING_BYTES = 4096,
     MAX_SHARDS = 1024,
     DEFAULT_FLUSH_MS = 2000,
     WARN_EVERY_MS = 10000,
+    HANG_MS = 3000, /* that a write may take in the end */
 };
 
 enum writer_state { WRITER_RUNNING, WRITER_LINGERS, WRITER_PARKED };
 
 struct shard {
-    struct access_ring ring;
+    struct byte_ring ring;
     /* The producer's. */
     _Alignas(64) struct access_clock clock;
     _Atomic uint64_t dropped;
@@ -57,6 +63,11 @@ struct access_log {
     int wake_fd;
     pthread_t thread;
     unsigned flush_ms;
+    unsigned sample;
+    uint64_t rotate_bytes;
+    unsigned rotate_keep;
+    bool to_syslog;
+    struct access_syslog syslog;
 
     _Alignas(64) _Atomic int state; /* enum writer_state */
     atomic_int next_fd;             /* from access_log_reopen; -1: none */
@@ -66,6 +77,8 @@ struct access_log {
     /* The writer's. */
     struct access_sink sink;
     struct log_limit drop_warning, failure, recovery;
+    uint64_t file_bytes; /* in the file */
+    uint64_t refused;    /* of the sink's, that are among the lost */
     uint64_t drops_seen;
     uint64_t give_up_ms; /* monotonic; 0: not stopping yet */
     bool failing;        /* the last write failed, and that has been said */
@@ -97,10 +110,10 @@ static void wake_if_needed(struct access_log *log, struct shard *shard)
         return;
     if (state == WRITER_LINGERS) {
         size_t half = shard->ring.cap / 2;
-        if (__builtin_expect(access_ring_used(&shard->ring) <= half, 1))
+        if (__builtin_expect(byte_ring_used(&shard->ring) <= half, 1))
             return;
-        access_ring_refresh(&shard->ring);
-        if (access_ring_used(&shard->ring) <= half)
+        byte_ring_refresh(&shard->ring);
+        if (byte_ring_used(&shard->ring) <= half)
             return;
     }
     /* Of several workers that see this one gets to make the system call. */
@@ -116,7 +129,7 @@ static bool format_into(struct access_log *log, struct shard *shard, char *place
     access_format_line(log->format, record, &shard->clock, &out);
     if (json_truncated(&out))
         return false;
-    access_ring_publish(&shard->ring, place, out.len);
+    byte_ring_publish(&shard->ring, place, out.len);
     return true;
 }
 
@@ -125,13 +138,18 @@ static bool format_elsewhere(struct access_log *log, struct shard *shard,
                              const struct access_record *record)
 {
     size_t room, seen;
-    access_ring_room(&shard->ring, &seen);
-    access_ring_refresh(&shard->ring);
-    char *place = access_ring_room(&shard->ring, &room);
+    byte_ring_room(&shard->ring, &seen);
+    byte_ring_refresh(&shard->ring);
+    char *place = byte_ring_room(&shard->ring, &room);
     if (room > seen && format_into(log, shard, place, room, record))
         return true;
-    place = access_ring_room_at_start(&shard->ring, &room);
+    place = byte_ring_room_at_start(&shard->ring, &room);
     return place && format_into(log, shard, place, room, record);
+}
+
+bool access_log_samples(const struct access_log *log, struct span id)
+{
+    return log->sample >= 1000 || lb_hash_below(lb_hash(id.ptr, id.len), 1000) < log->sample;
 }
 
 bool access_log_write(struct access_log *log, unsigned shard_index,
@@ -140,7 +158,7 @@ bool access_log_write(struct access_log *log, unsigned shard_index,
     DCHECK(shard_index < log->shards_count);
     struct shard *shard = &log->shards[shard_index];
     size_t room;
-    char *place = access_ring_room(&shard->ring, &room);
+    char *place = byte_ring_room(&shard->ring, &room);
     bool done =
         format_into(log, shard, place, room, record) || format_elsewhere(log, shard, record);
     if (!done) {
@@ -190,30 +208,79 @@ static void wait_for(struct access_log *log, bool writable, int timeout_ms)
             ;
 }
 
-/* The sink is full. False: stop waiting for it, the process wants to end. */
-static bool wait_writable(struct access_log *log)
+/* How many ms the sink may take, still. -1: as many as it likes; the process does not want to end.
+ */
+static int patience(struct access_log *log)
 {
-    if (!atomic_load_explicit(&log->stopping, memory_order_acquire)) {
-        wait_for(log, true, -1);
-        return true;
-    }
+    if (!atomic_load_explicit(&log->stopping, memory_order_acquire))
+        return -1;
     uint64_t now = monotonic_ms();
     if (log->give_up_ms == 0)
         log->give_up_ms = now + log->flush_ms;
-    if (now >= log->give_up_ms)
+    return now < log->give_up_ms ? (int)(log->give_up_ms - now) : 0;
+}
+
+/* The sink takes nothing just now; the rings fill meanwhile. False: stop waiting for it. */
+static bool wait_writable(struct access_log *log, int error)
+{
+    int left = patience(log);
+    if (left == 0)
         return false;
-    wait_for(log, true, (int)(log->give_up_ms - now));
+    if (error == EAGAIN)
+        wait_for(log, true, left);
+    else
+        poll(NULL, 0, PAUSE_MS);
     return true;
+}
+
+/* Of two that are begun at once, by a signal and by size, the older one has been renamed. */
+static bool is_renamed(const struct access_log *log, int fd)
+{
+    struct stat opened, there;
+    return log->rotate_bytes != 0 && log->sink.regular && fstat(fd, &opened) == 0 &&
+           stat(log->path, &there) == 0 &&
+           (opened.st_ino != there.st_ino || opened.st_dev != there.st_dev);
+}
+
+/* Takes the descriptor over. */
+static void use_fd(struct access_log *log, int fd)
+{
+    struct stat st;
+    log->sink = access_sink_from_fd(fd, log->to_syslog ? &log->syslog : NULL);
+    log->refused = 0;
+    log->file_bytes = fstat(fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+}
+
+static void adopt_fd(struct access_log *log, int fd)
+{
+    access_sink_close(&log->sink);
+    use_fd(log, fd);
+    log->failing = log->torn = log->mid_line = false;
 }
 
 static void adopt_next_fd(struct access_log *log)
 {
     int fd = atomic_exchange(&log->next_fd, -1);
-    if (fd < 0)
-        return;
-    access_sink_close(&log->sink);
-    log->sink = access_sink_from_fd(fd);
-    log->failing = log->torn = log->mid_line = false;
+    if (fd >= 0 && is_renamed(log, fd))
+        close(fd);
+    else if (fd >= 0)
+        adopt_fd(log, fd);
+}
+
+/* If it fails, what is open goes on to be written, and it is tried again after as many bytes. */
+static void rotate(struct access_log *log)
+{
+    char err[256];
+    int fd = -1;
+    log->file_bytes = 0;
+    if (!access_rotate(log->path, log->rotate_keep))
+        snprintf(err, sizeof err, "%s: %s", log->path, strerror(errno));
+    else
+        fd = access_sink_open_fd(log->path, err, sizeof err);
+    if (fd >= 0)
+        adopt_fd(log, fd);
+    else
+        log_limited(&log->failure, LOG_ERROR, "access log cannot be rotated: %s", err);
 }
 
 static uint64_t count_lines(const struct iovec *piece)
@@ -286,9 +353,10 @@ static void write_pieces(struct access_log *log, struct iovec *pieces, int count
             say_recovered(log);
             if (extra)
                 log->torn = log->mid_line = false;
+            log->file_bytes += (uint64_t)n;
             skip(log, &pieces, &count, (size_t)n - (size_t)extra);
-        } else if (n < 0 && errno == EAGAIN) {
-            if (wait_writable(log))
+        } else if (n < 0 && (errno == EAGAIN || errno == ENOBUFS)) {
+            if (wait_writable(log, errno))
                 continue;
             lose(log, pieces, count);
             return;
@@ -301,17 +369,22 @@ static void write_pieces(struct access_log *log, struct iovec *pieces, int count
 }
 
 /* Writes what one ring holds now; what comes meanwhile waits for the other rings' turn. */
-static bool drain_ring(struct access_log *log, struct access_ring *ring)
+static bool drain_ring(struct access_log *log, struct byte_ring *ring)
 {
     struct iovec pieces[2];
-    int count = access_ring_peek(ring, pieces);
+    int count = byte_ring_peek(ring, pieces);
     if (count == 0)
         return false;
     size_t len = pieces[0].iov_len + (count > 1 ? pieces[1].iov_len : 0);
     /* After the peek: a line that follows a reopen finds its file here. */
     adopt_next_fd(log);
+    if (log->rotate_bytes != 0 && log->sink.regular && log->file_bytes > 0 &&
+        log->file_bytes + len > log->rotate_bytes)
+        rotate(log);
     write_pieces(log, pieces, count);
-    access_ring_consume(ring, len);
+    atomic_fetch_add_explicit(&log->lost, log->sink.refused - log->refused, memory_order_relaxed);
+    log->refused = log->sink.refused;
+    byte_ring_consume(ring, len);
     return true;
 }
 
@@ -326,7 +399,7 @@ static bool drain(struct access_log *log)
 static bool all_empty(const struct access_log *log)
 {
     for (unsigned i = 0; i < log->shards_count; i++)
-        if (!access_ring_empty(&log->shards[i].ring))
+        if (!byte_ring_empty(&log->shards[i].ring))
             return false;
     return true;
 }
@@ -367,7 +440,7 @@ static void log_free(struct access_log *log)
 {
     access_format_free(log->format);
     for (unsigned i = 0; log->shards && i < log->shards_count; i++)
-        access_ring_fini(&log->shards[i].ring);
+        byte_ring_fini(&log->shards[i].ring);
     free(log->shards);
     free(log->path);
     if (log->sink.fd >= 0)
@@ -385,7 +458,7 @@ static bool make_shards(struct access_log *log, unsigned count, size_t ring_byte
     memset(log->shards, 0, count * sizeof *log->shards);
     log->shards_count = count;
     for (unsigned i = 0; i < count; i++)
-        if (!access_ring_init(&log->shards[i].ring, ring_bytes))
+        if (!byte_ring_init(&log->shards[i].ring, ring_bytes))
             return false;
     return true;
 }
@@ -403,6 +476,17 @@ static int start_writer(struct access_log *log)
     return error;
 }
 
+/* -1 with a message. */
+static int open_sink(struct access_log *log, char *err, size_t err_len)
+{
+    if (!log->to_syslog)
+        return access_sink_open_fd(log->path, err, err_len);
+    int fd = access_syslog_connect(&log->syslog);
+    if (fd < 0)
+        snprintf(err, err_len, "%s: %s", log->path, strerror(errno));
+    return fd;
+}
+
 /* Everything but the thread; false with a message. */
 static bool log_init(struct access_log *log, const struct access_log_options *o, char *err,
                      size_t err_len)
@@ -410,16 +494,27 @@ static bool log_init(struct access_log *log, const struct access_log_options *o,
     size_t ring_bytes = o->ring_bytes ? o->ring_bytes : DEFAULT_RING_BYTES;
     log->flush_ms = o->flush_ms ? o->flush_ms : DEFAULT_FLUSH_MS;
     log->drop_warning.every_ms = log->failure.every_ms = log->recovery.every_ms = WARN_EVERY_MS;
-    log->format = access_format_new(o->format, err, err_len);
+    log->sample = o->sample;
+    log->rotate_bytes = o->rotate_bytes;
+    log->rotate_keep = o->rotate_keep;
+    log->to_syslog = o->syslog != NULL;
+    log->format = o->n_fields > 0 ? access_format_json(o->fields, o->n_fields, err, err_len)
+                                  : access_format_new(o->format, err, err_len);
     if (!log->format)
         return false;
-    int fd = access_sink_open_fd(o->path, err, err_len);
+    log->path = strdup(log->to_syslog ? "syslog" : o->path);
+    if (!log->path) {
+        snprintf(err, err_len, "out of memory");
+        return false;
+    }
+    if (log->to_syslog && !access_syslog_init(&log->syslog, o->syslog, err, err_len))
+        return false;
+    int fd = open_sink(log, err, err_len);
     if (fd < 0)
         return false;
-    log->sink = access_sink_from_fd(fd);
-    log->path = strdup(o->path);
+    use_fd(log, fd);
     log->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (log->path && log->wake_fd >= 0 && make_shards(log, o->shards, ring_bytes))
+    if (log->wake_fd >= 0 && make_shards(log, o->shards, ring_bytes))
         return true;
     snprintf(err, err_len, "access log: %s", strerror(errno));
     return false;
@@ -451,7 +546,7 @@ struct access_log *access_log_open(const struct access_log_options *options, cha
 
 bool access_log_reopen(struct access_log *log, char *err, size_t err_len)
 {
-    int fd = access_sink_open_fd(log->path, err, err_len);
+    int fd = open_sink(log, err, err_len);
     if (fd < 0)
         return false;
     int unused = atomic_exchange(&log->next_fd, fd);
@@ -462,14 +557,27 @@ bool access_log_reopen(struct access_log *log, char *err, size_t err_len)
     return true;
 }
 
+/* False: it is in a call that does not return, as on a disk that hangs. */
+static bool writer_ends(struct access_log *log)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (log->flush_ms + HANG_MS) / 1000;
+    int error = pthread_timedjoin_np(log->thread, NULL, &until);
+    CHECK(error == 0 || error == ETIMEDOUT);
+    return error == 0;
+}
+
 void access_log_close(struct access_log *log)
 {
     if (!log)
         return;
     atomic_store_explicit(&log->stopping, true, memory_order_release);
     ring_the_bell(log);
-    int error = pthread_join(log->thread, NULL);
-    CHECK(error == 0);
+    if (!writer_ends(log)) {
+        log_error("access log %s: a write does not end; what is left is lost", log->path);
+        return; /* the writer has it, as long as the process lives */
+    }
     uint64_t lost = atomic_load_explicit(&log->lost, memory_order_relaxed);
     if (log->give_up_ms != 0 && lost > 0)
         log_warn("access log %s was not read to the end; %llu lines lost", log->path,

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proxy/access_syslog.h"
+
 /* 1 or 2 for a path that names that descriptor, else -1. */
 static int standard_fd(const char *path)
 {
@@ -55,12 +57,13 @@ int access_sink_open_fd(const char *path, char *err, size_t err_len)
     return -1;
 }
 
-struct access_sink access_sink_from_fd(int fd)
+struct access_sink access_sink_from_fd(int fd, const struct access_syslog *syslog)
 {
     struct stat st;
-    struct access_sink sink = {.fd = fd};
+    struct access_sink sink = {.fd = fd, .syslog = syslog};
     if (fstat(fd, &st) < 0)
         return sink;
+    sink.regular = S_ISREG(st.st_mode);
     sink.socket = S_ISSOCK(st.st_mode);
     sink.shared =
         (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) && !(fcntl(fd, F_GETFL) & O_NONBLOCK);
@@ -85,8 +88,39 @@ static ssize_t write_shared(int fd, const struct iovec *piece)
     return write(fd, piece->iov_base, len);
 }
 
-ssize_t access_sink_writev(const struct access_sink *sink, const struct iovec *pieces, int count)
+/* The reader has gone; there may be another at the same address. */
+static int send_anew(struct access_sink *sink, struct span line)
 {
+    int fd = access_syslog_connect(sink->syslog);
+    if (fd < 0)
+        return errno;
+    close(sink->fd);
+    sink->fd = fd;
+    return access_syslog_send(sink->syslog, fd, line);
+}
+
+static ssize_t write_message(struct access_sink *sink, const struct iovec *piece)
+{
+    const char *end = memchr(piece->iov_base, '\n', piece->iov_len);
+    size_t len = end != NULL ? (size_t)(end - (const char *)piece->iov_base) : piece->iov_len;
+    struct span line = span_of(piece->iov_base, len);
+    int error = access_syslog_send(sink->syslog, sink->fd, line);
+    if (error == ECONNREFUSED || error == ENOTCONN || error == ECONNRESET)
+        error = send_anew(sink, line);
+    if (error == EMSGSIZE) {
+        sink->refused++;
+        error = 0;
+    }
+    if (error == 0)
+        return (ssize_t)(len + (end != NULL));
+    errno = error;
+    return -1;
+}
+
+ssize_t access_sink_writev(struct access_sink *sink, const struct iovec *pieces, int count)
+{
+    if (sink->syslog != NULL)
+        return write_message(sink, &pieces[0]);
     if (sink->shared)
         return write_shared(sink->fd, &pieces[0]);
     if (!sink->socket)

@@ -9,13 +9,19 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
+struct access_syslog;
+
 struct access_sink {
     int fd;
-    bool socket; /* is told with each call not to wait */
-    bool shared; /* a pipe of others too, that may block: small pieces, and only on POLLOUT */
+    bool regular; /* a file that can be rotated */
+    bool socket;  /* is told with each call not to wait */
+    bool shared;  /* a pipe of others too, that may block: small pieces, and only on POLLOUT */
+    const struct access_syslog *syslog; /* a line is a message of it; NULL: bytes are bytes */
+    uint64_t refused;                   /* lines that are too long for a message */
 };
 
 /* Opens path for appending, made with mode 0640 if need be; "/dev/stdout" and "/dev/stderr" are the
@@ -23,12 +29,13 @@ struct access_sink {
  * block on a slow file system, never on a pipe. */
 int access_sink_open_fd(const char *path, char *err, size_t err_len);
 
-/* What fd is; takes it over. */
-struct access_sink access_sink_from_fd(int fd);
+/* What fd is; takes it over. syslog: whose socket it is, or NULL. */
+struct access_sink access_sink_from_fd(int fd, const struct access_syslog *syslog);
 void access_sink_close(struct access_sink *sink);
 
-/* As writev(2), in part as it likes; -1 with EAGAIN: wait for POLLOUT first. Never raises SIGPIPE
- * in a thread that blocks it. */
-ssize_t access_sink_writev(const struct access_sink *sink, const struct iovec *pieces, int count);
+/* As writev(2), in part as it likes; -1 with EAGAIN: wait for POLLOUT first; with ENOBUFS: try
+ * again in a moment, of which no event tells. Never raises SIGPIPE in a thread that blocks it. To
+ * syslog: one line, with its line break; a socket whose reader has gone is made anew. */
+ssize_t access_sink_writev(struct access_sink *sink, const struct iovec *pieces, int count);
 
 #endif

@@ -5,201 +5,96 @@
  */
 #include "proxy/admin_pools.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
-#include "balancer/state.h"
-#include "proxy/base/json.h"
+#include "proxy/admin_guard.h"
 #include "proxy/base/log.h"
-#include "proxy/base/mem.h"
+#include "proxy/pool_state.h"
 #include "proxy/reply.h"
 
-#define WEIGHT_MAX    1000                 /* as in the configuration */
-#define ENDPOINT_NAME (NET_ADDR_TEXT + 12) /* an address, and a number if it is there twice */
-#define ENDPOINT_JSON 2048
+#define WEIGHT_MAX 1000 /* as in the configuration */
 
 struct page {
-    struct reactor *reactor;
-    struct stream *stream;
-    const struct http_head *request;
+    const struct admin_ask *ask;
     uint64_t now_us;
 };
 
 /* ---- answers ---- */
 
-__attribute__((format(printf, 3, 4))) static void say(const struct page *p, unsigned status,
-                                                      const char *format, ...)
-{
-    char text[512];
-    struct chain body;
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    chain_init(&body);
-    chain_copy_in(&body, &p->reactor->bufs, text,
-                  (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
-    reply_send(p->reactor, p->stream, status, SPAN_LIT("text/plain; charset=utf-8"), &body);
-}
-
-static void add(const struct page *p, struct chain *body, const char *text)
-{
-    chain_copy_in(body, &p->reactor->bufs, text, strlen(text));
-}
-
 /* ---- what there is to say ---- */
 
-static const char *name_of(const struct endpoint_spec *ep, char out[ENDPOINT_NAME])
+/* With where its endpoints come from, in *source. */
+static void state_of(struct pool_state *state, struct discovery_status *source,
+                     const struct discovery *d, const struct pool_spec *pool, uint64_t now_us)
 {
-    if (ep->twin == 0)
-        return ep->text;
-    snprintf(out, ENDPOINT_NAME, "%s#%u", ep->text, ep->twin + 1);
-    return out;
+    pool_state_init(state, pool, now_us);
+    if (discovery_status(d, pool->name, source))
+        state->source = source;
 }
 
-static uint64_t since(uint64_t now_us, uint64_t then_us)
-{
-    return now_us > then_us ? now_us - then_us : 0;
-}
+struct snapshot_state {
+    const struct snapshot *snap;
+    const struct discovery *discovery;
+    uint64_t now_us;
+};
 
-static void write_marks(struct json *j, const struct lb_state *state, uint64_t now_us)
+static void write_all(struct json *j, const void *ctx)
 {
-    json_key(j, "marks");
+    const struct snapshot_state *at = ctx;
     json_array_begin(j);
-    for (int m = 0; m < LB_MARKS; m++) {
-        if (!(state->marks >> m & 1))
-            continue;
-        json_object_begin(j);
-        json_key(j, "mark");
-        json_cstring(j, lb_mark_name((enum lb_mark)(1 << m)));
-        if (state->since_us[m] != 0) {
-            json_key(j, "for_ms");
-            json_ms(j, since(now_us, state->since_us[m]));
-        }
-        json_object_end(j);
+    for (size_t i = 0; i < at->snap->n_pools; i++) {
+        struct pool_state state;
+        struct discovery_status source;
+        state_of(&state, &source, at->discovery, at->snap->pools[i], at->now_us);
+        pool_state_write(j, &state, NULL);
+        pool_state_fini(&state);
     }
     json_array_end(j);
+    json_raw(j, "\n", 1);
 }
 
-static void write_ejection(struct json *j, const struct lb_state *state, uint64_t now_us)
+static void show_all(const struct page *p)
 {
-    char text[LB_EJECTION_TEXT];
-    json_key(j, "ejection");
-    if (!(state->marks & LB_EJECTED)) {
-        json_null(j);
-        return;
-    }
-    json_object_begin(j);
-    json_key(j, "cause");
-    json_cstring(j, lb_ejection_text(&state->ejection, text));
-    json_key(j, "left_ms");
-    json_ms(j, since(state->ejection.until_us, now_us));
-    json_object_end(j);
+    admin_json(
+        p->ask, 200, write_all,
+        &(struct snapshot_state){p->ask->view->snapshot, p->ask->view->discovery, p->now_us});
 }
 
-static void write_endpoint(const struct page *p, const struct endpoint_spec *ep,
-                           const struct lb_state *state, struct chain *body)
+static void write_one(struct json *j, const void *state)
 {
-    char text[ENDPOINT_JSON], name[ENDPOINT_NAME];
-    struct json j;
-    json_init(&j, text, sizeof(text));
-    json_object_begin(&j);
-    json_key(&j, "address");
-    json_cstring(&j, name_of(ep, name));
-    json_key(&j, "healthy");
-    json_bool(&j, state->marks == 0);
-    write_marks(&j, state, p->now_us);
-    write_ejection(&j, state, p->now_us);
-    json_key(&j, "weight");
-    json_u64(&j, state->weight);
-    json_key(&j, "share_percent");
-    json_ms(&j, (uint64_t)(state->share * 100000 + 0.5)); /* three decimals */
-    json_key(&j, "in_flight");
-    json_u64(&j, state->in_flight);
-    json_key(&j, "latency_ms");
-    json_ms(&j, (uint64_t)state->ewma_us);
-    json_object_end(&j);
-    CHECK(!json_truncated(&j));
-    chain_copy_in(body, &p->reactor->bufs, text, j.len);
-}
-
-/* The states of a pool's endpoints, malloc's. */
-static struct lb_state *states_of(const struct pool_spec *pool, uint64_t now_us,
-                                  struct lb_shares *shares)
-{
-    uint32_t *weights = mem_need(calloc(pool->n_endpoints, sizeof(*weights)));
-    struct lb_state *states = mem_need(calloc(pool->n_endpoints, sizeof(*states)));
-    lb_states(pool->balance, now_us, states, weights, shares);
-    free(weights);
-    return states;
-}
-
-static void write_pool(const struct page *p, const struct pool_spec *pool, struct chain *body)
-{
-    char text[512];
-    struct json j;
-    struct lb_shares shares;
-    struct lb_state *states = states_of(pool, p->now_us, &shares);
-    json_init(&j, text, sizeof(text));
-    json_object_begin(&j);
-    json_key(&j, "name");
-    json_cstring(&j, pool->name);
-    json_key(&j, "policy");
-    json_cstring(&j, pool->balance->policy->name);
-    json_key(&j, "panic");
-    json_bool(&j, shares.panic);
-    json_key(&j, "backups");
-    json_bool(&j, shares.backups);
-    CHECK(!json_truncated(&j));
-    chain_copy_in(body, &p->reactor->bufs, text, j.len);
-    add(p, body, ",\"endpoints\":[");
-    for (uint32_t i = 0; i < pool->n_endpoints; i++) {
-        add(p, body, i > 0 ? ",\n" : "\n");
-        write_endpoint(p, &pool->endpoints[i], &states[i], body);
-    }
-    add(p, body, "]}\n");
-    free(states);
-}
-
-static void send_json(const struct page *p, struct chain *body)
-{
-    reply_send(p->reactor, p->stream, 200, SPAN_LIT("application/json"), body);
-}
-
-static void show_all(const struct page *p, const struct snapshot *snap)
-{
-    struct chain body;
-    chain_init(&body);
-    add(p, &body, "[");
-    for (size_t i = 0; i < snap->n_pools; i++) {
-        add(p, &body, i > 0 ? "," : "");
-        write_pool(p, &snap->pools[i], &body);
-    }
-    add(p, &body, "]\n");
-    send_json(p, &body);
+    pool_state_write(j, state, NULL);
+    json_raw(j, "\n", 1);
 }
 
 static void show_pool(const struct page *p, const struct pool_spec *pool)
 {
-    struct chain body;
-    chain_init(&body);
-    write_pool(p, pool, &body);
-    send_json(p, &body);
+    struct pool_state state;
+    struct discovery_status source;
+    state_of(&state, &source, p->ask->view->discovery, pool, p->now_us);
+    admin_json(p->ask, 200, write_one, &state);
+    pool_state_fini(&state);
+}
+
+struct endpoint_of {
+    const struct pool_state *state;
+    uint32_t index;
+};
+
+static void write_endpoint(struct json *j, const void *ctx)
+{
+    const struct endpoint_of *at = ctx;
+    pool_state_write_endpoint(j, at->state, at->index, NULL);
+    json_raw(j, "\n", 1);
 }
 
 static void show_endpoint(const struct page *p, const struct pool_spec *pool, uint32_t i)
 {
-    struct chain body;
-    struct lb_shares shares;
-    struct lb_state *states = states_of(pool, p->now_us, &shares);
-    chain_init(&body);
-    write_endpoint(p, &pool->endpoints[i], &states[i], &body);
-    add(p, &body, "\n");
-    send_json(p, &body);
-    free(states);
+    struct pool_state state;
+    pool_state_init(&state, pool, p->now_us);
+    admin_json(p->ask, 200, write_endpoint, &(struct endpoint_of){&state, i});
+    pool_state_fini(&state);
 }
 
 /* ---- what may be done ---- */
@@ -210,7 +105,7 @@ static void drain(const struct page *p, const struct pool_spec *pool, uint32_t i
     bool was = (lb_group_marks(pool->balance, i) & LB_DRAINED) != 0;
     lb_group_mark(pool->balance, i, LB_DRAINED, on, p->now_us);
     if (was != on)
-        log_info("pool %s: %s is %s", pool->name, name_of(&pool->endpoints[i], name),
+        log_info("pool %s: %s is %s", pool->name, endpoint_name(&pool->endpoints[i], name),
                  on ? "drained, says the admin" : "not drained any more, says the admin");
 }
 
@@ -223,7 +118,7 @@ static void set_weight(const struct page *p, const struct pool_spec *pool, uint3
         return;
     lb_group_set_weight(pool->balance, i, weight);
     log_info("pool %s: %s has weight %u, says the admin", pool->name,
-             name_of(&pool->endpoints[i], name), weight);
+             endpoint_name(&pool->endpoints[i], name), weight);
 }
 
 /* Digits alone, 0 to WEIGHT_MAX. */
@@ -240,41 +135,21 @@ static bool weight_of(struct span text, uint32_t *weight)
 
 /* ---- who asks for what ---- */
 
-/* A page of somebody's can make a browser send a POST, but not with these fields, nor without
- * Origin: not even one whose name has come to mean our address (DNS rebinding). */
-static bool from_a_page(const struct http_head *request)
-{
-    bool shown = false;
-    for (unsigned i = 0; i < request->n_fields; i++) {
-        const struct http_field *f = &request->fields[i];
-        if (span_eq_nocase(field_name(f), SPAN_LIT("origin")))
-            return true;
-        struct span value = field_value(f), type;
-        shown |= span_eq_nocase(field_name(f), SPAN_LIT("x-weir"));
-        shown |= f->id == FIELD_CONTENT_TYPE && span_next_piece(&value, ';', &type) &&
-                 span_eq_nocase(type, SPAN_LIT("application/json"));
-    }
-    return !shown;
-}
-
 /* False, and answered: the method is another one. */
 static bool reads(const struct page *p)
 {
-    bool ok = span_eq(p->request->method, SPAN_LIT("GET")) || p->request->is_head;
+    const struct http_head *request = p->ask->request;
+    bool ok = span_eq(request->method, SPAN_LIT("GET")) || request->is_head;
     if (!ok)
-        reply_not_allowed(p->reactor, p->stream, SPAN_LIT("GET, HEAD"));
+        reply_not_allowed(p->ask->reactor, p->ask->stream, SPAN_LIT("GET, HEAD"));
     return ok;
 }
 
 static bool writes(const struct page *p)
 {
-    if (!span_eq(p->request->method, SPAN_LIT("POST"))) {
-        reply_not_allowed(p->reactor, p->stream, SPAN_LIT("POST"));
-        return false;
-    }
-    if (!from_a_page(p->request))
-        return true;
-    say(p, 403, "this changes something: send the field \"X-Weir: 1\", and no Origin\n");
+    if (span_eq(p->ask->request->method, SPAN_LIT("POST")))
+        return admin_guard_write(p->ask);
+    reply_not_allowed(p->ask->reactor, p->ask->stream, SPAN_LIT("POST"));
     return false;
 }
 
@@ -305,13 +180,13 @@ static void obey(const struct page *p, const struct place *place, const struct p
     bool weigh = span_eq(verb, SPAN_LIT("weight"));
     uint32_t weight = 0;
     if (!(on || off || weigh) || place->n != AT_VERB + (weigh ? 2 : 1)) {
-        say(p, 404, "no such verb; there are drain, undrain and weight/N\n");
+        admin_say(p->ask, 404, "no such verb; there are drain, undrain and weight/N\n");
         return;
     }
     if (!writes(p))
         return;
     if (weigh && !weight_of(place->at[AT_ARGUMENT], &weight)) {
-        say(p, 400, "a weight is a number from 0 to %d\n", WEIGHT_MAX);
+        admin_say(p->ask, 400, "a weight is a number from 0 to %d\n", WEIGHT_MAX);
         return;
     }
     if (weigh)
@@ -321,33 +196,11 @@ static void obey(const struct page *p, const struct place *place, const struct p
     show_endpoint(p, pool, i);
 }
 
-/* The normal form has two of 0..9 and A..F behind each %. */
-static unsigned digit_of(char c)
-{
-    return (unsigned)(c <= '9' ? c - '0' : c - 'A' + 10);
-}
-
-/* Is that the segment, once it is percent-decoded? */
-static bool segment_is(struct span segment, const char *text)
-{
-    for (; segment.len > 0 && *text != '\0'; segment.ptr++, segment.len--, text++) {
-        unsigned c = (unsigned char)segment.ptr[0];
-        if (c == '%' && segment.len >= 3) {
-            c = digit_of(segment.ptr[1]) << 4 | digit_of(segment.ptr[2]);
-            segment.ptr += 2;
-            segment.len -= 2;
-        }
-        if (c != (unsigned char)*text)
-            return false;
-    }
-    return segment.len == 0 && *text == '\0';
-}
-
 static const struct pool_spec *find_pool(const struct snapshot *snap, struct span segment)
 {
     for (size_t i = 0; i < snap->n_pools; i++)
-        if (segment_is(segment, snap->pools[i].name))
-            return &snap->pools[i];
+        if (admin_segment_is(segment, span_str(snap->pools[i]->name)))
+            return snap->pools[i];
     return NULL;
 }
 
@@ -355,7 +208,7 @@ static int64_t find_endpoint(const struct pool_spec *pool, struct span segment)
 {
     char name[ENDPOINT_NAME];
     for (uint32_t i = 0; i < pool->n_endpoints; i++)
-        if (segment_is(segment, name_of(&pool->endpoints[i], name)))
+        if (admin_segment_is(segment, span_str(endpoint_name(&pool->endpoints[i], name))))
             return i;
     return -1;
 }
@@ -372,33 +225,25 @@ static void page_of_pool(const struct page *p, const struct place *place,
     if (place->n >= AT_ENDPOINT + 1 && span_eq(place->at[AT_ENDPOINTS], SPAN_LIT("endpoints")))
         endpoint = find_endpoint(pool, place->at[AT_ENDPOINT]);
     if (endpoint < 0)
-        say(p, 404, "no such endpoint; /pools/%s lists them\n", pool->name);
+        admin_say(p->ask, 404, "no such endpoint; /pools/%s lists them\n", pool->name);
     else if (place->n > AT_ENDPOINT + 1)
         obey(p, place, pool, (uint32_t)endpoint);
     else if (reads(p))
         show_endpoint(p, pool, (uint32_t)endpoint);
 }
 
-bool admin_pools_path(struct span path)
+void admin_pools(const struct admin_ask *ask)
 {
-    struct span segment;
-    return span_next_piece(&path, '/', &segment) && segment.len == 0 &&
-           span_next_piece(&path, '/', &segment) && span_eq(segment, SPAN_LIT("pools"));
-}
-
-void admin_pools(struct reactor *r, const struct snapshot *snap, struct stream *s,
-                 const struct http_head *request)
-{
-    const struct page p = {r, s, request, uv_hrtime() / 1000};
+    const struct page p = {ask, uv_hrtime() / 1000};
     const struct pool_spec *pool;
     struct place place = {0};
-    split(&place, request->path);
+    split(&place, ask->request->path);
     if (place.n == AT_POOLS + 1) {
         if (reads(&p))
-            show_all(&p, snap);
-    } else if ((pool = find_pool(snap, place.at[AT_POOL])) != NULL) {
+            show_all(&p);
+    } else if ((pool = find_pool(ask->view->snapshot, place.at[AT_POOL])) != NULL) {
         page_of_pool(&p, &place, pool);
     } else {
-        say(&p, 404, "no such pool; /pools lists them\n");
+        admin_say(ask, 404, "no such pool; /pools lists them\n");
     }
 }

@@ -7,21 +7,15 @@
  *   POST /pools/NAME/endpoints/ADDRESS/drain, .../undrain, .../weight/N
  *
  * An address is one as /metrics names it, percent-encoded where a path needs that. A POST answers
- * with what the endpoint is now, and may be repeated. It has to show that no web page sends it: by
- * a field X-Weir or a JSON content type, and by the absence of Origin.
+ * with what the endpoint is now, and may be repeated. It has to show that no other site's page
+ * sends it (admin_guard.h).
  */
 #ifndef WEIR_ADMIN_POOLS_H
 #define WEIR_ADMIN_POOLS_H
 
-#include "proxy/http/stream.h"
-#include "proxy/snapshot.h"
+#include "proxy/admin_page.h"
 
-/* Is it the path of such a page? */
-bool admin_pools_path(struct span path);
-
-/* Answers a request for one, and ends the message; the caller releases the stream. Control
- * thread. */
-void admin_pools(struct reactor *r, const struct snapshot *snap, struct stream *s,
-                 const struct http_head *request);
+/* Answers a request for one. Control thread. */
+void admin_pools(const struct admin_ask *ask);
 
 #endif

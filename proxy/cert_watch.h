@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificates, and authorities, of listeners and of pools that change while weir runs. The
- * directories they are in are watched, and every few seconds it is looked whether a file is another
- * one, or has another time or size, which also finds a symlink that was swapped (as Kubernetes
- * does) and what no watch can be set on. What has changed and has come to rest is read and checked;
- * if it is good it replaces what is in use, else the old stays, the error is told, and it is tried
- * again when the files change, or in a minute. Control thread.
+ * Certificates, and authorities, of listeners and of pools that change while weir runs
+ * (watch/file_watch.h). What has changed is read and checked; if it is good it replaces what is in
+ * use, else the old stays and the error is told. Control thread.
  */
 #ifndef WEIR_CERT_WATCH_H
 #define WEIR_CERT_WATCH_H
@@ -21,9 +18,15 @@ struct cert_watch;
  * be put to use, and the old one stays. index: in snapshot.tls, here and below. */
 typedef bool cert_swap_fn(void *ctx, size_t index, const struct tls_set *set);
 
-/* Begins with what the snapshot has read. NULL: nobody has TLS. */
-struct cert_watch *cert_watch_new(uv_loop_t *loop, const struct snapshot *snap, cert_swap_fn *swap,
-                                  void *ctx);
+/* Watches nothing yet. Never NULL. */
+struct cert_watch *cert_watch_new(uv_loop_t *loop, cert_swap_fn *swap, void *ctx);
+
+/* Watches what the snapshot is made of, which must live until the next call, and nothing else. What
+ * is new begins with what the snapshot has read; what stays goes on. Not after cert_watch_close. */
+void cert_watch_use(struct cert_watch *watch, const struct snapshot *snap);
+
+/* Whether there is any TLS. NULL is fine. */
+bool cert_watch_any(const struct cert_watch *watch);
 
 /* Stops; the loop must run before cert_watch_free. NULL is fine for both. */
 void cert_watch_close(struct cert_watch *watch);

@@ -3,45 +3,35 @@
  * The control thread. Owns the workers, the admin and the signal handlers; must never be waited for
  * by a worker. Control thread only.
  */
-#include "proxy/control.h"
+#include "proxy/control_reload.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "proxy/admin.h"
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/cert_use.h"
 #include "proxy/cert_watch.h"
+#include "proxy/runtime_centre.h"
+#include "proxy/config_watch.h"
+#include "proxy/discovery/discovery.h"
+#include "proxy/early.h"
+#include "proxy/discovery/registry.h"
+#include "proxy/generation.h"
 #include "proxy/http/h2_session.h"
-#include "proxy/notify.h"
 #include "proxy/outlier_watch.h"
+#include "proxy/sandbox.h"
+#include "proxy/upgrade.h"
 #include "proxy/upstream/health.h"
 
 #define MOMENT_MAX_MS 5000
 #define ABORT_MS      1000 /* that an immediate end may take */
-
-enum phase { PHASE_SERVING, PHASE_MOMENT, PHASE_CLOSING, PHASE_ABORTING };
-
-struct control {
-    const struct control_options *options;
-    struct reactor reactor;
-    struct worker *workers;
-    struct worker_shared shared;
-    struct conn_budget budget;
-    struct admin *admin;
-    struct admin_view view;
-    struct cert_watch *certs; /* NULL: there is no TLS */
-    struct outlier_watch *outliers;
-    struct health *health;
-    struct notify notify;
-    enum phase phase;
-    uv_signal_t signals[2];
-    uv_async_t ended;
-    uv_timer_t moment, deadline;
-};
+#define FLUSH_MS      3000 /* that the collector of traces may take in the end */
+#define FIRST_MS      5000 /* that the start waits for endpoints to be found */
 
 static struct control *control_of(void *data)
 {
@@ -54,12 +44,44 @@ static void order_all(struct control *c, enum worker_order order)
         worker_order(&c->workers[i], order);
 }
 
+/* Has each worker carried out what it was told when this was last asked? What a worker does in a
+ * turn takes milliseconds. */
+static bool workers_move(void *ctx)
+{
+    static struct log_limit limit = LOG_LIMIT(1000);
+    struct control *c = ctx;
+    bool all = true;
+    for (unsigned i = 0; i < c->options->n_workers; i++) {
+        struct worker *w = &c->workers[i];
+        if (atomic_load(&w->ended))
+            continue;
+        if (worker_owes(w, WORKER_MOVE)) {
+            log_limited(&limit, LOG_ERROR, "worker %u does not move: the watchdog is not fed", i);
+            all = false;
+        } else {
+            worker_order(w, WORKER_MOVE);
+        }
+    }
+    return all;
+}
+
 /* ---- draining ---- */
+
+static void workers_join(struct control *c)
+{
+    for (unsigned i = 0; i < c->options->n_workers; i++)
+        uv_thread_join(&c->workers[i].thread);
+}
 
 static void on_stuck(uv_timer_t *timer)
 {
-    (void)timer;
-    log_error("some connections would not end; leaving them");
+    struct control *c = control_of(timer->data);
+    if (c->phase == PHASE_ENDED) {
+        workers_join(c); /* they have ended */
+        log_error("a file would not be written; leaving it");
+    } else {
+        log_error("some connections would not end; leaving them");
+    }
     _exit(0);
 }
 
@@ -70,6 +92,14 @@ static void control_abort(struct control *c)
     order_all(c, WORKER_CLOSE);
     order_all(c, WORKER_ABORT);
     uv_timer_start(&c->deadline, on_stuck, ABORT_MS, 0);
+}
+
+/* All has ended but what is still on its way out of the process. */
+static void control_hurry(struct control *c)
+{
+    exporter_end(c->exporter, 0);
+    if (uv_timer_get_due_in(&c->deadline) > ABORT_MS)
+        uv_timer_start(&c->deadline, on_stuck, ABORT_MS, 0);
 }
 
 static void on_deadline(uv_timer_t *timer)
@@ -91,18 +121,29 @@ static void on_moment(uv_timer_t *timer)
     control_close(control_of(timer->data));
 }
 
+/* How long new work is still served: whoever sends it has to learn of the end first. */
+static uint64_t moment_left(const struct control *c)
+{
+    uint64_t moment = c->shutdown_ms / 6 < MOMENT_MAX_MS ? c->shutdown_ms / 6 : MOMENT_MAX_MS;
+    if (c->admin == NULL)
+        return 0;
+    uint64_t begun = c->view.draining_us;
+    uint64_t passed = begun != 0 ? (uv_hrtime() / 1000 - begun) / 1000 : 0;
+    return passed < moment ? moment - passed : 0;
+}
+
 static void control_drain(struct control *c, int signum)
 {
-    uint64_t shutdown = c->options->shutdown_ms;
-    uint64_t moment = shutdown / 6 < MOMENT_MAX_MS ? shutdown / 6 : MOMENT_MAX_MS;
-    c->view.ready = false;
+    uint64_t shutdown = c->shutdown_ms;
+    uint64_t moment = signum == SIGINT ? 0 : moment_left(c);
+    c->view.ready = c->view.starting = false;
     order_all(c, WORKER_DRAIN);
     notify_stopping(shutdown);
     uv_timer_start(&c->deadline, on_deadline, shutdown, 0);
-    if (signum == SIGINT || c->admin == NULL)
-        moment = 0;
-    log_info("%s: draining for at most %.1f s; a second signal ends it now",
-             signum == SIGINT ? "SIGINT" : "SIGTERM", (double)shutdown / 1000);
+    log_info(
+        "%s: draining for at most %.1f s, and serving on for %.1f s of it; a second signal ends "
+        "it now",
+        signum == SIGINT ? "SIGINT" : "SIGTERM", (double)shutdown / 1000, (double)moment / 1000);
     if (moment == 0) {
         control_close(c);
         return;
@@ -111,11 +152,32 @@ static void control_drain(struct control *c, int signum)
     uv_timer_start(&c->moment, on_moment, moment, 0);
 }
 
+/* All is served as before, but nobody is to count on it: readiness is over, and so are conns after
+ * their next answer. */
+static void on_drain(void *ctx)
+{
+    struct control *c = ctx;
+    if (c->view.draining_us != 0 || c->phase != PHASE_SERVING)
+        return;
+    c->view.draining_us = uv_hrtime() / 1000;
+    log_info("draining, as the admin listener was asked to; SIGTERM ends it");
+    order_all(c, WORKER_DRAIN);
+}
+
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct control *c = control_of(handle->data);
+    if (c->phase == PHASE_SERVING && (upgrade_runs(c->upgrade) || c->upgrade_asked)) {
+        upgrade_cancel(c->upgrade);
+        registry_release(c->registry);
+        c->upgrade_asked = false;
+    }
     if (c->phase == PHASE_SERVING)
         control_drain(c, signum);
+    else if (c->phase == PHASE_LEAVING)
+        control_close(c);
+    else if (c->phase == PHASE_ENDED)
+        control_hurry(c);
     else if (c->phase != PHASE_ABORTING)
         control_abort(c);
 }
@@ -128,111 +190,306 @@ static void close_handle(void *handle)
         uv_close(handle, NULL);
 }
 
-static void on_ended(uv_async_t *async)
+static bool all_ended(const struct control *c)
 {
-    struct control *c = control_of(async->data);
     for (unsigned i = 0; i < c->options->n_workers; i++)
         if (!atomic_load(&c->workers[i].ended))
-            return;
+            return false;
+    return true;
+}
+
+/* Workers have nothing left to do. Spans may be on their way for a while, and a file be written by
+ * a thread; signals are heeded as long, and the deadline is that of the drain. */
+static void control_end(struct control *c)
+{
+    uint64_t left = uv_timer_get_due_in(&c->deadline);
+    exporter_end(c->exporter, left < FLUSH_MS ? left : FLUSH_MS);
+    c->phase = PHASE_ENDED;
+    uv_timer_start(&c->deadline, on_stuck, left + ABORT_MS, 0);
+    uv_unref((uv_handle_t *)&c->deadline);
     if (c->admin != NULL)
         admin_close(c->admin);
     cert_watch_close(c->certs);
+    config_watch_close(c->file);
+    runtime_centre_stop(c->options->centre);
+    discovery_end(TAKE(c->discovery));
+    c->view.discovery = NULL;
+    registry_end(TAKE(c->registry));
+    c->view.registry = NULL;
     outlier_watch_close(c->outliers);
     health_close(c->health);
     notify_close(&c->notify);
-    close_handle(&c->ended);
+    upgrade_close(c->upgrade);
+    canary_free(TAKE(c->canary));
+    close_handle(&c->told);
     close_handle(&c->moment);
-    close_handle(&c->deadline);
+    close_handle(&c->first);
     for (size_t i = 0; i < ARRAY_LEN(c->signals); i++)
+        uv_unref((uv_handle_t *)&c->signals[i]);
+}
+
+/* The access log may have to be written, still, which has a bound of its own. */
+static void signals_end(struct control *c)
+{
+    close_handle(&c->deadline);
+    early_signals_end();
+    for (size_t i = 0; i < ARRAY_LEN(c->signals); i++) {
+        int number = c->signals[i].signum;
         close_handle(&c->signals[i]);
+        signal(number, SIG_IGN); /* for threads of libuv's pool */
+    }
 }
 
 /* ---- certificates ---- */
 
-/* For the checks of a pool, with what was read for it. NULL without *error: they need none. */
-static struct tls_client_ctx *make_check_tls(const struct control *c, size_t index,
-                                             const struct tls_set *set, char **error)
-{
-    size_t n = c->options->snapshot->n_listeners;
-    struct pool_view *view = index < n ? NULL : health_tls_view(c->health, index - n);
-    if (view == NULL)
-        return NULL;
-    struct tls_client_options options = pool_tls_options(view);
-    struct tls_client_ctx *ctx = tls_set_client(set, &options, error);
-    if (ctx == NULL && *error == NULL)
-        *error = mem_need(strdup("out of memory"));
-    return ctx;
-}
-
-static void use_check_tls(struct control *c, size_t index, struct tls_client_ctx *ctx)
-{
-    if (ctx != NULL)
-        pool_secure(health_tls_view(c->health, index - c->options->snapshot->n_listeners), ctx);
-}
-
-static bool check_tls_init(struct control *c)
-{
-    const struct snapshot *snap = c->options->snapshot;
-    char *error = NULL;
-    for (size_t i = 0; i < snapshot_n_tls(snap) && error == NULL; i++) {
-        if (snap->tls[i] == NULL)
-            continue;
-        use_check_tls(c, i, make_check_tls(c, i, snap->tls[i]->set, &error));
-        if (error != NULL)
-            log_error("pool \"%s\": %s", snap->tls[i]->name, error);
-    }
-    bool ok = error == NULL;
-    free(error);
-    return ok;
-}
-
-/* Every worker gets a context, and so do the health checks, or none does. */
 static bool on_certs(void *ctx, size_t index, const struct tls_set *set)
 {
     struct control *c = ctx;
-    const struct tls_source *source = c->options->snapshot->tls[index];
-    unsigned n = c->options->n_workers, made = 0;
-    struct tls_ctx **contexts = mem_need(calloc(n, sizeof(struct tls_ctx *)));
-    char *error = NULL;
-    while (made < n &&
-           (contexts[made] = worker_make_tls(&c->workers[made], index, set, &error)) != NULL)
-        made++;
-    struct tls_client_ctx *checks = made == n ? make_check_tls(c, index, set, &error) : NULL;
-    bool ok = made == n && error == NULL;
-    if (!ok)
-        log_error("%s \"%s\": %s", source->kind, source->name, error);
-    free(error);
-    use_check_tls(c, index, checks);
-    for (unsigned i = 0; i < made; i++) {
-        if (ok)
-            worker_swap_tls(&c->workers[i], index, contexts[i]);
-        else
-            tls_ctx_unref(contexts[i]);
-    }
-    free(contexts);
+    const struct cert_use use = {c->workers, c->options->n_workers, c->health, c->latest->snapshot};
+    bool ok = cert_use_swap(&use, index, set);
     reactor_dispatch(&c->reactor);
     return ok;
+}
+
+/* ---- upgrading ---- */
+
+/* What waits in their queues is for this process to accept. */
+static void leave_listeners(struct control *c)
+{
+    const struct snapshot *snap = c->latest->snapshot;
+    for (size_t i = 0; i < snap->n_listeners; i++) {
+        if (!upgrade_left(c->upgrade, snap->listeners[i]))
+            continue;
+        listen_remove(&snap->listeners[i]->addr);
+        for (unsigned w = 0; w < c->options->n_workers; w++)
+            c->workers[w].latest->listeners[i].at->left = true;
+    }
+}
+
+/* Nothing closes here before its client knows: new conns are the other process' already. */
+static void control_leave(struct control *c, pid_t successor)
+{
+    c->phase = PHASE_LEAVING;
+    c->view.ready = false;
+    cert_watch_close(c->certs);
+    runtime_centre_stop(c->options->centre);
+    leave_listeners(c);
+    order_all(c, WORKER_LEAVE);
+    if (c->admin != NULL)
+        admin_leave(c->admin);
+    uv_timer_start(&c->deadline, on_deadline, c->shutdown_ms, 0);
+    log_info("upgrade: process %d serves; this one drains for at most %.1f s", (int)successor,
+             (double)c->shutdown_ms / 1000);
+    if (c->asked) /* it may have read what was there before */
+        (void)kill(successor, SIGHUP);
+}
+
+static void on_upgraded(void *ctx, pid_t successor)
+{
+    struct control *c = ctx;
+    if (successor > 0) {
+        control_leave(c, successor);
+        return;
+    }
+    c->view.upgrades_failed++;
+    registry_release(c->registry);
+    uv_async_send(&c->told); /* a reload may have waited */
+}
+
+/* The upgrade has waited for it: the new process reads that file. */
+static void on_registry_written(void *ctx)
+{
+    uv_async_send(&((struct control *)ctx)->told);
+}
+
+/* Who drains changes nothing any more. */
+static bool too_late(const struct control *c, int signum)
+{
+    if (c->phase == PHASE_SERVING)
+        return false;
+    log_warn("SIG%s: refused: this process drains already", sigabbrev_np(signum));
+    return true;
+}
+
+/* Not while workers change their sockets; nor before this one has what it may itself take over. */
+static void control_upgrade(struct control *c)
+{
+    struct upgrade_offer offer = {
+        .workers = c->workers,
+        .n_workers = c->options->n_workers,
+        .snapshot = c->latest->snapshot,
+        .admin_socket = c->options->admin_socket,
+        .admin = &c->options->admin,
+    };
+    if (too_late(c, SIGUSR2)) {
+        c->upgrade_asked = false;
+        return;
+    }
+    if (!registry_hold(c->registry, on_registry_written, c))
+        return;
+    c->upgrade_asked = false;
+    if (!upgrade_start(c->upgrade, &offer) && !upgrade_runs(c->upgrade))
+        registry_release(c->registry);
+}
+
+static void on_upgrade(uv_signal_t *handle, int signum)
+{
+    struct control *c = control_of(handle->data);
+    if (too_late(c, signum))
+        return;
+    c->upgrade_asked = true;
+    uv_async_send(&c->told);
+}
+
+/* ---- endpoints that were found ---- */
+
+static void on_found(void *ctx)
+{
+    struct control *c = ctx;
+    c->found = true;
+    uv_async_send(&c->told);
+}
+
+/* All that is known of the pools is in use. */
+static void begin_serving(struct control *c)
+{
+    c->begun = true;
+    uv_timer_stop(&c->first);
+    if (!c->options->serving(c->options->ctx)) {
+        c->failed = true;
+        control_abort(c);
+        return;
+    }
+    c->view.ready = true;
+    c->view.starting = false;
+    health_start(c->health);
+    notify_ready();
+    uv_async_send(&c->told); /* an upgrade may have waited */
+}
+
+static bool may_begin(const struct control *c)
+{
+    return !c->begun && c->phase == PHASE_SERVING && !c->loading && !c->found &&
+           discovery_missing(c->discovery) == 0;
+}
+
+static void on_first(uv_timer_t *timer)
+{
+    struct control *c = control_of(timer->data);
+    if (c->begun || c->phase != PHASE_SERVING)
+        return;
+    log_warn("weir serves, though for %zu pool%s no endpoints have been found yet",
+             discovery_missing(c->discovery), discovery_missing(c->discovery) == 1 ? "" : "s");
+    begin_serving(c);
+}
+
+/* ---- what workers tell, and SIGHUP ---- */
+
+static void on_told(uv_async_t *async)
+{
+    struct control *c = control_of(async->data);
+    admin_told(c->admin);
+    control_reload_told(c);
+    if (c->upgrade_asked && !c->loading && (c->begun || c->phase != PHASE_SERVING))
+        control_upgrade(c);
+    if (c->asked && !c->loading && c->phase == PHASE_SERVING && !upgrade_runs(c->upgrade))
+        control_reload(c);
+    if (c->found && !c->loading && c->canary == NULL && c->phase == PHASE_SERVING)
+        control_reload_found(c);
+    if (may_begin(c))
+        begin_serving(c);
+    if (all_ended(c))
+        control_end(c);
+}
+
+static void on_checks_settled(void *ctx)
+{
+    uv_async_send(&((struct control *)ctx)->told);
+}
+
+static void on_file_changed(void *ctx)
+{
+    log_info("the configuration's file has changed");
+    control_reload_ask(ctx, NULL);
+}
+
+static void on_centre_changed(void *ctx, bool asked)
+{
+    struct control *c = ctx;
+    if (!asked) {
+        log_info("%s has changed", runtime_centre_name(c->options->centre));
+        if (!c->asked) /* else it is loaded as was asked for */
+            c->wanted = (struct canary_ask){.share = 0};
+    }
+    c->asked = true;
+    uv_async_send(&c->told);
+}
+
+static void on_hangup(uv_signal_t *handle, int signum)
+{
+    struct control *c = control_of(handle->data);
+    if (too_late(c, signum))
+        return;
+    if (c->options->load == NULL)
+        log_warn("SIGHUP: there is nothing to load again");
+    else
+        control_reload_ask(c, NULL);
+}
+
+/* Somebody has renamed the file of the access log. */
+static void on_rotated(uv_signal_t *handle, int signum)
+{
+    struct control *c = control_of(handle->data);
+    char err[256];
+    (void)signum;
+    if (c->options->log == NULL)
+        log_warn("SIGUSR1: there is no access log to open again");
+    else if (!access_log_reopen(c->options->log, err, sizeof(err)))
+        log_error("SIGUSR1: the access log stays as it is: %s", err);
+    else
+        log_info("SIGUSR1: the access log is opened again");
 }
 
 /* ---- the beginning ---- */
 
 static void worker_main(void *arg)
 {
+    sandbox_enter_worker();
     worker_run(arg);
 }
 
 static int signals_start(struct control *c)
 {
-    static const int numbers[] = {SIGTERM, SIGINT};
+    static const struct {
+        int number;
+        uv_signal_cb on;
+    } heeded[] = {{SIGTERM, on_signal},
+                  {SIGINT, on_signal},
+                  {SIGHUP, on_hangup},
+                  {SIGUSR1, on_rotated},
+                  {SIGUSR2, on_upgrade}};
     signal(SIGPIPE, SIG_IGN);
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(heeded); i++) {
         uv_signal_init(&c->reactor.loop, &c->signals[i]);
         c->signals[i].data = c;
-        int err = uv_signal_start(&c->signals[i], on_signal, numbers[i]);
+        int err = uv_signal_start(&c->signals[i], heeded[i].on, heeded[i].number);
         if (err != 0)
             return err;
     }
+    early_signals_let();
     return 0;
+}
+
+static struct span on_plan(void *ctx, const struct plan_live *live, const char *name,
+                           struct span text, bool json, unsigned *status)
+{
+    const struct control *c = ctx;
+    return c->options->plan(c->options->ctx, live, name, text, json, status);
+}
+
+static struct span secret(const char *token)
+{
+    return span_str(token != NULL ? token : "");
 }
 
 static int admin_start(struct control *c)
@@ -241,47 +498,75 @@ static int admin_start(struct control *c)
     c->view = (struct admin_view){
         .workers = c->workers,
         .n_workers = c->options->n_workers,
-        .snapshot = c->options->snapshot,
         .log = c->options->log,
         .certs = c->certs,
         .health = c->health,
-        .ready = true,
+        .discovery = c->discovery,
+        .registry = c->registry,
+        .centre = c->options->centre,
+        .exporter = c->exporter,
+        .starting = true,
+        .generations = &c->generations,
+        .reload = c->options->load != NULL ? control_reload_ask : NULL,
+        .plan = on_plan,
+        .drain = on_drain,
+        .ctx = c,
+        .started_s = (uint64_t)time(NULL),
+        .is_unix = c->options->admin_unix,
+        .token = secret(c->options->admin_token),
+        .registry_token = secret(c->options->registry_token),
+        .probes = c->options->admin_probes,
+        .tls = c->options->admin_tls,
     };
     if (c->options->admin_socket >= 0)
         c->admin = admin_new(&c->reactor, &c->view, c->options->admin_socket,
                              c->options->admin_unix, &err);
+    if (c->admin != NULL)
+        c->view.own_tls = admin_own_tls(c->admin);
+    return err;
+}
+
+static int workers_init(struct control *c)
+{
+    int err = 0;
+    c->workers = mem_need(calloc(c->options->n_workers, sizeof(c->workers[0])));
+    for (unsigned i = 0; err == 0 && i < c->options->n_workers; i++)
+        err = worker_init(&c->workers[i], i, &c->shared);
     return err;
 }
 
 static int control_init(struct control *c, const struct control_options *options)
 {
-    *c = (struct control){.options = options};
+    *c = (struct control){.options = options, .shutdown_ms = options->first.shutdown_ms};
+    list_init(&c->generations);
     int err = reactor_init(&c->reactor);
     if (err != 0)
         return err;
-    c->budget.max = options->snapshot->max_connections;
-    c->shared = (struct worker_shared){.snapshot = options->snapshot,
-                                       .log = options->log,
-                                       .budget = &c->budget,
-                                       .ended = &c->ended};
-    c->workers = mem_need(calloc(options->n_workers, sizeof(c->workers[0])));
-    uv_async_init(&c->reactor.loop, &c->ended, on_ended);
+    c->shared = (struct worker_shared){
+        .log = options->log, .budget = &c->budget, .flights = options->flights, .told = &c->told};
+    uv_async_init(&c->reactor.loop, &c->told, on_told);
     uv_timer_init(&c->reactor.loop, &c->moment);
     uv_timer_init(&c->reactor.loop, &c->deadline);
-    c->ended.data = c->moment.data = c->deadline.data = c;
-    notify_init(&c->notify, &c->reactor.loop);
-    c->certs = cert_watch_new(&c->reactor.loop, options->snapshot, on_certs, c);
-    c->outliers = outlier_watch_new(&c->reactor.loop, options->snapshot);
-    c->health =
-        health_new(&c->reactor, options->snapshot->pools, options->snapshot->n_pools, uv_hrtime());
-    if (!check_tls_init(c))
-        return UV_ENOMEM;
-    if ((err = signals_start(c)) != 0 || (err = admin_start(c)) != 0)
+    uv_timer_init(&c->reactor.loop, &c->first);
+    c->first.data = c;
+    c->told.data = c->moment.data = c->deadline.data = c;
+    notify_init(&c->notify, &c->reactor.loop, workers_move, c);
+    c->certs = cert_watch_new(&c->reactor.loop, on_certs, c);
+    c->file = config_watch_new(&c->reactor.loop, on_file_changed, c);
+    if (options->centre != NULL)
+        runtime_centre_start(options->centre, &c->reactor, on_centre_changed, c);
+    c->outliers = outlier_watch_new(&c->reactor.loop);
+    c->health = health_new(&c->reactor, uv_hrtime());
+    c->registry = registry_new(&c->reactor.loop, options->registry_state);
+    c->discovery = discovery_new(&(struct source_world){&c->reactor, c->registry}, on_found, c);
+    c->exporter = exporter_new(&c->reactor, options->n_workers);
+    c->upgrade = upgrade_new(&(struct upgrade_options){
+        .loop = &c->reactor.loop, .launcher = options->launcher, .done = on_upgraded, .ctx = c});
+    health_on_settled(c->health, on_checks_settled, c);
+    if ((err = workers_init(c)) != 0 || (err = signals_start(c)) != 0 ||
+        (err = admin_start(c)) != 0)
         return err;
-    for (unsigned i = 0; err == 0 && i < options->n_workers; i++)
-        err = worker_init(&c->workers[i], i, &c->shared,
-                          options->sockets + i * options->snapshot->n_listeners);
-    return err;
+    return control_reload_first(c);
 }
 
 static int workers_start(struct control *c)
@@ -307,23 +592,26 @@ int control_run(const struct control_options *options)
         log_error("cannot start: %s", uv_strerror(err));
         _exit(1);
     }
-    bool serving = options->serving(options->ctx);
-    if (serving) {
-        health_start(c.health);
-        notify_ready();
-    } else {
-        control_abort(&c);
-    }
+    if (may_begin(&c))
+        begin_serving(&c);
+    else
+        uv_timer_start(&c.first, on_first, FIRST_MS, 0);
     reactor_run(&c.reactor);
-    for (unsigned i = 0; i < options->n_workers; i++) {
-        uv_thread_join(&c.workers[i].thread);
+    workers_join(&c);
+    for (unsigned i = 0; i < options->n_workers; i++)
         worker_fini(&c.workers[i]);
-    }
+    signals_end(&c);
     admin_free(c.admin);
     cert_watch_free(c.certs);
+    config_watch_free(c.file);
     outlier_watch_free(c.outliers);
     health_free(c.health);
+    upgrade_free(c.upgrade);
+    exporter_free(c.exporter);
+    free(c.said);
+    list_for_each_safe (node, &c.generations)
+        generation_free(CONTAINER_OF(node, generation, link));
     reactor_fini(&c.reactor);
     free(c.workers);
-    return serving ? 0 : 1;
+    return c.failed ? 1 : 0;
 }

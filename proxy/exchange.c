@@ -13,8 +13,10 @@
 #include "proxy/exchange_admit.h"
 #include "proxy/exchange_attempt.h"
 #include "proxy/exchange_end.h"
+#include "proxy/exchange_trace.h"
 #include "proxy/http/grpc.h"
 #include "proxy/reply.h"
+#include "proxy/request_route.h"
 #include "proxy/worker.h"
 
 #define STATUS_CLIENT_GONE 499 /* in the log only [nginx] */
@@ -23,39 +25,24 @@ static const struct stream_events client_events;
 
 /* ---- the request comes ---- */
 
-static unsigned request_field(const void *ctx, struct span name, struct span *value)
-{
-    const struct http_head *head = ctx;
-    unsigned n = 0;
-    for (unsigned i = 0; i < head->n_fields; i++)
-        if (span_eq_nocase(field_name(&head->fields[i]), name) && n++ == 0)
-            *value = field_value(&head->fields[i]);
-    return n;
-}
-
 /* Chooses the route and its pool. False: the exchange has ended. */
 static bool exchange_route(struct exchange *x)
 {
     struct worker *w = x->worker;
-    struct route_query query = {
-        .host = x->request->authority,
-        .path = x->request->path,
-        .method = x->request->method,
-        .field = request_field,
-        .field_ctx = x->request,
-    };
+    struct route_query query = request_query(x->request, x->listener->name);
     x->route = route_find(x->snapshot->table, &query);
     if (x->route == NULL) {
         exchange_fail(x, REASON_NO_ROUTE);
         return false;
     }
+    counter_inc(exchange_route_gauge(x));
     int32_t pool = route_split_pick(x->route, &w->rng);
     if (pool == ROUTE_NO_POOL) {
         exchange_fail(x, REASON_NO_POOL);
         return false;
     }
     x->pool_index = pool;
-    x->pool = w->pools[pool];
+    x->pool = x->view->pools[pool];
     return true;
 }
 
@@ -93,14 +80,16 @@ static struct exchange *exchange_new(struct worker *w, struct stream *client,
                                      struct http_head *request, const struct http_peer *peer)
 {
     struct exchange *x = reactor_alloc(&w->reactor, SLAB_EXCHANGE, sizeof(*x));
+    const struct worker_listener *listener = peer->listener;
     memset(x, 0, EXCHANGE_ZEROED);
     x->magic = EXCHANGE_MAGIC;
     x->worker = w;
-    x->snapshot = snapshot_ref(w->snapshot);
+    x->view = worker_enter(w);
+    x->snapshot = x->view->snapshot;
     x->client = client;
     x->request = request;
     x->peer = peer;
-    x->listener = peer->listener;
+    x->listener = listener->spec;
     x->pool_index = -1;
     x->start_us = reactor_us(&w->reactor);
     lb_tried_clear(&x->tried);
@@ -140,7 +129,7 @@ static void exchange_redirect(struct exchange *x)
 static void exchange_key(struct exchange *x)
 {
     const struct pool_spec *spec = pool_spec_of(x->pool);
-    struct admission *a = x->worker->admissions[x->pool_index];
+    struct admission *a = x->view->admissions[x->pool_index];
     if (spec->key.kind != BALANCE_KEY_NONE)
         x->key = balance_key_hash(&spec->key, x->request, x->peer);
     if (a != NULL)
@@ -154,6 +143,8 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
 {
     struct worker *w = ctx;
     struct exchange *x = exchange_new(w, client, request, peer);
+    if (x->snapshot->traces)
+        exchange_trace(x);
     if (reason == REASON_NONE && over_limit(w, peer))
         reason = REASON_CONNECTION_LIMIT;
     if (reason == REASON_NONE && reactor_short(&w->reactor))
@@ -170,6 +161,8 @@ static void on_request(void *ctx, struct stream *client, struct http_head *reque
         return;
     exchange_bound(x);
     exchange_key(x);
+    if (x->traced)
+        trace_forward(request, &x->trace);
     forward_request(request, peer, &x->listener->forward, x->id, &w->reactor.bufs, &x->scratch);
     if (x->admission != NULL)
         exchange_admit(x);
@@ -224,19 +217,20 @@ static const struct stream_events client_events = {
 
 /* ---- the service ---- */
 
-static bool on_keep_alive(void *ctx, const struct http_peer *peer)
+static bool on_keep_alive(void *ctx, const struct http_peer *peer, bool promised)
 {
     struct worker *w = ctx;
-    return !w->draining && !over_limit(w, peer) && !reactor_short(&w->reactor);
+    const struct worker_listener *listener = peer->listener;
+    bool lets = !w->draining || (w->leaving && promised);
+    return lets && listener->open && !over_limit(w, peer) && !reactor_short(&w->reactor);
 }
 
 static void on_conn_closed(void *ctx, const struct http_peer *peer, enum reason reason)
 {
     struct worker *w = ctx;
-    (void)peer;
     if (reason_row(reason)->count == COUNT_CONN)
         counter_inc(&w->stats.reasons[reason]);
-    worker_conn_closed(w);
+    worker_conn_closed(w, peer);
 }
 
 const struct http_service exchange_service = {

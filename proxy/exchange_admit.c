@@ -19,6 +19,7 @@ struct admission {
     const struct pool_limits *limits;
     struct lb_gate *gate;
     struct lb_queue queue;
+    struct lb_queue sessions; /* those that wait for the endpoint of theirs: by that */
     struct list_node dropped; /* those that had to make room: their waiter's `same` */
     struct ready ready;
     struct wheel_timer timer; /* the next that will have waited too long */
@@ -38,14 +39,24 @@ static struct exchange *exchange_of_waiter(struct lb_waiter *waiter)
 
 /* ---- waking ---- */
 
-/* There is room, and somebody waits: here, or with another worker. */
-static void wake_next(struct admission *a)
+static void wake_one(struct admission *a, struct worker *w)
 {
-    struct worker *w = lb_gate_next(a->gate);
     if (w == a->worker)
         admission_wake(a);
     else if (w != NULL)
         worker_order(w, WORKER_WAKE);
+}
+
+/* There is room, and somebody waits: here, or with another worker. */
+static void wake(struct admission *a)
+{
+    struct worker *w;
+    uint32_t from = 0;
+    if (!a->limits->picky)
+        wake_one(a, lb_gate_next(a->gate));
+    else
+        while ((w = lb_gate_waiting(a->gate, &from)) != NULL)
+            wake_one(a, w);
 }
 
 void admission_wake(struct admission *a)
@@ -64,17 +75,38 @@ static void on_timer(struct wheel_timer *timer)
 /* The next to be late; the timer may still be set for one that has gone. */
 static void set_timer(struct admission *a)
 {
-    uint64_t due_us = lb_queue_due_us(&a->queue);
+    uint64_t due_us = lb_queue_due_us(&a->queue), session_us = lb_queue_due_us(&a->sessions);
+    due_us = session_us < due_us ? session_us : due_us;
     if (due_us == LB_QUEUE_NEVER)
         wheel_cancel(&a->timer);
     else
         wheel_set(&a->worker->reactor.wheel, &a->timer, due_us / 1000 + 1);
 }
 
+static bool nobody_waits(const struct admission *a)
+{
+    return a->queue.count == 0 && a->sessions.count == 0;
+}
+
+/* It is in no queue any more. If it was the last that waited for its endpoint, others may have let
+ * that be for its sake. */
+static void waited(struct admission *a, struct exchange *x)
+{
+    if (!x->stays) {
+        lb_gate_unqueue(a->gate, a->worker->index, nobody_waits(a));
+        return;
+    }
+    x->stays = false;
+    bool last = lb_wait_over(pool_lb(x->pool), x->stuck);
+    lb_gate_unqueue_session(a->gate, a->worker->index, nobody_waits(a));
+    if (last && lb_gate_freed(a->gate))
+        wake(a);
+}
+
 static void stop_waiting(struct admission *a, struct exchange *x)
 {
-    lb_queue_remove(&a->queue, &x->waiter);
-    lb_gate_unqueue(a->gate, a->worker->index, a->queue.count == 0);
+    lb_queue_remove(x->stays ? &a->sessions : &a->queue, &x->waiter);
+    waited(a, x);
 }
 
 /* Somebody who waits makes room for x. False: nobody does. */
@@ -91,16 +123,32 @@ static bool drop_other(struct admission *a, const struct exchange *x)
 
 static void wait_turn(struct admission *a, struct exchange *x)
 {
-    bool wake;
-    while (!lb_gate_queue(a->gate, a->worker->index, a->worker, &wake))
+    bool room;
+    while (!lb_gate_queue(a->gate, a->worker->index, a->worker, &room))
         if (!drop_other(a, x)) {
             exchange_fail(x, a->limits->queue == 0 ? REASON_REQUEST_LIMIT : REASON_QUEUE_FULL);
             return;
         }
     lb_queue_push(&a->queue, &x->waiter, x->turn_key, now_of(a));
     set_timer(a);
-    if (wake)
-        wake_next(a);
+    if (room)
+        wake(a);
+}
+
+/* The session's endpoint has no room: it waits for that, as with HAProxy, for being full is not
+ * being gone. again: it has waited among the others. False: it belongs to none, or too many wait.
+ */
+static bool wait_home(struct admission *a, struct exchange *x, bool again)
+{
+    if (!lb_keeps_session(pool_lb(x->pool), x->stuck, now_of(a)) ||
+        !lb_gate_queue_session(a->gate, a->worker->index, a->worker))
+        return false;
+    x->stays = true;
+    lb_wait(pool_lb(x->pool), x->stuck);
+    (again ? lb_queue_rejoin : lb_queue_push)(&a->sessions, &x->waiter, (uint64_t)x->stuck,
+                                              now_of(a));
+    admission_wake(a); /* it may have got room just now */
+    return true;
 }
 
 /* ---- coming in ---- */
@@ -132,25 +180,73 @@ void exchange_admit(struct exchange *x)
 {
     struct admission *a = x->admission;
     uint32_t seen;
-    if (!lb_gate_enter(a->gate, &seen) || !begin(a, x, seen))
+    bool in = lb_gate_enter(a->gate, &seen);
+    if (in && begin(a, x, seen))
+        return;
+    if (in && x->stuck != LB_NONE) {
+        if (wait_home(a, x, false))
+            return;
+        x->stuck = LB_NONE; /* it cannot wait for its endpoint: it moves to another */
+        in = lb_gate_enter(a->gate, &seen);
+        if (in && begin(a, x, seen))
+            return;
+    }
+    wait_turn(a, x);
+}
+
+/* The first in the queue has found no endpoint. Those behind it may, if it was one of a session. */
+static bool step_aside(struct admission *a, struct exchange *x)
+{
+    if (x->stuck == LB_NONE)
+        return false;
+    if (!lb_keeps_session(pool_lb(x->pool), x->stuck, now_of(a))) {
+        x->stuck = LB_NONE;
+        return true;
+    }
+    stop_waiting(a, x);
+    if (!wait_home(a, x, true)) {
+        x->stuck = LB_NONE;
         wait_turn(a, x);
+    }
+    return true;
 }
 
 /* One that has come in goes on counting as one that waits until it has found an endpoint, so that
  * whoever frees one wakes somebody. */
-static void serve(struct admission *a)
+static bool serve(struct admission *a, struct lb_queue *q, struct lb_waiter *waiter, uint32_t seen)
+{
+    struct exchange *x = exchange_of_waiter(waiter);
+    if (!begin(a, x, seen))
+        return false;
+    if (lb_waiter_waits(waiter)) { /* else it has ended at once */
+        lb_queue_serve(q, waiter);
+        waited(a, x);
+    }
+    return true;
+}
+
+static void serve_queue(struct admission *a)
 {
     struct lb_waiter *waiter;
     uint32_t seen;
-    while ((waiter = lb_queue_first(&a->queue, now_of(a))) != NULL &&
-           lb_gate_take(a->gate, &seen)) {
-        struct exchange *x = exchange_of_waiter(waiter);
-        if (!begin(a, x, seen))
+    while ((waiter = lb_queue_first(&a->queue, now_of(a))) != NULL && lb_gate_take(a->gate, &seen))
+        if (!serve(a, &a->queue, waiter, seen) && !step_aside(a, exchange_of_waiter(waiter)))
             return;
-        if (!lb_waiter_waits(waiter)) /* it has ended at once */
-            continue;
-        lb_queue_serve(&a->queue, waiter);
-        lb_gate_unqueue(a->gate, a->worker->index, a->queue.count == 0);
+}
+
+/* Before the others, who may go to any endpoint. */
+static void serve_sessions(struct admission *a)
+{
+    struct lb_waiter *waiter;
+    uint32_t seen, full = 0; /* endpoints, in a row */
+    while (full < a->sessions.keys && (waiter = lb_queue_first(&a->sessions, now_of(a))) != NULL &&
+           lb_gate_take(a->gate, &seen)) {
+        if (serve(a, &a->sessions, waiter, seen)) {
+            full = 0;
+        } else {
+            lb_queue_pass(&a->sessions);
+            full++;
+        }
     }
 }
 
@@ -160,7 +256,8 @@ static void refuse(struct admission *a)
     struct lb_waiter *waiter;
     while ((node = list_pop_front(&a->dropped)) != NULL)
         exchange_fail(exchange_of_waiter(CONTAINER_OF(node, lb_waiter, same)), REASON_QUEUE_FULL);
-    while ((waiter = lb_queue_expired(&a->queue, now_of(a))) != NULL)
+    while ((waiter = lb_queue_expired(&a->queue, now_of(a))) != NULL ||
+           (waiter = lb_queue_expired(&a->sessions, now_of(a))) != NULL)
         exchange_fail(exchange_of_waiter(waiter), REASON_QUEUE_TIMEOUT);
 }
 
@@ -168,10 +265,11 @@ static void admission_run(struct ready *ready)
 {
     struct admission *a = CONTAINER_OF(ready, admission, ready);
     refuse(a);
-    serve(a);
+    serve_sessions(a);
+    serve_queue(a);
     set_timer(a);
-    if (a->queue.count == 0 && lb_gate_idle_room(a->gate))
-        wake_next(a);
+    if (!a->limits->picky && a->queue.count == 0 && lb_gate_idle_room(a->gate))
+        wake(a);
 }
 
 /* ---- going ---- */
@@ -179,7 +277,7 @@ static void admission_run(struct ready *ready)
 void exchange_endpoint_freed(struct exchange *x)
 {
     if (lb_gate_freed(x->admission->gate))
-        wake_next(x->admission);
+        wake(x->admission);
 }
 
 void exchange_unpick(struct exchange *x)
@@ -202,7 +300,7 @@ static void learn(struct admission *a, const struct exchange *x, enum reason rea
     uint32_t limit = lb_limit_sample(a->limits->limit, end - x->attempt->start_us,
                                      lb_gate_counts(a->gate).in_flight, overloaded, now);
     if (limit > 0 && lb_gate_set_limit(a->gate, limit))
-        wake_next(a);
+        wake(a);
 }
 
 void exchange_leave(struct exchange *x, enum reason reason)
@@ -217,7 +315,7 @@ void exchange_leave(struct exchange *x, enum reason reason)
         learn(a, x, reason);
     x->admitted = false;
     if (lb_gate_leave(a->gate))
-        wake_next(a);
+        wake(a);
 }
 
 /* ---- life ---- */
@@ -237,6 +335,7 @@ struct admission *admission_new(struct worker *w, const struct pool_limits *limi
     a->gate = limits->gate;
     a->ready.run = admission_run;
     lb_queue_init(&a->queue, &rule, limits->queue);
+    lb_queue_init(&a->sessions, &rule, limits->picky ? limits->queue : 0);
     list_init(&a->dropped);
     list_init(&a->ready.link);
     wheel_timer_init(&a->timer, on_timer);
@@ -247,8 +346,12 @@ void admission_free(struct admission *a)
 {
     if (a == NULL)
         return;
+    if (lb_gate_idle_room(
+            a->gate)) /* it may have been woken instead of those that wait elsewhere */
+        wake(a);
     wheel_remove(&a->worker->reactor.wheel, &a->timer);
-    CHECK(!list_linked(&a->ready.link));
+    list_unlink(&a->ready.link);
     lb_queue_fini(&a->queue);
+    lb_queue_fini(&a->sessions);
     free(a);
 }

@@ -4,7 +4,10 @@
  * admitted before its first attempt, and keeps its place until it ends, however many attempts there
  * are. The numbers are those of all workers; each has a queue of its own.
  *
- *   worker -> admission[pools] ~> gate (the pool's), queue ~> exchange's waiter
+ *   snapshot_view -> admission[pools] ~> gate (the pool's), queue ~> exchange's waiter
+ *
+ * Views that have a pool in common have its admission in common, too: who waits when the next view
+ * is taken waits on in the same queue, and those that come later wait behind.
  *
  * Worker's thread.
  */
@@ -18,7 +21,7 @@ struct admission;
 /* A worker's part of a pool's limits, which must outlive it. NULL: there are none. Any thread. */
 struct admission *admission_new(struct worker *w, const struct pool_limits *limits);
 
-/* Nobody may wait any more. NULL is fine. */
+/* Nobody may wait here any more; with other workers they may. NULL is fine. */
 void admission_free(struct admission *a);
 
 /* The pool may have room for those that wait here. NULL is fine. */

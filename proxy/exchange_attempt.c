@@ -14,8 +14,9 @@
 #include "proxy/base/log.h"
 #include "proxy/exchange_admit.h"
 #include "proxy/exchange_end.h"
-#include "proxy/exchange_log.h"
+#include "proxy/exchange_flight.h"
 #include "proxy/exchange_retry.h"
+#include "proxy/exchange_trace.h"
 
 #define REPLAY_BYTES 65536 /* of a request body kept for another attempt [linkerd] */
 
@@ -67,6 +68,8 @@ static void attempt_send(struct attempt *a, struct stream *u)
     struct chain body;
     a->upstream = u;
     u->opaque = x->client->splices;
+    if (x->recorded)
+        exchange_trace_attempt(a);
     u->ops->send_head(u, x->request);
     chain_init(&body);
     chain_share(&body, &x->replay);
@@ -88,7 +91,13 @@ static bool attempt_begin(struct attempt *a, uint32_t endpoint, bool fresh, enum
     a->start_us = reactor_us(&x->worker->reactor);
     a->head_us = 0;
     a->drained = 0;
+    a->span = 0;
+    a->reached_us = a->connected_us = 0;
     a->endpoint = endpoint;
+    a->status = 0;
+    a->version = 0;
+    a->reused = a->also = a->told = false;
+    a->wish.reached_us = 0;
     a->wish.body = x->request->body != BODY_NONE || x->request->upgrade.len > 0;
     a->wish.response_head_ms = x->snapshot->routes[x->route->index].try_ms;
     u = pool_open(x->pool, endpoint, fresh, &a->wish, reason);
@@ -119,12 +128,13 @@ static void attempt_start(struct attempt *a, uint32_t endpoint, bool fresh)
 static void attempt_after(struct exchange *x, uint64_t pause_ms)
 {
     struct reactor *r = &x->worker->reactor;
+    x->attempt->hedge = false; /* whatever has failed was one */
     if (pause_ms > 0)
         wheel_set(&r->wheel, &x->pause, reactor_now(r) + pause_ms);
     else if (lb_claim(pool_lb(x->pool), x->next))
         attempt_start(x->attempt, x->next, false);
     else
-        exchange_fail(x, (enum reason)x->last);
+        exchange_fail(x, retry_nowhere(x));
 }
 
 /* The request is whole, and the attempt runs. */
@@ -156,7 +166,7 @@ void attempt_due(struct exchange *x)
     else if (retry_place(x))
         attempt_start(x->attempt, x->next, false);
     else
-        exchange_fail(x, (enum reason)x->last);
+        exchange_fail(x, retry_nowhere(x));
 }
 
 /* The attempt that runs is one too many, or it is over: no other is begun beside it. */
@@ -185,7 +195,7 @@ static void attempt_settle(struct attempt *a)
     hedge_disarm(x);
     if (rival == NULL)
         return;
-    exchange_trail(rival, REASON_OUTRUN);
+    exchange_leg(rival, REASON_OUTRUN);
     attempt_end(rival, REASON_OUTRUN);
     x->attempt = a;
 }
@@ -193,7 +203,7 @@ static void attempt_settle(struct attempt *a)
 static void attempt_note(struct attempt *a, enum reason reason)
 {
     struct exchange *x = a->exchange;
-    exchange_trail(a, reason);
+    exchange_leg(a, reason);
     counter_inc(&x->worker->stats.attempts[reason]);
 }
 
@@ -245,7 +255,8 @@ static void attempt_failed(struct attempt *a, enum reason reason, bool reused, b
 bool attempt_first(struct exchange *x)
 {
     uint64_t now = reactor_us(&x->worker->reactor);
-    int32_t endpoint = lb_pick_stuck(pool_lb(x->pool), x->stuck, x->key, &x->tried, now);
+    int32_t endpoint = (x->stays ? lb_pick_waited : lb_pick_stuck)(pool_lb(x->pool), x->stuck,
+                                                                   x->key, &x->tried, now);
     if (endpoint == LB_FULL)
         return false;
     retry_request(x, now);
@@ -278,7 +289,7 @@ static bool attempt_declined(struct attempt *a, struct http_head *head, bool reu
         return false;
     enum reason denied = retry_grant(x, reason, asked_ms, &pause_ms);
     if (denied == REASON_RETRY_BUDGET)
-        exchange_trail(a, denied);
+        exchange_leg(a, denied);
     if (denied != REASON_NONE)
         return false;
     attempt_note(a, reason);
@@ -303,7 +314,9 @@ static void on_wish_ready(struct pool_request *wish, struct stream *u)
 
 static void on_wish_failed(struct pool_request *wish, enum reason reason)
 {
-    attempt_failed(attempt_of_wish(wish), reason, false, false);
+    struct attempt *a = attempt_of_wish(wish);
+    a->reached_us = wish->reached_us;
+    attempt_failed(a, reason, false, false);
 }
 
 static const struct pool_request_events wish_events = {
@@ -410,6 +423,7 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
     }
     if (final) {
         a->status = head->status;
+        a->version = head->version;
         a->head_us = reactor_us(&x->worker->reactor);
         attempt_rate(a, head);
         if (attempt_declined(a, head, s->reused))
@@ -423,8 +437,6 @@ static void on_upstream_head(struct stream *s, struct http_head *head)
     attempt_forget(x);
     if (final) {
         x->first_byte_us = a->head_us;
-        x->connected_us = s->connected_us;
-        x->reused = s->reused;
         x->status = head->status;
         if (!a->status_follows)
             attempt_answered(a);

@@ -13,7 +13,8 @@ void attempt_init(struct exchange *x);
 
 /* Picks an endpoint and asks it, now or when there is a stream to it. The route and its pool are
  * chosen, and the request's head is edited. False: every endpoint has as many requests as it may,
- * and nothing has been done. Else the exchange may have ended when it returns. */
+ * or that of its session has, and nothing has been done. Else the exchange may have ended when it
+ * returns. */
 bool attempt_first(struct exchange *x);
 
 /* The time of the next attempt has come. */

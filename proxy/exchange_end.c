@@ -7,6 +7,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/exchange_admit.h"
+#include "proxy/exchange_flight.h"
 #include "proxy/exchange_log.h"
 #include "proxy/http/grpc.h"
 #include "proxy/outlier_watch.h"
@@ -50,7 +51,7 @@ void attempt_rate_end(struct attempt *a, const struct http_head *trailers)
 {
     unsigned code;
     if (trailers == NULL || !grpc_status(trailers, &code))
-        return;
+        code = GRPC_UNKNOWN; /* to the caller */
     a->rated = (uint16_t)grpc_http_status(code);
     a->status_follows = false;
 }
@@ -59,8 +60,9 @@ void attempt_rate(struct attempt *a, const struct http_head *head)
 {
     a->rated = head->status;
     a->status_follows = head->status == 200 && grpc_is_call(a->exchange->request);
-    if (a->status_follows)
-        attempt_rate_end(a, head); /* if it is all that there is */
+    unsigned code;
+    if (a->status_follows && grpc_status(head, &code)) /* it is all that there is */
+        attempt_rate_end(a, head);
 }
 
 void attempt_proved(struct attempt *a)
@@ -103,8 +105,13 @@ void attempt_end(struct attempt *a, enum reason reason)
         lease_end(a, reason);
     pool_cancel(&a->wish);
     struct stream *upstream = TAKE(a->upstream);
-    if (upstream != NULL)
-        upstream->ops->release(upstream, reason);
+    if (upstream == NULL)
+        return;
+    a->connected_us = upstream->connected_us;
+    a->reused = upstream->reused;
+    a->also = upstream->also;
+    a->reached_us = a->reused ? a->connected_us : exchange_reached_us(upstream);
+    upstream->ops->release(upstream, reason);
 }
 
 static void attempts_end(struct exchange *x, enum reason reason)
@@ -158,19 +165,27 @@ void exchange_finish(struct exchange *x, enum reason reason)
     if (x->admission != NULL)
         exchange_leave(x, reason);
     attempt_forget(x);
-    exchange_tell(x, reason); /* the request's head is still there */
+    if (x->hedged)
+        hedge_tell(x);
+    if (x->route != NULL)
+        counter_dec(exchange_route_gauge(x));
+    counter_dec(&w->stats.in_flight);
+    exchange_tell(x, reason); /* who has read its line finds it counted; its head is still there */
     struct stream *client = TAKE(x->client);
     client->ops->release(client, reason);
     block_drop(TAKE(x->scratch));
     wheel_remove(&w->reactor.wheel, &x->timer);
     wheel_remove(&w->reactor.wheel, &x->pause);
-    if (x->hedged)
-        hedge_tell(x);
     list_unlink(&x->ready.link);
-    counter_dec(&w->stats.in_flight);
-    snapshot_unref(x->snapshot);
+    worker_exit(w, x->view);
     x->grave.bury = exchange_bury;
     reactor_bury(&w->reactor, &x->grave);
+}
+
+/* Why a pool has no endpoint at all. */
+static const char *detail_of(const struct exchange *x, enum reason reason)
+{
+    return reason == REASON_NO_ENDPOINT ? pool_spec_of(x->pool)->why_none : NULL;
 }
 
 void exchange_fail(struct exchange *x, enum reason reason)
@@ -179,7 +194,8 @@ void exchange_fail(struct exchange *x, enum reason reason)
     attempts_end(x, reason);
     if (!x->committed && row->status != 0 && row->side != SIDE_GONE) {
         x->status = (uint16_t)reply_status(x->request, reason);
-        x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason, x->id);
+        x->bytes_out += reply_error(&x->worker->reactor, x->client, x->request, reason,
+                                    detail_of(x, reason), x->id);
     }
     exchange_finish(x, reason);
 }

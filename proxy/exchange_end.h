@@ -10,7 +10,8 @@
  * told. That of a gRPC call says nothing unless it has the call's status. */
 void attempt_rate(struct attempt *a, const struct http_head *head);
 
-/* The same of the trailers, or NULL, of one whose status follows. */
+/* The same of the trailers, or NULL, of one whose status follows: a call that ends without one has
+ * failed. */
 void attempt_rate_end(struct attempt *a, const struct http_head *trailers);
 
 /* The attempt, a probe, is answered as it was rated. */

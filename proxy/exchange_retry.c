@@ -57,13 +57,28 @@ static int32_t pick(struct exchange *x, enum reason reason)
     return endpoint < 0 && again ? (int32_t)x->attempt->endpoint : endpoint;
 }
 
+/* After an answer, of which nothing is left to be passed on, and the pause for another one, whoever
+ * has answered may: it was well then, and has had the time that it asked for. */
+static int32_t pick_again(struct exchange *x)
+{
+    lb_tried_clear(&x->tried);
+    return lb_pick(pool_lb(x->pool), x->key, &x->tried, reactor_us(&x->worker->reactor));
+}
+
 bool retry_place(struct exchange *x)
 {
     int32_t endpoint = pick(x, (enum reason)x->last);
+    if (endpoint < 0 && is_answer((enum reason)x->last))
+        endpoint = pick_again(x);
     if (endpoint < 0 || !lb_claim(pool_lb(x->pool), (uint32_t)endpoint))
         return false;
     x->next = (uint32_t)endpoint;
     return true;
+}
+
+enum reason retry_nowhere(const struct exchange *x)
+{
+    return is_answer((enum reason)x->last) ? REASON_NO_ENDPOINT : (enum reason)x->last;
 }
 
 /* Full jitter: anything from nothing to the whole of it. */

@@ -33,6 +33,9 @@ enum reason retry_grant(struct exchange *x, enum reason reason, uint64_t least_m
 /* The pause is over: picks x->next once more, for much may have changed. False: there is nobody. */
 bool retry_place(struct exchange *x);
 
+/* Why the exchange ends, if there is nobody: its last attempt's failure; but an answer is none. */
+enum reason retry_nowhere(const struct exchange *x);
+
 /* When a second endpoint is to be asked beside the attempt that runs, in ms from now; 0: never. Of
  * an exchange whose pool hedges. */
 uint64_t hedge_after_ms(const struct exchange *x);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An exchange's state. Private to exchange.c, exchange_admit.c, exchange_attempt.c and
- * exchange_end.c, which change it, and exchange_log.c, which tells it.
+ * exchange_end.c, which change it, and of exchange_log.c and exchange_flight.c, which tell it.
  */
 #ifndef WEIR_EXCHANGE_STATE_H
 #define WEIR_EXCHANGE_STATE_H
 
 #include "proxy/base/check.h"
 #include "balancer/queue.h"
+#include "proxy/flight.h"
+#include "proxy/http/trace_context.h"
 #include "proxy/worker.h"
 
 #define EXCHANGE_MAGIC MAGIC('e', 'x', 'c', 'h')
-#define TRAIL_BYTES    256
 
 #define ATTEMPT_MAGIC MAGIC('t', 'r', 'y', '_')
 
@@ -25,10 +26,17 @@ struct attempt {
     struct lb_lease lease;
     uint64_t start_us, head_us; /* when it began, and had its final head; or 0 */
     uint64_t drained;           /* body bytes that left in this attempt */
+    uint64_t span;              /* that its endpoint was told, or 0: recorded exchanges only */
+    uint64_t reached_us;        /* once it is over: when its endpoint took the conn, TLS or not */
+    uint64_t connected_us;      /* ... and when that came up; 0: it had, or did not */
     uint16_t status;            /* of that head */
     uint16_t rated;      /* what it says of the endpoint; of a gRPC call: what its own does */
     bool status_follows; /* in the trailers: it is a gRPC call */
     bool hedge;          /* it was begun beside another one */
+    bool reused;         /* once it is over: its conn had served before */
+    bool also;           /* ... and led to its endpoint's other address */
+    bool told;           /* how it ended is among the legs */
+    uint8_t version;     /* of HTTP, of that head */
 };
 
 struct exchange {
@@ -41,12 +49,16 @@ struct exchange {
     bool response_done;
     bool tunnel;
     bool finished;
-    bool late, due; /* which of the timers has come */
-    bool hedged;    /* a second endpoint was asked at once with the first */
-    bool admitted;  /* it has its place among those that the pool takes at once */
-    bool reused;    /* the attempt that answered ran on a conn that had served before */
+    bool late, due;            /* which of the timers has come */
+    bool hedged;               /* a second endpoint was asked at once with the first */
+    bool stays;                /* what it waits for is the endpoint of its session */
+    bool traced;               /* it has a trace */
+    bool recorded;             /* ... that is recorded: each attempt has a span of its own */
+    bool admitted;             /* it has its place among those that the pool takes at once */
+    uint8_t n_legs, legs_lost; /* of legs; and those that had no place there */
     struct worker *worker;
-    struct snapshot *snapshot;
+    struct snapshot_view *view; /* that it began with */
+    const struct snapshot *snapshot;
     const struct listener_spec *listener;
     struct stream *client;
     struct http_head *request;
@@ -67,10 +79,8 @@ struct exchange {
     struct block *trailers_text;
     struct block *scratch; /* long values of forwarding fields */
     uint64_t start_us, first_byte_us;
-    uint64_t connected_us; /* when the conn that answered came up */
     uint64_t bytes_in, bytes_out;
     struct span id;
-    uint16_t trail_len;
     struct attempt *attempt; /* whose answer is, or will be, passed on: one of */
     struct attempt tries[2]; /* the second is for hedging: undefined unless hedged */
 
@@ -83,7 +93,8 @@ struct exchange {
     struct lb_waiter waiter;  /* for its turn, in a pool with admission; and whose turn that is: */
     uint64_t turn_key;        /* 0: nobody's in particular */
     char own_id[UUID7_LEN];
-    char trail[TRAIL_BYTES];
+    struct trace trace;
+    struct flight_leg legs[FLIGHT_LEGS - 1]; /* attempts that have failed; the last is not here */
 };
 
 /* So much of it, from its beginning, is zeroed for a request. */
@@ -106,6 +117,12 @@ static inline struct attempt *attempt_rival(const struct attempt *a)
 static inline const struct retry_rule *retry_rule_of(const struct exchange *x)
 {
     return &x->snapshot->routes[x->route->index].retry;
+}
+
+/* How many there are of its route. */
+static inline struct counter *exchange_route_gauge(const struct exchange *x)
+{
+    return &x->view->rows[x->snapshot->routes[x->route->index].row]->in_flight;
 }
 
 /* Moves the idle deadline of a tunnel. */

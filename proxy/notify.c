@@ -72,6 +72,23 @@ void notify_ready(void)
     notify_send("READY=1\nSTATUS=serving");
 }
 
+void notify_reloading(void)
+{
+    char words[96];
+    /* The time, of CLOCK_MONOTONIC, tells the manager whether this is the reload that it asked for.
+     */
+    snprintf(words, sizeof(words), "RELOADING=1\nSTATUS=reloading\nMONOTONIC_USEC=%" PRIu64,
+             uv_hrtime() / 1000);
+    notify_send(words);
+}
+
+void notify_main(pid_t pid)
+{
+    char words[32];
+    snprintf(words, sizeof(words), "MAINPID=%d", (int)pid);
+    notify_send(words);
+}
+
 void notify_stopping(uint64_t within_ms)
 {
     char words[96];
@@ -91,14 +108,18 @@ static uint64_t watchdog_ms(void)
 
 static void on_watchdog(uv_timer_t *timer)
 {
-    (void)timer;
-    notify_send("WATCHDOG=1");
+    struct notify *n = timer->data;
+    if (n->well(n->ctx))
+        notify_send("WATCHDOG=1");
 }
 
-void notify_init(struct notify *n, uv_loop_t *loop)
+void notify_init(struct notify *n, uv_loop_t *loop, bool (*well)(void *ctx), void *ctx)
 {
     uint64_t patience = watchdog_ms();
+    n->well = well;
+    n->ctx = ctx;
     uv_timer_init(loop, &n->watchdog);
+    n->watchdog.data = n;
     if (patience > 1)
         uv_timer_start(&n->watchdog, on_watchdog, patience / 2, patience / 2);
 }

@@ -7,6 +7,7 @@
 #include "balancer/outlier.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/names.h"
 
 struct watched {
     uv_timer_t timer;
@@ -14,8 +15,9 @@ struct watched {
 };
 
 struct outlier_watch {
+    uv_loop_t *loop;
     size_t n;
-    struct watched pools[];
+    struct watched **pools;
 };
 
 void outlier_tell(const struct pool_spec *pool, uint32_t index, uint64_t now_us)
@@ -51,28 +53,69 @@ static void on_timer(uv_timer_t *timer)
     lb_outlier_sweep(w->pool->balance, now_us(), on_found, (void *)(uintptr_t)w->pool);
 }
 
-struct outlier_watch *outlier_watch_new(uv_loop_t *loop, const struct snapshot *snap)
+static void on_closed(uv_handle_t *handle)
 {
-    struct outlier_watch *watch =
-        mem_need(calloc(1, sizeof(*watch) + snap->n_pools * sizeof(watch->pools[0])));
-    for (size_t i = 0; i < snap->n_pools; i++) {
-        const struct pool_spec *pool = &snap->pools[i];
+    free(CONTAINER_OF((uv_timer_t *)handle, watched, timer));
+}
+
+static struct watched *watched_new(uv_loop_t *loop, const struct pool_spec *pool)
+{
+    struct watched *w = mem_need(calloc(1, sizeof(*w)));
+    w->pool = pool;
+    w->timer.data = w;
+    uv_timer_init(loop, &w->timer);
+    uv_timer_start(&w->timer, on_timer, pool->outlier_ms, pool->outlier_ms);
+    return w;
+}
+
+struct outlier_watch *outlier_watch_new(uv_loop_t *loop)
+{
+    struct outlier_watch *watch = mem_need(calloc(1, sizeof(*watch)));
+    watch->loop = loop;
+    return watch;
+}
+
+/* The one that is there already, taken out; or NULL. */
+static struct watched *take(struct outlier_watch *watch, const struct names *names,
+                            const struct pool_spec *pool)
+{
+    int32_t at;
+    for (uint32_t n = 0; (at = names_find_nth(names, pool->name, n)) >= 0; n++)
+        if (watch->pools[at] != NULL && watch->pools[at]->pool == pool)
+            return TAKE(watch->pools[at]);
+    return NULL;
+}
+
+void outlier_watch_use(struct outlier_watch *watch, struct pool_spec *const *pools, size_t n)
+{
+    struct names names = {0};
+    struct outlier_watch next = {.loop = watch->loop};
+    next.pools = mem_need(calloc(n, sizeof(next.pools[0])));
+    for (size_t i = 0; i < watch->n; i++)
+        names_add(&names, watch->pools[i]->pool->name, (int32_t)i);
+    names_sort(&names);
+    for (size_t i = 0; i < n; i++) {
+        const struct pool_spec *pool = pools[i];
         if (pool->balance->outlier == NULL)
             continue;
-        struct watched *w = &watch->pools[watch->n++];
-        w->pool = pool;
-        w->timer.data = w;
-        uv_timer_init(loop, &w->timer);
-        uv_timer_start(&w->timer, on_timer, pool->outlier_ms, pool->outlier_ms);
+        struct watched *stays = take(watch, &names, pool);
+        next.pools[next.n++] = stays != NULL ? stays : watched_new(watch->loop, pool);
     }
-    return watch;
+    names_fini(&names);
+    outlier_watch_close(watch);
+    *watch = next;
 }
 
 void outlier_watch_close(struct outlier_watch *watch)
 {
     for (size_t i = 0; watch != NULL && i < watch->n; i++)
-        if (!uv_is_closing((uv_handle_t *)&watch->pools[i].timer))
-            uv_close((uv_handle_t *)&watch->pools[i].timer, NULL);
+        if (watch->pools[i] != NULL)
+            uv_close((uv_handle_t *)&watch->pools[i]->timer, on_closed);
+    if (watch != NULL) {
+        free(watch->pools);
+        watch->pools = NULL;
+        watch->n = 0;
+    }
 }
 
 void outlier_watch_free(struct outlier_watch *watch)

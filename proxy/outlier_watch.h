@@ -12,8 +12,11 @@
 
 struct outlier_watch;
 
-/* snap must outlive it. Never NULL. */
-struct outlier_watch *outlier_watch_new(uv_loop_t *loop, const struct snapshot *snap);
+/* Of no pool yet. Never NULL. */
+struct outlier_watch *outlier_watch_new(uv_loop_t *loop);
+
+/* Watches pools[0..n), which must live until the next call, and no others. */
+void outlier_watch_use(struct outlier_watch *watch, struct pool_spec *const *pools, size_t n);
 
 /* Stops; the loop must run before outlier_watch_free. NULL is fine for both. */
 void outlier_watch_close(struct outlier_watch *watch);

@@ -10,8 +10,10 @@
 #include "proxy/http/accept.h"
 #include "proxy/http/grpc.h"
 
+#define DETAIL_MAX 300
+
 struct text {
-    char bytes[1536]; /* a request id of 128 bytes may grow sixfold in JSON */
+    char bytes[2048]; /* a request id of 128 bytes may grow sixfold in JSON, a detail twofold */
     size_t len;
 };
 
@@ -32,11 +34,15 @@ __attribute__((format(printf, 2, 3))) static void text_print(struct text *t, con
 }
 
 static void error_body(struct text *t, const struct reason_row *row, struct span phrase,
-                       struct span id, bool json)
+                       const char *detail, struct span id, bool json)
 {
+    struct text message;
+    text_print(&message, "%s%s%.*s", row->text, detail != NULL ? ": " : "", DETAIL_MAX,
+               detail != NULL ? detail : "");
     if (!json) {
-        text_print(t, "%u %.*s: %s\nrequest id: %.*s\n", row->status, (int)phrase.len, phrase.ptr,
-                   row->text, (int)id.len, id.ptr);
+        text_print(t, "%u %.*s: %s\n%s%.*s%s", row->status, (int)phrase.len, phrase.ptr,
+                   message.bytes, id.len > 0 ? "request id: " : "", (int)id.len, id.ptr,
+                   id.len > 0 ? "\n" : "");
         return;
     }
     struct json j;
@@ -47,9 +53,11 @@ static void error_body(struct text *t, const struct reason_row *row, struct span
     json_key(&j, "error");
     json_cstring(&j, row->name);
     json_key(&j, "message");
-    json_cstring(&j, row->text);
-    json_key(&j, "request_id");
-    json_string(&j, id);
+    json_cstring(&j, message.bytes);
+    if (id.len > 0) {
+        json_key(&j, "request_id");
+        json_string(&j, id);
+    }
     json_object_end(&j);
     t->len = json_text(&j).len;
 }
@@ -104,7 +112,7 @@ unsigned reply_status(const struct http_head *request, enum reason reason)
 }
 
 size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *request,
-                   enum reason reason, struct span id)
+                   enum reason reason, const char *detail, struct span id)
 {
     const struct reason_row *row = reason_row(reason);
     struct http_head head;
@@ -116,7 +124,7 @@ size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *
         reply_grpc(r, s, reason, id);
         return 0;
     }
-    error_body(&body, row, http_status_phrase(row->status), id, json);
+    error_body(&body, row, http_status_phrase(row->status), detail, id, json);
     begin(&head, row->status,
           json ? SPAN_LIT("application/json") : SPAN_LIT("text/plain; charset=utf-8"), &length,
           body.len);
@@ -180,16 +188,16 @@ bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head 
     return true;
 }
 
-/* allow: empty, or the value of that field. */
-static void send_whole(struct reactor *r, struct stream *s, unsigned status, struct span type,
-                       struct span allow, struct chain *body)
+void reply_send_fields(struct reactor *r, struct stream *s, unsigned status,
+                       struct span content_type, const struct reply_field *fields, unsigned n,
+                       struct chain *body)
 {
     struct http_head head;
     struct text length;
-    begin(&head, status, type, &length, body->bytes);
+    begin(&head, status, content_type, &length, body->bytes);
     http_head_add(&head, FIELD_DATE, SPAN_LIT("Date"), reactor_date(r));
-    if (allow.len > 0)
-        http_head_add(&head, FIELD_OTHER, SPAN_LIT("Allow"), allow);
+    for (unsigned i = 0; i < n; i++)
+        http_head_add(&head, FIELD_OTHER, fields[i].name, fields[i].value);
     s->ops->send_head(s, &head);
     s->ops->send_body(s, body);
     s->ops->send_end(s, NULL);
@@ -197,16 +205,17 @@ static void send_whole(struct reactor *r, struct stream *s, unsigned status, str
 
 void reply_not_allowed(struct reactor *r, struct stream *s, struct span allow)
 {
+    const struct reply_field field = {SPAN_LIT("Allow"), allow};
     struct text text;
     struct chain body;
     text_print(&text, "here there is only: %.*s\n", (int)allow.len, allow.ptr);
     chain_init(&body);
     chain_copy_in(&body, &r->bufs, text.bytes, text.len);
-    send_whole(r, s, 405, SPAN_LIT("text/plain; charset=utf-8"), allow, &body);
+    reply_send_fields(r, s, 405, SPAN_LIT("text/plain; charset=utf-8"), &field, 1, &body);
 }
 
 void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,
                 struct chain *body)
 {
-    send_whole(r, s, status, content_type, span_of(NULL, 0), body);
+    reply_send_fields(r, s, status, content_type, NULL, 0, body);
 }

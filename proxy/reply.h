@@ -8,9 +8,10 @@
 
 /* Sends a whole error response for a reason that has a status, and ends the message; the caller
  * releases the stream. A gRPC call is told by grpc-status. request may be half parsed. id: empty
- * when there is none. Returns the length of the body that was sent. */
+ * when there is none. detail: what else there is to say of the reason, printable ASCII; or NULL.
+ * Returns the length of the body that was sent. */
 size_t reply_error(struct reactor *r, struct stream *s, const struct http_head *request,
-                   enum reason reason, struct span id);
+                   enum reason reason, const char *detail, struct span id);
 
 /* The HTTP status of that response: 200 for a gRPC call, which has its own. */
 unsigned reply_status(const struct http_head *request, enum reason reason);
@@ -24,7 +25,16 @@ bool reply_to_https(struct reactor *r, struct stream *s, const struct http_head 
 /* Sends a whole 405 that names the methods there are, such as "GET, HEAD". */
 void reply_not_allowed(struct reactor *r, struct stream *s, struct span allow);
 
-/* Sends a whole response and ends the message. body is emptied. */
+struct reply_field {
+    struct span name, value;
+};
+
+/* Sends a whole response with n more fields, and ends the message. body is emptied. */
+void reply_send_fields(struct reactor *r, struct stream *s, unsigned status,
+                       struct span content_type, const struct reply_field *fields, unsigned n,
+                       struct chain *body);
+
+/* The same without them. */
 void reply_send(struct reactor *r, struct stream *s, unsigned status, struct span content_type,
                 struct chain *body);
 

@@ -87,7 +87,7 @@ static bool hash_answers(const struct search *s, uint32_t class, uint64_t *h)
         *h = route_hash_bytes(*h, s->q->method);
     for (uint32_t k = 0; k < c->n_fields; k++) {
         struct span value;
-        if (s->q->field(s->q->field_ctx, rule->fields[k].name, &value) != 1)
+        if (route_answer(s->q, rule->fields[k].name, &value) != 1)
             return false;
         *h = route_hash_bytes(*h, value);
     }
@@ -97,15 +97,8 @@ static bool hash_answers(const struct search *s, uint32_t class, uint64_t *h)
 static bool entry_holds(const struct search *s, const struct route_entry *e)
 {
     const struct route_conditions *rule = &s->t->rules[e->rule];
-    if (rule->n_methods > 0 && !span_eq(rule->methods[e->method], s->q->method))
-        return false;
-    for (size_t k = 0; k < rule->n_fields; k++) {
-        struct span value;
-        if (s->q->field(s->q->field_ctx, rule->fields[k].name, &value) != 1 ||
-            !span_eq(value, rule->fields[k].value))
-            return false;
-    }
-    return true;
+    return (rule->n_methods == 0 || span_eq(rule->methods[e->method], s->q->method)) &&
+           route_fields_hold(rule, s->q) == rule->n_fields;
 }
 
 /* The first rule of a class that holds, or UINT32_MAX. */

@@ -42,6 +42,10 @@ struct route_target {
     uint32_t weight; /* 0..1000000; 0 gets nothing */
 };
 
+/* The name of a field that no request has, and every one matches as if it had it once, with the
+ * name of the listener that it came by. */
+#define ROUTE_LISTENER ":listener"
+
 struct route_field_match {
     struct span name;  /* any case */
     struct span value; /* exact */
@@ -76,6 +80,7 @@ struct route_query {
     struct span host; /* value of Host or :authority; port, case and a trailing dot are ignored */
     struct span path; /* normalised, without query; "*" for OPTIONS * matches prefix "/" only */
     struct span method;
+    struct span listener; /* its name */
     /*
      * How many lines of the request's head have this name (lower case), and in *value the first
      * one's value, trimmed, if there are any. Asked only if a rule in question has fields; may be

@@ -98,14 +98,9 @@ void route_table_free(struct route_table *t)
     free(t);
 }
 
-static bool is_wildcard(struct span host)
-{
-    return span_starts(host, SPAN_LIT("*."));
-}
-
 static bool host_ok(struct span host)
 {
-    if (is_wildcard(host))
+    if (route_is_wildcard(host))
         host = span_of(host.ptr + 2, host.len - 2);
     char buf[ROUTE_HOST_MAX];
     bool cut;
@@ -237,7 +232,7 @@ static uint32_t child_or_new(struct route_table *t, uint32_t parent, struct span
 static uint32_t host_node(struct route_table *t, struct span host)
 {
     char buf[ROUTE_HOST_MAX];
-    bool cut, wild = is_wildcard(host);
+    bool cut, wild = route_is_wildcard(host);
     if (wild)
         host = span_of(host.ptr + 2, host.len - 2);
     struct span key = store_span(t, route_host_key(host, buf, &cut));
@@ -257,9 +252,8 @@ static uint32_t host_node(struct route_table *t, struct span host)
 /* A prefix is the same with and without a "/" at its end; an exact path is not. */
 static uint32_t path_node(struct route_table *t, uint32_t root, const struct route_conditions *rule)
 {
-    struct span rest = rule->path, element;
-    if (rule->path_kind == ROUTE_PREFIX && rest.len > 0 && rest.ptr[rest.len - 1] == '/')
-        rest.len--;
+    struct span rest = rule->path_kind == ROUTE_PREFIX ? route_prefix(rule->path) : rule->path;
+    struct span element;
     while (route_next_element(&rest, &element))
         root = child_or_new(t, root, element);
     return root;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside the route table: what route_build.c lays out and route.c searches. For these two only.
+ * Inside the route table: what route_build.c lays out and route.c searches, and route_why.c
+ * explains. For these three only.
  *
  * Nodes form one forest. A child is reached from its parent by a label, through one hash table for
  * all of them. Below NODE_HOSTS hang the exact hosts, below NODE_WILDCARDS the wildcard hosts by
@@ -115,6 +116,42 @@ struct span route_host_key(struct span host, char key[ROUTE_HOST_MAX], bool *cut
 /* The child of a node by label, or NODE_NONE. */
 uint32_t route_child(const struct route_table *t, uint32_t parent, struct span label,
                      size_t *steps);
+
+/* What the request says to a rule that asks for the field: as route_query.field. */
+static inline unsigned route_answer(const struct route_query *q, struct span name,
+                                    struct span *value)
+{
+    if (name.len == 0 || name.ptr[0] != ROUTE_LISTENER[0])
+        return q->field(q->field_ctx, name, value);
+    *value = q->listener;
+    return 1;
+}
+
+/* How many of the rule's fields hold, up to the first that does not. */
+static inline size_t route_fields_hold(const struct route_conditions *rule,
+                                       const struct route_query *q)
+{
+    size_t k = 0;
+    for (struct span value; k < rule->n_fields; k++)
+        if (route_answer(q, rule->fields[k].name, &value) != 1 ||
+            !span_eq(value, rule->fields[k].value))
+            break;
+    return k;
+}
+
+/* A path with a "/" at its end is the same prefix as one without. */
+static inline struct span route_prefix(struct span path)
+{
+    if (path.len > 0 && path.ptr[path.len - 1] == '/')
+        path.len--;
+    return path;
+}
+
+/* "*.example.com" is a wildcard; its suffix is what follows the first dot. */
+static inline bool route_is_wildcard(struct span host)
+{
+    return span_starts(host, SPAN_LIT("*."));
+}
 
 /* Takes the next element off a path's rest that begins with "/"; false at its end. */
 static inline bool route_next_element(struct span *rest, struct span *element)

@@ -66,10 +66,13 @@ static uint32_t most_of(uint32_t max_requests, uint32_t max_connections)
     return requests < conns ? requests : conns;
 }
 
-static void endpoint_set(struct lb_endpoint *ep, const struct config_endpoint *from, uint32_t index,
-                         struct zones *zones)
+static void endpoint_set(struct endpoint_spec *to, const struct config_endpoint *from,
+                         uint32_t index, struct zones *zones)
 {
     const char *text = from->address.text;
+    struct lb_endpoint *ep = &to->lb;
+    to->weight = from->weight;
+    to->drain = from->drain;
     lb_endpoint_init(ep, lb_hash(text, strlen(text)), index, from->weight);
     ep->zone = zone_number(zones, from->zone);
     ep->priority = (uint8_t)from->priority;
@@ -145,28 +148,6 @@ static void limit_requests(const struct config_pool *from, struct pool_limits *t
     to->key = key_of(&from->queue.key);
 }
 
-static int by_text(const void *a, const void *b)
-{
-    const struct endpoint_spec *ea = *(struct endpoint_spec *const *)a;
-    const struct endpoint_spec *eb = *(struct endpoint_spec *const *)b;
-    int order = strcmp(ea->text, eb->text);
-    return order != 0 ? order : ea->lb.index < eb->lb.index ? -1 : 1;
-}
-
-/* An address may be listed twice, and two names may lead to one. */
-static void number_twins(struct endpoint_spec *endpoints, uint32_t n)
-{
-    CHECK(n > 0); /* the schema has no pool without */
-    struct endpoint_spec **sorted = mem_need(malloc(n * sizeof(struct endpoint_spec *)));
-    for (uint32_t i = 0; i < n; i++)
-        sorted[i] = &endpoints[i];
-    qsort(sorted, n, sizeof(struct endpoint_spec *), by_text);
-    for (uint32_t i = 1; i < n; i++)
-        if (strcmp(sorted[i]->text, sorted[i - 1]->text) == 0)
-            sorted[i]->twin = sorted[i - 1]->twin + 1;
-    free(sorted);
-}
-
 /* Workers are counted through all instances. One without a number has the place in the row that its
  * host's name gives it. */
 static uint64_t first_client(const struct config *cfg, unsigned n_workers)
@@ -187,8 +168,8 @@ void runtime_balance(const struct config *cfg, unsigned n_workers, const struct 
     struct zones zones = {.n = 0};
     CHECK(policy != NULL); /* config has checked the name against the same list */
     for (uint32_t i = 0; i < to->n_endpoints; i++)
-        endpoint_set(&to->endpoints[i].lb, &from->endpoints[i], i, &zones);
-    number_twins(to->endpoints, to->n_endpoints);
+        endpoint_set(&to->endpoints[i], &from->endpoints[i], i, &zones);
+    pool_sort(to);
     struct lb_options options = {
         .bound = from->balance.bound,
         .subset = from->balance.subset,
@@ -200,5 +181,6 @@ void runtime_balance(const struct config *cfg, unsigned n_workers, const struct 
     detect_outliers(&from->outlier, to);
     to->key = key_of(&from->balance.key);
     limit_requests(from, &to->limits);
+    to->limits.picky = to->balance->bounded && (from->sticky.enabled || from->balance.subset > 0);
     CHECK(to->limits.gate != NULL || !to->balance->bounded); /* or nobody would wait for a place */
 }

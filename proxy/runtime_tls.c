@@ -16,8 +16,10 @@
 #include "config/config.h"
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
+#include "proxy/takeover.h"
 
-/* What is wrong, and whose: "listeners.web" and "tls"; and where the parts of that are named. */
+/* What is wrong, and whose: "listeners.web" and "tls", or "admin" without a name; and where the
+ * parts of that are named. */
 struct place {
     struct config_errors *errs;
     const char *section, *name, *key;
@@ -30,7 +32,8 @@ static void complain(const struct place *at, enum config_severity severity, stru
                      char *text)
 {
     char path[160];
-    snprintf(path, sizeof(path), "%s.%s.%s", at->section, at->name, at->key);
+    snprintf(path, sizeof(path), "%s%s%s.%s", at->section, at->name != NULL ? "." : "",
+             at->name != NULL ? at->name : "", at->key);
     config_errors_add(at->errs, severity, pos, path, "%s", text != NULL ? text : "out of memory");
     free(text);
 }
@@ -50,6 +53,7 @@ static char *format_text(const char *what, const char *why)
 static struct tls_source *source_new(const char *kind, const char *name, size_t n_certs)
 {
     struct tls_source *source = mem_need(calloc(1, sizeof(*source)));
+    source->refs = 1;
     source->kind = kind;
     source->name = copy(name);
     source->certs = n_certs > 0 ? mem_need(calloc(n_certs, sizeof(source->certs[0]))) : NULL;
@@ -78,10 +82,12 @@ static uint8_t alpn_of(const struct config_tls_server *from)
     return alpn;
 }
 
-static struct tls_source *listener_source(const struct config_listener *from)
+/* tickets: those that it had before, or NULL; taken over. */
+static struct tls_source *server_source(const char *kind, const char *name,
+                                        const struct config_tls_server *tls,
+                                        struct tls_tickets *tickets)
 {
-    const struct config_tls_server *tls = &from->tls;
-    struct tls_source *source = source_new("listener", from->name, tls->cert_count);
+    struct tls_source *source = source_new(kind, name, tls->cert_count);
     for (size_t i = 0; i < tls->cert_count; i++)
         source->certs[i] = copy(tls->certs[i].text);
     source->ca = copy(tls->client_ca.text);
@@ -90,7 +96,7 @@ static struct tls_source *listener_source(const struct config_listener *from)
         .client_optional = tls->client_auth == CONFIG_CLIENT_OPTIONAL,
         .tls13_only = tls->min_version == CONFIG_TLS_1_3,
         .alpn = alpn_of(tls),
-        .tickets = tls_tickets_new(),
+        .tickets = tickets != NULL ? tickets : tls_tickets_new(),
     };
     return source;
 }
@@ -159,6 +165,14 @@ static bool open_keylog(const struct config_tls_server *from, struct tls_source 
     return true;
 }
 
+static bool has_tickets(const struct tls_source *source, const struct place *at)
+{
+    const struct config_tls_server *tls = at->tls;
+    if (source->server.tickets == NULL)
+        complain(at, CONFIG_ERROR, tls->pos, copy("the system has no randomness to give"));
+    return source->server.tickets != NULL;
+}
+
 bool runtime_listener_tls(const struct config_listener *from, struct tls_source **to, bool keylog,
                           struct config_errors *errs)
 {
@@ -166,28 +180,45 @@ bool runtime_listener_tls(const struct config_listener *from, struct tls_source 
     struct place at = {errs, "listeners", from->name, "tls", listener_pos, tls};
     if (!tls->enabled)
         return true;
-    *to = listener_source(from);
-    if ((*to)->server.tickets == NULL) {
-        complain(&at, CONFIG_ERROR, tls->pos, copy("the system has no randomness to give"));
-        return false;
-    }
-    return source_read(*to, &at) &&
+    *to = server_source("listener", from->name, tls, takeover_tickets(from->name));
+    return has_tickets(*to, &at) && source_read(*to, &at) &&
            (!keylog || tls->keylog.text == NULL || open_keylog(tls, *to, &at));
+}
+
+bool runtime_admin_tls(const struct config *cfg, struct tls_source **to, struct config_errors *errs)
+{
+    const struct config_tls_server *tls = &cfg->admin.tls;
+    struct place at = {errs, "admin", NULL, "tls", listener_pos, tls};
+    if (!cfg->admin.enabled || !tls->enabled)
+        return true;
+    *to = server_source("admin", "listener", tls, NULL);
+    (*to)->server.alpn = TLS_ALPN_H1;
+    return has_tickets(*to, &at) && source_read(*to, &at);
 }
 
 /* ---- pools ---- */
 
+static char *without_dot(const char *name)
+{
+    size_t len = strlen(name);
+    return mem_need(strndup(name, len > 0 && name[len - 1] == '.' ? len - 1 : len));
+}
+
 /* Every endpoint has this host, or all have addresses, which conns know by themselves: config has
- * seen to that. */
-static const char *server_name(const struct config_pool *from)
+ * seen to that. What DNS leads to is who the name says it is. malloc'd, or NULL. */
+static char *server_name(const struct config_pool *from)
 {
     struct net_addr addr;
-    const struct config_addr *first = &from->endpoints[0].address;
     if (from->tls.sni != NULL)
-        return from->tls.sni;
+        return copy(from->tls.sni);
+    if (from->dns.enabled)
+        return without_dot(from->dns.name);
+    if (config_pool_discovers(from))
+        return NULL;
+    const struct config_addr *first = &from->endpoints[0].address;
     if (first->kind == CONFIG_ADDR_UNIX || net_addr_ip(&addr, first->host, first->port))
         return NULL;
-    return first->host;
+    return copy(first->host);
 }
 
 /* The system's authorities are named too: they change as any others do. */
@@ -203,7 +234,7 @@ static struct tls_source *pool_source(const struct config_pool *from)
     source->is_client = true;
     source->client = (struct tls_client_options){
         .no_verify = !tls->verify,
-        .server_name = copy(server_name(from)),
+        .server_name = server_name(from),
     };
     return source;
 }
@@ -224,34 +255,35 @@ static enum pool_protocol protocol_of(const struct config_pool *from)
     return from->protocol == CONFIG_PROTOCOL_H2 ? POOL_H2 : POOL_AUTO;
 }
 
-bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to, struct tls_source **tls,
-                      struct config_errors *errs)
+bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
+                      struct tls_source *known, struct config_errors *errs)
 {
     struct place at = {errs, "pools", from->name, "upstream.tls", pool_pos, &from->tls};
     to->protocol = protocol_of(from);
     to->proxy_header = (uint8_t)from->proxy_protocol;
     if (!from->tls.enabled)
         return true;
-    *tls = pool_source(from);
-    to->tls = &(*tls)->client;
-    return source_read(*tls, &at);
+    to->source = known != NULL ? tls_source_ref(known) : pool_source(from);
+    to->tls = &to->source->client;
+    return known != NULL || source_read(to->source, &at);
 }
 
 /* ---- weir check ---- */
 
 bool runtime_check(const struct config *cfg, struct config_errors *errs)
 {
-    bool ok = true;
+    struct tls_source *admin = NULL;
+    bool ok = runtime_admin_tls(cfg, &admin, errs);
+    tls_source_unref(admin);
     for (size_t i = 0; i < cfg->listener_count; i++) {
         struct tls_source *tls = NULL;
         ok &= runtime_listener_tls(&cfg->listeners[i], &tls, false, errs);
-        tls_source_free(tls);
+        tls_source_unref(tls);
     }
     for (size_t i = 0; i < cfg->pool_count; i++) {
         struct pool_spec spec = {0};
-        struct tls_source *tls = NULL;
-        ok &= runtime_pool_tls(&cfg->pools[i], &spec, &tls, errs);
-        tls_source_free(tls);
+        ok &= runtime_pool_tls(&cfg->pools[i], &spec, NULL, errs);
+        tls_source_unref(spec.source);
     }
     return ok;
 }

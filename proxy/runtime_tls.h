@@ -19,10 +19,14 @@ struct config_pool;
 bool runtime_listener_tls(const struct config_listener *from, struct tls_source **to, bool keylog,
                           struct config_errors *errs);
 
-/* The same for a pool; fills in its spec's protocol, PROXY header and TLS, the last of which refers
- * to *tls. */
-bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to, struct tls_source **tls,
-                      struct config_errors *errs);
+/* The same for the admin listener. */
+bool runtime_admin_tls(const struct config *cfg, struct tls_source **to,
+                       struct config_errors *errs);
+
+/* The same for a pool; fills in its spec's protocol, PROXY header and TLS with its source. known:
+ * what has been read of the same configuration; NULL: nothing. */
+bool runtime_pool_tls(const struct config_pool *from, struct pool_spec *to,
+                      struct tls_source *known, struct config_errors *errs);
 
 /* Reads every file that the configuration names for TLS, and forgets it again: what `weir check`
  * adds to the checks of the configuration itself. False: added to errs. */

@@ -8,17 +8,16 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
-#include "proxy/file_state.h"
+#include "proxy/watch/file_state.h"
 
 #define TLS_SET_MAGIC MAGIC('t', 'l', 's', 's')
 
 struct tls_set {
     uint32_t magic;
     _Atomic uint32_t refs;
-    struct tls_certs *certs;     /* NULL: a pool that shows none */
-    struct tls_trust *ca;        /* NULL: the other side is not verified */
-    struct tls_tickets *tickets; /* NULL: a pool's */
-    uint64_t state;              /* of the files, before they were read */
+    struct tls_certs *certs; /* NULL: a pool that shows none */
+    struct tls_trust *ca;    /* NULL: the other side is not verified */
+    uint64_t state;          /* of the files, before they were read */
 };
 
 uint64_t tls_source_state(const struct tls_source *source)
@@ -66,15 +65,6 @@ static bool set_read(struct tls_set *set, const struct tls_source *source,
     return !verifies || (set->ca = tls_trust_load(source->ca, &error->text)) != NULL;
 }
 
-/* A session that is resumed brings its verdict on the client's certificate along, so those that
- * other authorities have vouched for must not be. */
-static struct tls_tickets *set_tickets(const struct tls_source *source)
-{
-    if (source->is_client)
-        return NULL;
-    return source->ca != NULL ? tls_tickets_new() : tls_tickets_ref(source->server.tickets);
-}
-
 static bool set_works(const struct tls_set *set, const struct tls_source *source, char **error)
 {
     struct tls_ctx *tried = source->is_client
@@ -99,7 +89,6 @@ struct tls_set *tls_set_load(const struct tls_source *source, struct tls_problem
     }
     if (ok) {
         error->part = TLS_PART_CONTEXT;
-        set->tickets = set_tickets(source);
         ok = set_works(set, source, &error->text);
     }
     if (!ok)
@@ -125,7 +114,6 @@ void tls_set_unref(struct tls_set *set)
         return;
     tls_certs_unref(set->certs);
     tls_trust_free(set->ca);
-    tls_tickets_unref(set->tickets);
     set->magic = 0;
     free(set);
 }
@@ -135,9 +123,24 @@ static void free_text(const char *text)
     free((char *)(uintptr_t)text);
 }
 
-void tls_source_free(struct tls_source *source)
+void tls_source_set(struct tls_source *source, struct tls_set *set)
+{
+    tls_set_unref(source->set);
+    source->set = set;
+}
+
+struct tls_source *tls_source_ref(struct tls_source *source)
+{
+    source->refs++;
+    return source;
+}
+
+void tls_source_unref(struct tls_source *source)
 {
     if (source == NULL)
+        return;
+    CHECK(source->refs > 0);
+    if (--source->refs > 0)
         return;
     tls_set_unref(source->set);
     if (source->is_client) {
@@ -169,7 +172,6 @@ struct tls_server_ctx *tls_set_server(const struct tls_set *set,
 {
     struct tls_server_options all = *options;
     all.client_ca = set->ca;
-    all.tickets = set->tickets;
     return tls_server_ctx_new(&all, set->certs, error);
 }
 
@@ -179,5 +181,6 @@ struct tls_client_ctx *tls_set_client(const struct tls_set *set,
     struct tls_client_options all = *options;
     all.ca = set->ca;
     all.cert = set->certs;
+    all.files = set->state;
     return tls_client_ctx_new(&all, error);
 }

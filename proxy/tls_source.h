@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the TLS of a listener or of a pool is made of: the files it names, and what was read from
- * them. The first is part of a snapshot and never changes; the second is a set, counted, which is
- * replaced by another when the files change (cert_watch.h). Files are read on the control thread.
+ * them. The first is part of snapshots, counted, and never changes but for its set: that is counted
+ * too, and replaced by another when the files change (cert_watch.h). Files are read on the control
+ * thread.
  */
 #ifndef WEIR_TLS_SOURCE_H
 #define WEIR_TLS_SOURCE_H
@@ -12,7 +13,8 @@
 struct tls_set;
 
 struct tls_source {
-    const char *kind;   /* "listener" or "pool": in words and as a label; static */
+    uint32_t refs;
+    const char *kind;   /* "listener", "pool" or "admin": in words and as a label; static */
     const char *name;   /* own memory, as all below */
     const char **certs; /* files or directories; of a pool: one file at most */
     size_t n_certs;
@@ -21,10 +23,10 @@ struct tls_source {
     const char *ocsp;                     /* or NULL */
     bool is_client;                       /* it is a pool's */
     union {                               /* all that does not come from the files */
-        struct tls_server_options server; /* tickets: of all sets, unless clients are verified */
+        struct tls_server_options server; /* tickets: of all sets */
         struct tls_client_options client;
     };
-    struct tls_set *set; /* as read when the snapshot was made */
+    struct tls_set *set; /* as read last */
 };
 
 /* What could not be read. */
@@ -69,7 +71,12 @@ struct tls_server_ctx *tls_set_server(const struct tls_set *set,
 struct tls_client_ctx *tls_set_client(const struct tls_set *set,
                                       const struct tls_client_options *options, char **error);
 
-/* Frees it, its set and its tickets, and closes its key log. NULL is fine. */
-void tls_source_free(struct tls_source *source);
+/* It has that set from now on, which is taken over. */
+void tls_source_set(struct tls_source *source, struct tls_set *set);
+
+/* Counted; control thread. Returns source. */
+struct tls_source *tls_source_ref(struct tls_source *source);
+/* The last one frees it, its set and its tickets, and closes its key log. NULL is fine. */
+void tls_source_unref(struct tls_source *source);
 
 #endif

@@ -11,8 +11,11 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/json.h"
+#include "proxy/base/json_read.h"
 #include "proxy/http/h2_session.h"
+#include "proxy/net/dns_channel.h"
 #include "proxy/net/tls_ctx.h"
+#include "proxy/sandbox.h"
 
 #define STRING_OF(x) #x
 #define TEXT_OF(x)   STRING_OF(x)
@@ -47,7 +50,7 @@ struct library {
     const char *version;
 };
 
-enum { N_LIBRARIES = 5 };
+enum { N_LIBRARIES = 7 };
 
 static void find_libraries(struct library libraries[N_LIBRARIES])
 {
@@ -56,21 +59,29 @@ static void find_libraries(struct library libraries[N_LIBRARIES])
     libraries[2] = (struct library){"libyaml", yaml_get_version_string()};
     libraries[3] = (struct library){"nghttp2", h2_library_version()};
     libraries[4] = (struct library){"openssl", tls_library_version()};
+    libraries[5] = (struct library){"c-ares", dns_library_version()};
+    libraries[6] = (struct library){"jansson", json_read_library()};
 }
 
 static void print_lines(FILE *out, const struct library *libraries)
 {
+    const char *walls[SANDBOX_WALLS];
     fprintf(out, "weir %s\n", WEIR_VERSION);
     for (size_t i = 0; i < N_LIBRARIES; i++)
         fprintf(out, "%s %s\n", libraries[i].name, libraries[i].version);
     fputs("speaks", out);
     for (size_t i = 0; i < ARRAY_LEN(features); i++)
         fprintf(out, " %s", features[i]);
+    unsigned n = sandbox_features(walls);
+    fputs("\nsandbox", out);
+    for (unsigned i = 0; i < n; i++)
+        fprintf(out, " %s", walls[i]);
     fprintf(out, "\nbuilt by %s (%s)\n", COMPILER, BUILT);
 }
 
 static void print_json(FILE *out, const struct library *libraries)
 {
+    const char *walls[SANDBOX_WALLS];
     char buf[1024];
     struct json j;
     json_init(&j, buf, sizeof(buf));
@@ -88,6 +99,12 @@ static void print_json(FILE *out, const struct library *libraries)
     json_array_begin(&j);
     for (size_t i = 0; i < ARRAY_LEN(features); i++)
         json_cstring(&j, features[i]);
+    json_array_end(&j);
+    json_key(&j, "sandbox");
+    json_array_begin(&j);
+    unsigned n = sandbox_features(walls);
+    for (unsigned i = 0; i < n; i++)
+        json_cstring(&j, walls[i]);
     json_array_end(&j);
     json_key(&j, "compiler");
     json_cstring(&j, COMPILER);

@@ -71,6 +71,27 @@ int main(void)
     return nghttp2_version(0) == NULL;
 }
 C
+    try -lcares 'c-ares (1.18 or newer)' <<'C'
+#include <stddef.h>
+#include <ares.h>
+#if ARES_VERSION < 0x011200
+#error "c-ares is too old"
+#endif
+int main(void)
+{
+    return ares_version(NULL) == NULL;
+}
+C
+    try -ljansson 'jansson (2.13 or newer)' <<'C'
+#include <jansson.h>
+#if JANSSON_VERSION_HEX < 0x020d00
+#error "jansson is too old"
+#endif
+int main(void)
+{
+    return json_true() == NULL;
+}
+C
     try xxhash.h 'xxHash (0.8 or newer)' <<'C'
 #define XXH_INLINE_ALL
 #include <xxhash.h>

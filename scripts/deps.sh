@@ -3,7 +3,12 @@
 # Installs the packages that weir needs and that are missing; with nothing missing, runs nothing.
 #   deps.sh GROUP...          build: to build and run; test: `make test`; lint: `make lint`;
 #                             bench: the programs that bench/ compares weir with;
-#                             testssl: `make testssl`; package: `make deb`
+#                             testssl: `make testssl`; browser: tests of the dashboard, which are
+#                             left out without it; package: `make deb`; image: `make image`,
+#                             and image-stage what the images are built in; kube: to build and run
+#                             an API server of Kubernetes with (`make test-k8s`)
+#   deps.sh --list GROUP...   prints their packages
+#   deps.sh --mirrors         prints where apt takes Debian itself from
 # Debian 12 and 13, Ubuntu 24.04; as root or through sudo. It asks no question, starts no daemon
 # and leaves apt's own configuration as it was.
 set -euo pipefail
@@ -11,23 +16,31 @@ export LC_ALL=C
 
 declare -A group=(
     [build]='gcc libc6-dev make pkg-config libuv1-dev libyaml-dev libllhttp-dev
-             libnghttp2-dev libssl-dev libxxhash-dev'
+             libnghttp2-dev libssl-dev libxxhash-dev libc-ares-dev libjansson-dev'
     [test]='python3 python3-pytest python3-pytest-xdist python3-pytest-timeout
              python3-jsonschema python3-yaml
             libcmocka-dev strace curl valgrind binutils clang libclang-rt-dev
-            openssl nghttp2-client nghttp2-server python3-h2 python3-websockets python3-grpcio'
+            openssl nghttp2-client nghttp2-server python3-h2 python3-websockets python3-grpcio
+            dnsmasq-base etcd-server etcd-client prometheus'
     [lint]='python3 clang-tidy clang-format shellcheck'
     [bench]='python3 python3-yaml wrk nghttp2-client nghttp2-server openssl gnuplot-nox nginx-light
              haproxy caddy lighttpd lighttpd-mod-openssl strace liburing-dev'
     [testssl]='python3 openssl testssl.sh'
+    [browser]='chromium'
     [package]='dpkg-dev debhelper lintian'
+    [image]='buildah podman runc mmdebstrap uidmap catatonit slirp4netns'
+    [image-stage]='ca-certificates etcd-server etcd-client'
+    [kube]='golang-1.19-go dpkg-dev etcd-server kubernetes-client'
 )
-# The packages of the bench group whose daemons would start by themselves.
-daemons='nginx haproxy caddy lighttpd'
-# What can be done without: bench/ leaves out by name what is not there. Not every distribution has
-# them all.
+group[test]+=" ${group[image]}"
+# The packages whose daemons would start by themselves, as units if these have other names.
+daemons='nginx haproxy caddy lighttpd podman prometheus etcd'
+declare -A units=([podman]='podman.socket podman.service podman-auto-update.timer podman-restart.service')
+# What can be done without: bench/ leaves out by name what is not there, and tests that need it are
+# skipped. Not every distribution has them all.
 optional='nghttp2-server gnuplot-nox nginx-light haproxy caddy lighttpd lighttpd-mod-openssl
-          liburing-dev'
+          liburing-dev buildah podman runc mmdebstrap uidmap catatonit slirp4netns prometheus
+          golang-1.19-go etcd-server etcd-client kubernetes-client'
 
 say() { echo "deps: $*"; }
 die() {
@@ -45,6 +58,7 @@ installed() {
     nginx-light) command -v nginx >/dev/null && return ;;
     gnuplot-nox) command -v gnuplot >/dev/null && return ;;
     caddy) command -v caddy >/dev/null && return ;;
+    kubernetes-client) command -v kubectl >/dev/null && return ;;
     esac
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
@@ -54,7 +68,7 @@ left_out=
 leave_out() {
     local package rest=()
     for package in "${missing[@]}"; do
-        if [[ " ${optional//$'\n'/ } " != *" $package "* ]] || "$@" "$package"; then
+        if ! is_optional "$package" || "$@" "$package"; then
             rest+=("$package")
         else
             left_out+=" $package"
@@ -74,7 +88,7 @@ find_missing() {
     local name package
     missing=()
     for name; do
-        [ -n "${group[$name]-}" ] || die "no group '$name': build, test, lint, bench, testssl or package"
+        [ -n "${group[$name]-}" ] || die "no group '$name': build, test, lint, bench, testssl, browser, package, image or kube"
         for package in ${group[$name]}; do
             [[ " ${missing[*]} " == *" $package "* ]] || installed "$package" ||
                 missing+=("$package")
@@ -125,20 +139,26 @@ install_packages() {
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"
     fi
-    apt_get install -y --no-install-recommends "$@"
+    local status=0
+    apt_get install -y --no-install-recommends "$@" || status=$?
     if [ -n "$own_policy" ]; then
         as_root rm -f "$policy"
         own_policy=
     fi
+    return "$status"
 }
 
-# A daemon that came with the bench group stays off after the next boot too.
+is_optional() { [[ " ${optional//$'\n'/ } " == *" $1 "* ]]; }
+
+# A daemon that came with a group stays off after the next boot too.
 disable_daemons() {
-    local daemon
+    local daemon unit
     command -v systemctl >/dev/null || return 0
     for daemon in $daemons; do
         [[ " $* " == *" $daemon"* ]] || continue
-        as_root systemctl --quiet disable "$daemon" || say "warning: $daemon starts at boot"
+        for unit in ${units[$daemon]-$daemon}; do
+            as_root systemctl --quiet disable "$unit" || say "warning: $unit starts at boot"
+        done
     done
 }
 
@@ -247,8 +267,19 @@ install_llhttp() {
     fi
 }
 
+list() {
+    local name
+    for name; do
+        tr -s ' \n' '\n' <<<"${group[$name]}"
+    done | sort -u
+}
+
 main() {
-    local package plain=()
+    local package plain=() extra=()
+    case ${1-} in
+    --list) list "${@:2}" && return ;;
+    --mirrors) debian_mirrors && return ;;
+    esac
     [ $# -gt 0 ] || set -- build
     find_missing "$@"
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -272,9 +303,17 @@ main() {
     leave_out candidate
     [ -z "$left_out" ] || say "this distribution has no$left_out: left out"
     for package in "${missing[@]}"; do
-        [ "$package" = libllhttp-dev ] || plain+=("$package")
+        if is_optional "$package"; then
+            extra+=("$package")
+        elif [ "$package" != libllhttp-dev ]; then
+            plain+=("$package")
+        fi
     done
     [ ${#plain[@]} -eq 0 ] || install_packages "${plain[@]}"
+    if [ ${#extra[@]} -gt 0 ] && ! install_packages "${extra[@]}"; then
+        left_out+=" ${extra[*]}"
+        say "cannot install ${extra[*]}: left out"
+    fi
     installed libllhttp-dev || [[ " ${missing[*]} " != *' libllhttp-dev '* ]] || install_llhttp
     disable_daemons "${missing[@]}"
 

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test`: builds every variant, runs every test, and ends with `N passed, N failed`.
 
-    test.py [--modes release,asan,tsan] [--only static,unit,e2e,faults,chaos,budget,fuzz]
+    test.py [--modes release,asan,tsan] [--only static,unit,e2e,faults,chaos,budget,k8s,fuzz]
             [--seeds "1 2"] [UNIT...] [-- PYTEST-ARGUMENT...]
 
 static is the rules of the tree, once. unit is every program of tests/unit (cmocka; or only the
 named ones; and the fuzz targets over their corpora and the property of tests/fuzz) and e2e is
-pytest over tests/e2e, under each mode; in tsan weir has two workers. faults is e2e once more, with
-calls of weir's that fail as any network's may, by the dice of each seed; not in tsan, whose library
-bears no other before it. chaos is pytest over tests/chaos: backends that fail under load, and
-thousands of slow clients. budget is bench/budget.py, on the release build. fuzz is every fuzz
+pytest over tests/e2e, under each mode; in tsan weir has two workers, and what is not about weir's
+own code (NOT_SANITIZED) is for release. faults is e2e once more, with calls of weir's that fail as
+any network's may, by the dice of each seed; not in tsan, whose library bears no other before it.
+chaos is pytest over tests/chaos: backends that fail under load, and
+thousands of slow clients. budget is bench/budget.py, on the release build. k8s is pytest over tests/k8s, with the
+release build: the manifests, and images that are built and run. fuzz is every fuzz
 target for a while, once; it is skipped without libFuzzer. A step that is no test (a build, the
 format) counts only when it fails. A program that crashes, hangs, or runs no test has failed, and so
 has a pytest that ends oddly.
@@ -18,6 +20,7 @@ has a pytest that ends oddly.
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -33,14 +36,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
 MODES = ("release", "asan", "tsan")
-STAGES = ("static", "unit", "e2e", "faults", "chaos", "budget", "fuzz")
+STAGES = ("static", "unit", "e2e", "faults", "chaos", "budget", "k8s", "fuzz")
 FUZZ_SECONDS = 20                   # for each target
 FUZZ_LIMIT = 1200                   # for the build and all of them
 PROPERTY_SEEDS = {"release": 6000, "asan": 1500, "debug": 1500}  # one thread: nothing for tsan
 UNIT_LIMIT = 600                    # seconds for one program: a hang, not slowness
 TEST_LIMIT = 180                    # seconds for one test of pytest: the same, with its stacks
 E2E_LIMIT = 1800                    # seconds for one run of pytest: the same
-BUDGET = 600                        # seconds for all of it; more is said, not failed
+K8S_LIMIT = 700                     # seconds for its pytest, whose images have 360
+BUDGET = 1800                       # seconds for all of it; more is said, not failed
+
+CORES = os.cpu_count() or 1
+E2E_JOBS = max(2, min(8, 3 * CORES))            # most tests wait most of their time
+
+# In these it is make, scripts and Python that are tested: one build shows as much as three.
+NOT_SANITIZED = ("bench", "budget", "harness", "packaging", "repo")
 
 # What every correct program bears, mild for odd seeds and rough for even ones.
 BEARABLE = ("short=60%,eagain=20%,eintr=20%", "short=20%,eagain=5%,eintr=5%")
@@ -48,7 +58,7 @@ SURELY = ("short", "eagain", "eintr")           # have to have struck
 SEEDS = {"release": "2", "asan": "1"}           # when none is said: those of CI
 # In these weir serves nothing, or they bring faults of their own.
 NOT_UNDER_FAULTS = ("alloc_sweep", "backends", "bench", "budget", "cli", "config_schema", "faults",
-                    "harness", "load", "repo", "sim")
+                    "harness", "load", "packaging", "repo", "sim")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:"
@@ -137,6 +147,19 @@ def give_up(*_):
     sys.exit(143)
 
 
+def together(jobs, at_once):
+    """Runs functions beside each other, and ends what they run when somebody interrupts."""
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        try:
+            for done in [pool.submit(job) for job in jobs]:
+                done.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for group in list(GROUPS):
+                end_group(group)
+            raise
+
+
 def ending(status, limit):
     """Says how a program ended."""
     if status is None:
@@ -189,8 +212,7 @@ def folder(mode):
 
 def make(tally, mode, *targets):
     """-> whether it was built. A failed build is one failure; its own words say where."""
-    jobs = os.cpu_count() or 1
-    status, output, seconds = run(["make", "--no-print-directory", f"-j{jobs}", f"MODE={mode}",
+    status, output, seconds = run(["make", "--no-print-directory", f"-j{CORES}", f"MODE={mode}",
                                    f"BUILD={BUILD}", *targets], 1200, environment(mode))
     tally.add(f"{mode} build", failures=[] if status == 0 else [ending(status, 1200)],
               seconds=seconds, output=output)
@@ -240,9 +262,7 @@ def unit(tally, mode, names):
     targets = [folder(mode) / "tests" / p.stem for p in programs]
     if not make(tally, mode, *targets):
         return
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for done in [pool.submit(unit_program, tally, mode, t) for t in targets]:
-            done.result()
+    together([functools.partial(unit_program, tally, mode, t) for t in targets], CORES)
     if not names and mode in PROPERTY_SEEDS:
         corpora(tally, mode)
 
@@ -268,10 +288,8 @@ def corpora(tally, mode):
     for name in names:
         found = sorted((fuzz / "findings").glob(f"{name}-*"))
         runs[f"corpus {name}"] = [f"replay_{name}", fuzz / "corpus" / name, *found]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for done in [pool.submit(program, tally, f"{mode} {what}", folder(mode) / "tests" / argv[0],
-                                 argv[1:], environment(mode)) for what, argv in runs.items()]:
-            done.result()
+    together([functools.partial(program, tally, f"{mode} {what}", folder(mode) / "tests" / argv[0],
+                                argv[1:], environment(mode)) for what, argv in runs.items()], CORES)
 
 
 def program(tally, what, path, arguments, env):
@@ -298,9 +316,14 @@ def e2e(tally, mode, arguments):
     if not (ROOT / "tests" / "e2e").is_dir():
         tally.add(f"{mode} e2e", failures=["no tests"])
     elif make(tally, mode, "all", "bench-tools", "faults"):
-        workers = max(2, min(4, 2 * (os.cpu_count() or 1)))
         paths = [] if any(a.startswith("tests/") for a in arguments) else ["tests/e2e"]
-        pytest(tally, f"{mode} e2e", mode, paths, ["-n", workers, *arguments])
+        left_out = NOT_SANITIZED if mode != "release" and paths else ()
+        pytest(tally, f"{mode} e2e", mode, paths,
+               ["-n", E2E_JOBS, *map(ignoring, left_out), *arguments])
+
+
+def ignoring(name):
+    return f"--ignore=tests/e2e/test_{name}.py"
 
 
 def chaos(tally, mode, arguments):
@@ -321,8 +344,7 @@ def faults(tally, mode, seeds, arguments):
         before = len(tally.failures)
         paths = [] if any(a.startswith("tests/") for a in arguments) else ["tests/e2e"]
         pytest(tally, what, mode, paths,
-               ["-n", max(2, min(4, 2 * (os.cpu_count() or 1))), *sample,
-                *(f"--ignore=tests/e2e/test_{name}.py" for name in NOT_UNDER_FAULTS), *arguments],
+               ["-n", E2E_JOBS, *sample, *map(ignoring, NOT_UNDER_FAULTS), *arguments],
                {"WEIR_FAULTS": f"seed={seed},{BEARABLE[int(seed) % 2]}",
                 "WEIR_FAULTS_REPORT": f"{pages}/"})
         struck = read_pages(pages)
@@ -346,20 +368,25 @@ def read_pages(pages):
     return sums
 
 
-def pytest(tally, what, mode, paths, arguments, env=None):
+def pytest(tally, what, mode, paths, arguments, env=None, limit=E2E_LIMIT):
     results = ROOT / folder(mode) / "results" / f"{re.sub('[^a-z0-9]+', '-', what)}.xml"
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
     say(f"{what} ...")
     status, _, seconds = run([*wrapper(mode), "/usr/bin/python3", "-m", "pytest", *paths, "-q",
                               "-rsfE", "--color=no", "-p", "no:cacheprovider",
-                              f"--timeout={TEST_LIMIT}", f"--junitxml={results}", *arguments], E2E_LIMIT,
+                              f"--timeout={TEST_LIMIT}", f"--junitxml={results}", *arguments], limit,
                              {**environment(mode), **(env or {})}, show=True)
-    judge(tally, what, status, E2E_LIMIT, [results] if results.exists() else [], seconds)
+    judge(tally, what, status, limit, [results] if results.exists() else [], seconds)
+
+
+def k8s(tally):
+    if make(tally, "release", "all"):
+        pytest(tally, "k8s", "release", ["tests/k8s"], [], limit=K8S_LIMIT)
 
 
 def budget(tally):
-    if not make(tally, "release", "all"):
+    if not make(tally, "release", "all", "bench-tools"):
         return
     results = ROOT / folder("release") / "results" / "budget.xml"
     results.parent.mkdir(parents=True, exist_ok=True)
@@ -412,8 +439,9 @@ def main():
                 chaos(tally, mode, options.pytest)
             if "budget" in options.only and mode == "release":
                 budget(tally)
-        if "fuzz" in options.only:
-            fuzz(tally)
+        last = {"k8s": k8s, "fuzz": fuzz}  # images take the disk's time, fuzzing a time of its own
+        together([functools.partial(stage, tally) for name, stage in last.items()
+                  if name in options.only], len(last))
     except KeyboardInterrupt:
         tally.add("run", failures=["interrupted"])
 

@@ -8,7 +8,8 @@
  *   table    ms to build what the workers share
  *
  * as medians of a few rounds, and fails if a pick or a lease allocated anything. One thread, as a
- * worker: the counters are in no other core's cache.
+ * worker: the counters are in no other core's cache. `picks POLICY ENDPOINTS` measures one, of
+ * which bench/budget.py counts the instructions.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@
 #define STEP_US  5   /* between two picks */
 #define WEIGHTS  4   /* 1 to 4 */
 #define SELECTED (argc < 2 || strstr(argv[1], policy->name) != NULL)
+#define SIZED    (argc < 3 || counts[k] == strtoul(argv[2], NULL, 10))
 
 /* ---- allocations: the linker sends malloc and its kin here ---- */
 
@@ -124,7 +126,8 @@ static uint32_t pick(struct rig *rig)
     return (uint32_t)i;
 }
 
-static double time_picks(struct rig *rig)
+/* A function of its own: callgrind counts what happens in it. */
+__attribute__((noinline)) static double time_picks(struct rig *rig)
 {
     double before = now_ns();
     for (uint32_t k = 0; k < PICKS; k++)
@@ -186,6 +189,7 @@ int main(int argc, char **argv)
            "table");
     for (size_t p = 0; (policy = lb_policy_at(p)) != NULL; p++)
         for (size_t k = 0; k < ARRAY_LEN(counts) && SELECTED; k++)
-            measure(policy, counts[k]);
+            if (SIZED)
+                measure(policy, counts[k]);
     return 0;
 }

@@ -26,7 +26,7 @@ TOOL = {"get": "wrk", "close": "wrk", "upload": "load", "mixed": "load", "websoc
 
 
 def tool_of(cell):
-    """build/load speaks TLS only where it holds idle connections."""
+    """Uploads over TLS are wrk's: build/load would be the slower part."""
     if cell.scenario.workload == "upload" and cell.params["tls"]:
         return "wrk"
     return TOOL[cell.scenario.workload]
@@ -223,6 +223,8 @@ PEAK = {"wrk": wrk, "load": closed, "h2load": h2load, "openssl": handshakes}
 
 def paced(address, cell, cpus, seconds, rate):
     arguments = ["--connections", cell.connections, "--rate", rate, "--path", cell.path]
+    if cell.params.get("tls"):
+        arguments.append("--tls")
     workload = cell.scenario.workload
     if workload in ("upload", "mixed"):
         arguments += mix(cell)

@@ -4,6 +4,8 @@ load cost it."""
 import contextlib
 import http.client
 import os
+import re
+import socket
 import ssl
 import statistics
 import time
@@ -15,7 +17,6 @@ from .scenario import parse_cpus
 
 CHECK_UPLOAD = 1 << 20  # as much of a large upload is enough to see that it arrives
 WARM_CONNECTIONS = 16
-SHARE = 0.7  # of the slowest proxy's peak is what the open loop sends
 
 
 def busy_ticks(cpus):
@@ -48,8 +49,23 @@ def exchange(server, method, path, body=None):
         return response.status, length, first
 
 
+def check_cipher(server):
+    """AES-256 costs more than AES-128, and SHA-384 more than SHA-256."""
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = ssl._create_unverified_context()
+        context.minimum_version = context.maximum_version = version
+        host, port = server.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), START_SECONDS) as raw:
+            with context.wrap_socket(raw) as tls:
+                name = tls.cipher()[0]
+        if "AES128GCM" not in re.sub("[_-]", "", name):
+            raise BenchError(f"{server.name} chose {name}, not AES-128-GCM as the others")
+
+
 def check(server, cell):
     """Answering wrongly in no time wins nothing."""
+    if server.setup.tls:
+        check_cipher(server)
     workload = cell.scenario.workload
     if workload == "grpc":
         return  # h2load's run is checked instead: what was sent has to come back
@@ -167,11 +183,11 @@ class Sampler:
                              f"{self.cell.idle} are left")
 
 
-def choose_rate(peaks):
+def choose_rate(peaks, share):
     """What the open loop sends a second: a share of the slowest proxy's peak, in whole requests.
     `peaks` is {proxy: [rates]}."""
     middle = [statistics.median(rates) for rates in peaks.values() if rates]
-    return max(1, int(min(middle) * SHARE)) if middle else None
+    return max(1, int(min(middle) * share)) if middle else None
 
 
 def idle_limit(files, connections):

@@ -21,6 +21,11 @@ from .setup import render
 
 WORKERS = 1  # of every proxy: one worker against one worker
 IO_URING_SETUP = 425  # the same number on every architecture
+# Mozilla's intermediate list in its own order, as weir has it: what is chosen is the same for all.
+CIPHERS = ("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+           "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+           "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305")
+SUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 KEEPALIVE = 1024  # idle upstream conns that a proxy may keep, where it wants to be told
 
 # What a scenario may need of a proxy.
@@ -120,7 +125,8 @@ class Templated(Proxy):
         values = {"LISTEN": listen, "PORT": listen.rsplit(":", 1)[1], "DIR": self.folder,
                   "BACKEND": setup.backend, "WORKERS": WORKERS, "FILES": files,
                   "CONNECTIONS": files // 2 - 64, "ALL_CONNECTIONS": files - 64,
-                  "KEEPALIVE": KEEPALIVE, "USER": pwd.getpwuid(os.getuid()).pw_name}
+                  "KEEPALIVE": KEEPALIVE, "USER": pwd.getpwuid(os.getuid()).pw_name,
+                  "CIPHERS": CIPHERS, "SUITES": SUITES}
         values["HOST"], _, values["BACKEND_PORT"] = setup.backend.rpartition(":")
         values.update(zip(("CERT", "KEY", "BOTH"), setup.pair))
         return values

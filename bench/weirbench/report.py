@@ -46,11 +46,15 @@ def summarise(samples, cell):
         if latency := [s["latency_us"] for s in mine if s["latency_us"]]:
             row["closed_latency_us"] = latencies(latency)
         summary[proxy] = row
-    for proxy, mine in by_proxy(samples, cell, "paced").items():
+    paced = by_proxy(samples, cell, "paced")
+    for proxy, mine in paced.items():
         row = summary.setdefault(proxy, {})
+        if "nginx" in paced and (found := ratios(mine, paced["nginx"])):
+            row["paced_to_nginx"] = found
         row["latency_us"] = latencies([s["latency_us"] for s in mine])
         row["paced_rate"] = spread([s["requests"] / s["seconds"] for s in mine])
         row["asked"] = mine[0]["asked"]
+        row["paced_cpu_us"] = spread([s["cpu_us"] for s in mine])
         row["paced_errors"] = sum(sum(s["errors"].values()) for s in mine)
     return summary
 
@@ -111,12 +115,17 @@ def latency_table(cells, summaries):
             if "latency_us" in row:
                 rows.append([cell["key"], proxy, f"{row['asked']:,}",
                              number(row["paced_rate"]["median"], 0),
+                             cell_text(row["paced_cpu_us"]), ratio_text(row, "paced_to_nginx"),
                              *(cell_text(row["latency_us"][p], 0) if p in row["latency_us"] else ""
                                for p in PERCENTILES), str(row["paced_errors"])])
     if not rows:
         return ""
-    return table(["workload", "proxy", "due a second", "answered a second",
+    return table(["workload", "proxy", "due a second", "answered a second", "CPU µs", "/ nginx",
                   *(f"{p}, µs" for p in PERCENTILES), "errors"], rows)
+
+
+def ratio_text(row, key):
+    return cell_text(row[key], 2) if key in row else ""
 
 
 def idle_table(cells, summaries):
@@ -174,8 +183,9 @@ def markdown(result):
                   overview(cells, summaries)]
     if found := latency_table(cells, summaries):
         parts += ["## Latency at an equal rate",
-                  "Open loop, at 70% of the slowest proxy's peak; counted from when a request was "
-                  "due. Median of the rounds (min to max).", found]
+                  "Open loop, at a share of the slowest proxy's peak (70%, if the scenario does not "
+                  "say another); counted from when a request was due. CPU time is a request's. "
+                  "Median of the rounds (min to max).", found]
     if found := idle_table(cells, summaries):
         parts += ["## Memory of idle connections", found]
     parts.append("## Everything")

@@ -167,7 +167,8 @@ class Run:
         if not plan.latency:
             return
         labels = [label for label, _ in plan.paced_proxies()]
-        rate = measure.choose_rate({k: v for k, v in self.peaks(key).items() if k in labels})
+        rate = measure.choose_rate({k: v for k, v in self.peaks(key).items() if k in labels},
+                                   plan.latency["share"])
         self.rates[key] = rate
         if rate is None:
             out.update(labels)

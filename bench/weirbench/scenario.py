@@ -35,6 +35,7 @@ NEED = {"websocket": {"websocket"}, "handshake": {"tls"}, "h2": {"tls", "h2"},
         "grpc": {"tls", "h2", "grpc"}}
 SWEEPS = ("routes", "endpoints", "idle", "connections", "bytes")
 SLOW_KINDS = ("head", "body", "read")
+SHARE = 0.7  # of the slowest proxy's peak is what the open loop sends
 PACED = ("get", "close", "upload", "mixed")  # workloads that the open-loop generator can send
 
 
@@ -92,7 +93,7 @@ class Scenario:
     rounds: int = 3
     seconds: float = 2.0
     warmup: float = 0.7
-    latency: dict = None       # {"rounds", "seconds", "proxies"}, or None
+    latency: dict = None       # {"rounds", "seconds", "share", "proxies"}, or None
     slow: dict = None          # {"connections", "kind", "interval"}, or None
     idle: int = 0
     proxy_cpu: str = ""        # "" leaves it to the program
@@ -252,9 +253,6 @@ class Reader:
                                          f"open-loop generator sends only {', '.join(PACED)}")
         if values.get("params", {}).get("tls"):
             values["needs"] = values["needs"] | {"tls"}
-            if values.get("latency"):
-                self.wrong(nodes["latency"], "latency can't be had with tls: the open-loop "
-                                             "generator speaks plain TCP")
             if values.get("slow"):
                 self.wrong(nodes["beside"], "slow connections can't be had with tls: build/load "
                                             "sends theirs over plain TCP")
@@ -303,8 +301,8 @@ class Reader:
     def read_latency(self, node):
         if isinstance(node, yaml.ScalarNode) and self.plain(node) is False:
             return {"latency": None}
-        parts = self.mapping(node, "latency", ("rounds", "seconds", "proxies"))
-        latency = {"rounds": 2, "seconds": 3.0, "proxies": tuple(PROXIES)}
+        parts = self.mapping(node, "latency", ("rounds", "seconds", "share", "proxies"))
+        latency = {"rounds": 2, "seconds": 3.0, "share": SHARE, "proxies": tuple(PROXIES)}
         if "proxies" in parts:
             self.paced = self.some_of(parts.pop("proxies"), "latency.proxies", tuple(PROXIES))
             latency["proxies"] = tuple(self.paced)

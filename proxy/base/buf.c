@@ -53,6 +53,7 @@ static struct block *block_of_size(struct buf_pool *pool, enum block_size size)
         block->pool = pool;
         block->cap = sizes[size].bytes - (uint32_t)sizeof(*block);
         block->piped = 0;
+        counter_add(&pool->held, sizes[size].bytes);
     }
     block->refs = 1;
     block->used = 0;
@@ -90,6 +91,7 @@ void block_recycle(struct block *block)
         return;
     }
 #endif
+    counter_add(&pool->held, -(uint64_t)(block->cap + sizeof(*block)));
     free(block);
 }
 

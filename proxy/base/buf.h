@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 
 #include "proxy/base/slab.h"
+#include "proxy/base/stats.h"
 
 #define BLOCK_REST_BYTES 1024  /* what a block for the rest of something costs, with its header */
 #define BLOCK_BYTES      16384 /* the same for a small one */
@@ -64,6 +65,7 @@ struct buf_pool {
     struct block *free[BLOCK_SIZES];
     uint32_t n_free[BLOCK_SIZES];
     _Atomic uint32_t blocks; /* handed out; any thread may read it */
+    struct counter held;     /* bytes of blocks of malloc's, handed out or kept; any thread */
     struct mem_fund fund;
     /* A piped block is done with: whoever made it takes it back. */
     void (*unpipe)(struct block *);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The JSON writer. Owns nothing, allocates nothing, never writes past the caller's buffer. Most
+ * The JSON writer. Owns nothing, allocates nothing but what json_whole returns, never writes past
+ * the buffer. Most
  * strings need no escape, so they are tested and copied eight bytes at a time. Any thread.
  */
 #include "proxy/base/json.h"
 
+#include <stdlib.h>
+
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 
 #define EVERY_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
 #define TOP_BITS      EVERY_BYTE(0x80)
@@ -240,6 +244,12 @@ void json_u64(struct json *j, uint64_t v)
     json_raw_u64(j, v);
 }
 
+void json_number(struct json *j, struct span digits)
+{
+    separate(j);
+    json_raw(j, digits.ptr, digits.len);
+}
+
 void json_i64(struct json *j, int64_t v)
 {
     char text[20];
@@ -268,4 +278,18 @@ void json_ms(struct json *j, uint64_t us)
 {
     separate(j);
     json_raw_ms(j, us);
+}
+
+char *json_whole(void (*write)(struct json *, const void *ctx), const void *ctx, size_t *len)
+{
+    struct json j;
+    for (size_t size = 16384;; size *= 2) {
+        char *text = mem_need(malloc(size));
+        json_init(&j, text, size);
+        write(&j, ctx);
+        *len = j.len;
+        if (!json_truncated(&j))
+            return text;
+        free(text);
+    }
 }

@@ -62,6 +62,8 @@ static inline void json_raw(struct json *j, const char *text, size_t len)
 }
 
 /* A value of several; begin and end of each have to balance. */
+/* Two names are jansson's too: it must find its own (json_read.h). */
+#pragma GCC visibility push(hidden)
 void json_object_begin(struct json *j);
 void json_object_end(struct json *j);
 void json_array_begin(struct json *j);
@@ -78,10 +80,18 @@ void json_u64(struct json *j, uint64_t v);
 void json_i64(struct json *j, int64_t v);
 void json_bool(struct json *j, bool v);
 void json_null(struct json *j);
+#pragma GCC visibility pop
+
+/* A number that is written already, as JSON has it. */
+void json_number(struct json *j, struct span digits);
 
 /* A duration given in microseconds as a number of milliseconds with one to three decimals: 413 is
  * 0.413, 1500 is 1.5, 0 is 0.0. */
 void json_ms(struct json *j, uint64_t us);
+
+/* What write writes, however long, in memory of malloc's: it is called again with more room if
+ * there was too little. *len: its length. Never NULL. */
+char *json_whole(void (*write)(struct json *, const void *ctx), const void *ctx, size_t *len);
 
 /* Appends the longest prefix of s that is printable ASCII without '"' and '\'; returns its length.
  * Takes room for all of s for granted: ask json_room first. */

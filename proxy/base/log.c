@@ -18,7 +18,7 @@
 
 enum { LINE_MAX_BYTES = 4096, TAIL_MAX_BYTES = 64 };
 
-enum log_level log_threshold = LOG_INFO;
+_Atomic int log_threshold = LOG_INFO;
 
 static const char *const names[] = {
     [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"};

@@ -17,7 +17,7 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
-/* Messages below it are left out. Default LOG_INFO. Set at start, before there are threads. */
+/* Messages below it are left out. Default LOG_INFO. Any thread. */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 
@@ -25,11 +25,11 @@ enum log_level log_get_level(void);
 bool log_level_parse(const char *name, enum log_level *out);
 const char *log_level_name(enum log_level level);
 
-extern enum log_level log_threshold; /* read through log_enabled only */
+extern _Atomic int log_threshold; /* read through log_enabled only */
 
 static inline bool log_enabled(enum log_level level)
 {
-    return level >= log_threshold;
+    return (int)level >= atomic_load_explicit(&log_threshold, memory_order_relaxed);
 }
 
 /* No newline at the end. errno is kept. */

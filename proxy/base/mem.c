@@ -3,6 +3,7 @@
 #include "proxy/base/mem.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "proxy/base/check.h"
@@ -13,6 +14,19 @@ _Noreturn void mem_out(void)
     ssize_t n = write(STDERR_FILENO, words, sizeof(words) - 1);
     (void)n; /* there is nobody else to tell */
     _exit(1);
+}
+
+#define LARGE_PAGE ((size_t)2 << 20)
+
+void *mem_table_new(size_t size)
+{
+    if (size < LARGE_PAGE)
+        return mem_need(malloc(size));
+    void *table = NULL;
+    if (posix_memalign(&table, LARGE_PAGE, size) != 0)
+        mem_out();
+    (void)madvise(table, size, MADV_HUGEPAGE); /* advice: as good as it gets */
+    return table;
 }
 
 void mem_fund_init(struct mem_fund *fund)

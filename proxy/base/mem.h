@@ -43,6 +43,10 @@ static inline void *mem_need(void *p)
     return p;
 }
 
+/* Memory for a table that is read all over, malloc's but on large pages, where it has some of them
+ * and the kernel knows such: a look into it then misses the TLB less. */
+void *mem_table_new(size_t size);
+
 /* Asks for the fund (mem_out without memory for it); fini gives it back. */
 void mem_fund_init(struct mem_fund *fund);
 void mem_fund_fini(struct mem_fund *fund);

@@ -123,6 +123,7 @@ static struct piece *carve_sparse(struct recycle *r)
         return NULL;
     struct region *region = r->regions;
     char *slot = region->slots + (size_t)--r->slots_left * SLOT_BYTES;
+    counter_add(&r->held, PAGE);
     r->small = slot; /* what was left of the slot before is too little */
     r->small_left = SLOT_SMALL;
     struct piece *p = (struct piece *)(void *)(slot + SLOT_SMALL);
@@ -148,9 +149,15 @@ static void forget_pages(struct piece *p)
 
 /* ---- pieces ---- */
 
+/* With its head, as malloc was asked for it. */
+static size_t whole_of(size_t size)
+{
+    return (sizeof(struct piece) + size + 15) & ~(size_t)15;
+}
+
 static struct piece *piece_new(struct recycle *r, uint32_t class, size_t size)
 {
-    size_t whole = (sizeof(struct piece) + size + 15) & ~(size_t)15;
+    size_t whole = whole_of(size);
     struct piece *p = r->free[class];
     if (p != NULL) {
         r->free[class] = p->next;
@@ -162,8 +169,10 @@ static struct piece *piece_new(struct recycle *r, uint32_t class, size_t size)
     if (whole <= r->small_left)
         return carve_small(r, whole);
     p = mem_alloc(r->fund, whole);
-    if (p != NULL)
+    if (p != NULL) {
         p->carved = false;
+        counter_add(&r->held, whole);
+    }
     return p;
 }
 
@@ -201,6 +210,7 @@ void recycle_put(struct recycle *r, void *piece)
     r->in_use--;
     p->magic = 0;
     if (!worth(r, p)) {
+        counter_add(&r->held, -(uint64_t)whole_of(p->room));
         free(p);
         return;
     }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/base/stats.h"
 
 #define RECYCLE_CLASSES 19                 /* 32, 48, 64, 96, ... 8192, sparse ones, larger ones */
 #define RECYCLE_SPARSE  (16u * 1024 + 256) /* the largest of those */
@@ -28,6 +29,7 @@ struct recycle {
     struct region *regions; /* what sparse pieces are carved of */
     char *small;            /* of the last one's first page, for small pieces */
     size_t small_left;
+    struct counter held;   /* bytes of malloc's, and of the first page of each sparse piece */
     struct mem_fund *fund; /* for when malloc fails; the owner's, NULL for none */
 };
 

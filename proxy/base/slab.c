@@ -11,11 +11,12 @@
 
 void slab_init(struct slab *slab, size_t size, uint32_t per_chunk)
 {
-    CHECK(size > 0 && per_chunk > 0);
+    CHECK(size > 0 && size < UINT32_MAX / 16 && per_chunk > 0);
     slab->free = slab->chunks = NULL;
-    slab->size = (size + 15) & ~(size_t)15;
+    slab->size = ((uint32_t)size + 15) & ~15u;
     slab->per_chunk = per_chunk;
-    atomic_store_explicit(&slab->in_use, 0, memory_order_relaxed); /* it may be read already */
+    atomic_store_explicit(&slab->in_use, 0, memory_order_relaxed); /* they may be read already */
+    atomic_store_explicit(&slab->held, 0, memory_order_relaxed);
 }
 
 void slab_fini(struct slab *slab)
@@ -27,6 +28,7 @@ void slab_fini(struct slab *slab)
         chunk = next;
     }
     slab->chunks = slab->free = NULL;
+    atomic_store_explicit(&slab->held, 0, memory_order_relaxed);
 }
 
 #if !MEM_KEEPS
@@ -36,6 +38,7 @@ void *slab_get(struct slab *slab)
     void *obj = mem_alloc(slab->fund, slab->size);
     if (obj != NULL) {
         slab_used_add(&slab->in_use, 1);
+        slab_used_add(&slab->held, slab->size / 16);
         memset(obj, 0xa5, slab->size);
     }
     return obj;
@@ -47,20 +50,24 @@ void slab_put(struct slab *slab, void *obj)
         return;
     CHECK(slab->in_use > 0);
     slab_used_add(&slab->in_use, UINT32_MAX);
+    slab_used_add(&slab->held, -(slab->size / 16));
     free(obj);
 }
 
 #else
 
-static bool slab_grow(struct slab *slab)
+/* Out of the way of slab_get. */
+__attribute__((noinline, cold)) static bool slab_grow(struct slab *slab)
 {
-    char *chunk = mem_alloc(slab->fund, CHUNK_HEADER + slab->size * slab->per_chunk);
+    size_t bytes = CHUNK_HEADER + (size_t)slab->size * slab->per_chunk;
+    char *chunk = mem_alloc(slab->fund, bytes);
     if (chunk == NULL)
         return false;
+    slab_used_add(&slab->held, (uint32_t)(bytes / 16));
     *(void **)(void *)chunk = slab->chunks;
     slab->chunks = chunk;
     for (uint32_t i = slab->per_chunk; i-- > 0;) {
-        void *obj = chunk + CHUNK_HEADER + i * slab->size;
+        void *obj = chunk + CHUNK_HEADER + (size_t)i * slab->size;
         *(void **)obj = slab->free;
         slab->free = obj;
     }

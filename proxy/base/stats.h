@@ -32,6 +32,11 @@ static inline void counter_dec(struct counter *c)
     counter_add(c, UINT64_MAX);
 }
 
+static inline void counter_set(struct counter *c, uint64_t n)
+{
+    atomic_store_explicit(&c->n, n, memory_order_relaxed);
+}
+
 /* Any thread. */
 static inline uint64_t counter_get(const struct counter *c)
 {

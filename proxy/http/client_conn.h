@@ -17,6 +17,9 @@ struct client_conn_ops {
     /* The worker closes: ends it if no request is in progress; what is in progress may finish, and
      * nothing new is taken. */
     void (*close_idle)(struct client_conn *);
+    /* The worker takes no new conns, and this one is to end without a loss: tells the client, if
+     * that can be told between requests (HTTP/2). Else the next answer says so. NULL: it can't. */
+    void (*leave)(struct client_conn *);
     /* Ends it at once, whatever is in progress; the exchanges hear of it. */
     void (*abort)(struct client_conn *, enum reason reason);
 };
@@ -57,6 +60,12 @@ static inline struct client_conn *client_conn_at(struct list_node *node)
 static inline void client_conn_close_idle(struct client_conn *c)
 {
     c->ops->close_idle(c);
+}
+
+static inline void client_conn_leave(struct client_conn *c)
+{
+    if (c->ops->leave != NULL)
+        c->ops->leave(c);
 }
 
 static inline void client_conn_abort(struct client_conn *c, enum reason reason)

@@ -96,6 +96,7 @@ struct h1_client *h1_client_new(struct reactor *r, const struct h1_client_option
     cl->options = options;
     cl->owner = owner;
     cl->ctx = ctx;
+    cl->idle_since = reactor_now(r);
     list_init(&cl->link);
     h1_parser_init(&cl->parser, true, &options->limits,
                    reactor_slab(r, SLAB_HEAD, sizeof(struct http_head)));
@@ -107,7 +108,7 @@ struct h1_client *h1_client_dial(struct reactor *r, const struct h1_client_optio
                                  void *ctx, int *err)
 {
     struct h1_client *cl = h1_client_new(r, options, owner, ctx);
-    *err = conn_dial(&cl->conn, to);
+    *err = conn_dial(&cl->conn, to, options->connect_ms);
     if (*err == 0) {
         conn_expect(&cl->conn, options->connect_ms);
         return cl;
@@ -145,7 +146,17 @@ struct h1_client *h1_client_at(struct list_node *node)
 void h1_client_keep(struct h1_client *cl, uint64_t ms)
 {
     CHECK(cl->state == CLIENT_IDLE);
-    conn_expect(&cl->conn, ms);
+    uint64_t so_far = reactor_now(cl->conn.reactor) - cl->idle_since;
+    conn_expect(&cl->conn, ms > so_far ? ms - so_far : 0);
+}
+
+void h1_client_adopt(struct h1_client *cl, const struct h1_client_options *options, void *ctx)
+{
+    CHECK(cl->state == CLIENT_IDLE && !list_linked(&cl->link));
+    cl->options = options;
+    cl->ctx = ctx;
+    cl->parser.limits = &options->limits;
+    cl->conn.write_stall_ms = options->write_stall_ms;
 }
 
 void h1_client_close(struct h1_client *cl, enum reason reason)
@@ -177,6 +188,7 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
         .events = events,
         .owner = owner,
         .reused = cl->served > 0,
+        .also = conn_also(&cl->conn),
     };
     if (cl->connected)
         conn_expect(&cl->conn, NEVER);
@@ -275,12 +287,18 @@ static void op_release(struct stream *s, enum reason reason)
     cl->owner->idle(cl->ctx, cl);
 }
 
+static const struct tls_info *op_tls(const struct stream *s)
+{
+    return conn_tls(&client_of_stream(s)->conn);
+}
+
 static const struct stream_ops client_stream_ops = {
     .send_head = op_send_head,
     .send_body = op_send_body,
     .send_end = op_send_end,
     .credit = op_credit,
     .release = op_release,
+    .tls = op_tls,
 };
 
 /* ---- events ---- */
@@ -496,6 +514,7 @@ static void client_process(struct conn *c)
     if (!cl->connected && c->flags & CONN_CONNECTED) {
         cl->connected = true;
         cl->stream.connected_us = reactor_us(c->reactor);
+        cl->stream.also = conn_also(c);
         conn_expect(c, cl->tx_done || cl->expects ? cl->response_head_ms : NEVER);
     }
     if (!client_read(cl))

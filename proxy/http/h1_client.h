@@ -46,6 +46,10 @@ struct h1_client *h1_client_new(struct reactor *r, const struct h1_client_option
                                 const struct h1_client_owner *owner, void *ctx);
 struct conn *h1_client_conn(struct h1_client *cl);
 
+/* An idle conn, in no list, is another owner's from now on, with options of its own. Its own memory
+ * of the upstream stays. */
+void h1_client_adopt(struct h1_client *cl, const struct h1_client_options *options, void *ctx);
+
 /* Begins a request on a conn that is fresh or idle. response_head_ms counts from the request's
  * end. The stream lives until it is released. */
 struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *events, void *owner,
@@ -55,7 +59,7 @@ struct stream *h1_client_open(struct h1_client *cl, const struct stream_events *
 struct list_node *h1_client_link(struct h1_client *cl);
 struct h1_client *h1_client_at(struct list_node *node);
 
-/* An idle conn is to be closed after ms. */
+/* An idle conn is to be closed once it has been idle for ms. */
 void h1_client_keep(struct h1_client *cl, uint64_t ms);
 
 /* Closes an idle conn. */

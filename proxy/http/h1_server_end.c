@@ -83,7 +83,7 @@ void h1_server_next(struct h1_server *srv, bool keep, bool asked)
     h1_server_drop_parser(srv);
     srv->served = true;
     /* Asked again: the worker may have begun to close since the head promised another request. */
-    keep = keep && srv->options->service->keep_alive(srv->options->ctx, &srv->client.peer);
+    keep = keep && srv->options->service->keep_alive(srv->options->ctx, &srv->client.peer, true);
     body_flow_end(c);
     if (!keep && (c->flags & CONN_EOF || (asked && conn_input(c).len == 0))) {
         h1_server_close_flushed(srv, REASON_DONE, false);

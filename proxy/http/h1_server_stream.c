@@ -105,7 +105,7 @@ static bool stream_keeps(const struct h1_stream *s, const struct http_head *head
         return false;
     if (head->status >= 400 && stream_may_outlast_drain(s))
         return false;
-    return options->service->keep_alive(options->ctx, &s->srv->client.peer);
+    return options->service->keep_alive(options->ctx, &s->srv->client.peer, false);
 }
 
 /* An answer over HTTP/2 may end with its head and say no length: here the client would wait for the

@@ -1,59 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests of one upstream conn that speaks HTTP/2. Owns the conn and the session on it; says what
- * a request's head becomes, what the ends of streams and of the conn mean, and how long the conn
- * lives. Must never put a stream on a conn that the upstream is about to leave. Reactor's thread.
+ * One upstream conn that speaks HTTP/2. Owns it and the session on it; says what its end means for
+ * the requests on it (h2_client_stream.c), and how long it lives. Must never put a stream on a conn
+ * that the upstream is about to leave. Reactor's thread.
  */
 #include "proxy/http/h2_client.h"
 
 #include <string.h>
 
-#include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/http/h1_client.h"
+#include "proxy/http/h2_client_state.h"
 #include "proxy/http/h2_request.h"
-#include "proxy/http/h2_session.h"
 #include "proxy/net/tls.h"
 
-#define H2_CLIENT_MAGIC MAGIC('h', '2', 'c', 'l')
-#define BYE_MS          1000 /* for the last frames to leave */
+#define BYE_MS 1000 /* for the last frames to leave */
 /* Between PINGs, while nothing but their answers and the like comes: gRPC's servers end the conn
  * for more than two that come earlier, and begin to count anew with what they send of an answer. */
 #define PING_AGAIN_MS 300000
 #define CLOGGED       4096 /* bytes of a conn's window */
 
-enum client_state {
-    CLIENT_OPEN,     /* takes streams while there is room */
-    CLIENT_RETIRING, /* takes no more, and ends with the last */
-    CLIENT_BYE,      /* has none; closes once all is written */
-};
-
-struct h2_client {
-    struct conn conn;
-    uint32_t magic;
-    uint8_t state;   /* enum client_state */
-    bool connected;  /* the deadline has moved on from connecting */
-    bool idle;       /* the deadline is that of an idle conn */
-    bool pinged;     /* the deadline is that of the answer to a PING */
-    bool asked;      /* a PING has left since the peer's last HEADERS or DATA */
-    bool doubted;    /* so has one for a request that was waited for in vain */
-    bool doubtful;   /* that one is not answered yet: others had better go elsewhere */
-    bool broken;     /* CONN_BROKEN was seen to */
-    uint16_t bye;    /* enum reason: why, once it retires */
-    uint32_t served; /* streams that were answered whole */
-    uint32_t takes;  /* streams at once: what the peer has said last, or is thought to */
-    uint64_t sent;   /* bytes that have left, ever */
-    uint64_t heard;  /* ms of reactor_now: when bytes came last */
-    struct h2_session session;
-    struct h2_config config;
-    const struct h2_client_options *options;
-    const struct h2_client_owner *owner;
-    void *ctx;
-    struct list_node link;
-};
-
-static const struct stream_ops client_stream_ops;
-static const struct h2_session_ops client_session_ops;
 static const struct conn_ops client_conn_ops;
 
 static void client_set_state(struct h2_client *cl, enum client_state state)
@@ -65,18 +31,6 @@ static void client_set_state(struct h2_client *cl, enum client_state state)
     log_debug("upstream conn %p: %s -> %s", (void *)&cl->conn, names[cl->state], names[state]);
     cl->state = (uint8_t)state;
     list_unlink(&cl->link);
-}
-
-static struct h2_client *client_of(struct conn *c)
-{
-    struct h2_client *cl = CONTAINER_OF(c, h2_client, conn);
-    CHECK(cl->magic == H2_CLIENT_MAGIC);
-    return cl;
-}
-
-static struct h2_client *client_of_stream(const struct h2_stream *s)
-{
-    return client_of(s->session->conn);
 }
 
 /* ---- life and death ---- */
@@ -105,7 +59,8 @@ struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_option
         .stall_ms = options->write_stall_ms,
     };
     const nghttp2_settings_entry no_push = {NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
-    CHECK(h2_session_init(&cl->session, &cl->conn, &client_session_ops, &cl->config, &no_push, 1));
+    CHECK(
+        h2_session_init(&cl->session, &cl->conn, &h2_client_session_ops, &cl->config, &no_push, 1));
     return cl;
 }
 
@@ -114,7 +69,7 @@ struct h2_client *h2_client_dial(struct reactor *r, const struct h2_client_optio
                                  const struct h2_client_owner *owner, void *ctx, int *err)
 {
     struct h2_client *cl = h2_client_new(r, options, takes, owner, ctx);
-    *err = conn_dial(&cl->conn, to);
+    *err = conn_dial(&cl->conn, to, options->connect_ms);
     if (*err == 0) {
         conn_expect(&cl->conn, options->connect_ms);
         return cl;
@@ -126,7 +81,7 @@ struct h2_client *h2_client_dial(struct reactor *r, const struct h2_client_optio
 
 static void client_free(struct conn *c)
 {
-    struct h2_client *cl = client_of(c);
+    struct h2_client *cl = h2_client_of(c);
     cl->owner->closed(cl->ctx, cl, (enum reason)c->close_reason);
     list_unlink(&cl->link);
     h2_session_fini(&cl->session);
@@ -197,6 +152,15 @@ void h2_client_retire(struct h2_client *cl, enum reason reason)
         client_bye(cl);
 }
 
+void h2_client_adopt(struct h2_client *cl, const struct h2_client_options *options, void *ctx)
+{
+    CHECK(!list_linked(&cl->link));
+    cl->options = options;
+    cl->ctx = ctx;
+    cl->config.body_ms = options->response_idle_ms;
+    cl->config.stall_ms = cl->conn.write_stall_ms = options->write_stall_ms;
+}
+
 void h2_client_close(struct h2_client *cl, enum reason reason)
 {
     CHECK(cl->session.n_streams == 0);
@@ -204,7 +168,7 @@ void h2_client_close(struct h2_client *cl, enum reason reason)
     conn_close(&cl->conn, reason, false);
 }
 
-/* ---- verbs ---- */
+/* ---- requests and PINGs ---- */
 
 /* How long a conn that has streams may be silent. */
 static uint64_t ping_wait(const struct h2_client *cl)
@@ -226,10 +190,11 @@ struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *
     s->asked.since_ms = reactor_now(cl->conn.reactor);
     s->base = (struct stream){
         .magic = STREAM_MAGIC,
-        .ops = &client_stream_ops,
+        .ops = &h2_client_stream_ops,
         .events = events,
         .owner = owner,
         .reused = cl->served > 0,
+        .also = conn_also(&cl->conn),
     };
     if (!h2_client_room(cl))
         list_unlink(&cl->link);
@@ -239,55 +204,6 @@ struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *
     return &s->base;
 }
 
-static void stream_clock(struct h2_stream *s, uint64_t ms)
-{
-    s->rx_deadline = ms == NEVER ? NEVER : reactor_now(s->session->conn->reactor) + ms;
-    h2_stream_arm(s);
-}
-
-static void stream_expect_head(struct h2_stream *s)
-{
-    if (client_of_stream(s)->connected && !s->rx_final)
-        stream_clock(s, s->asked.head_ms);
-}
-
-static void op_send_head(struct stream *base, const struct http_head *head)
-{
-    struct h2_stream *s = h2_stream_of(base);
-    s->to_head = head->is_head;
-    s->asked.expects = head->expect_continue;
-    s->asked.upgrade = head->upgrade;
-    if (s->asked.expects)
-        stream_expect_head(s);
-    if (h2_request_extends(head) && !s->session->told)
-        s->asked.held = head; /* its owner keeps it as long as the stream */
-    else
-        h2_request_submit(s, head);
-}
-
-static void op_send_body(struct stream *base, struct chain *body)
-{
-    struct h2_stream *s = h2_stream_of(base);
-    if (s->asked.expects) { /* it did not wait */
-        s->asked.expects = false;
-        if (!s->rx_final)
-            stream_clock(s, NEVER);
-    }
-    h2_stream_send_body(base, body);
-}
-
-static void op_send_end(struct stream *base, const struct http_head *trailers)
-{
-    struct h2_stream *s = h2_stream_of(base);
-    s->asked.whole = true;
-    s->asked.since_ms = reactor_now(s->session->conn->reactor);
-    stream_expect_head(s);
-    /* A request for a tunnel has ended; the tunnel has not begun. */
-    if (s->tx_end || (!s->tunnel && (s->extended || s->asked.held != NULL)))
-        return;
-    h2_stream_send_end(base, trailers);
-}
-
 static void client_ping(struct h2_client *cl, uint32_t within_ms)
 {
     cl->pinged = cl->asked = true;
@@ -295,20 +211,11 @@ static void client_ping(struct h2_client *cl, uint32_t within_ms)
     conn_expect(&cl->conn, within_ms);
 }
 
-/* Since when this request was waited for in vain. */
-static uint64_t waited_since(const struct h2_stream *s, enum reason reason)
-{
-    const struct h2_client *cl = client_of_stream(s);
-    return reason == REASON_RESPONSE_IDLE_TIMEOUT
-               ? reactor_now(cl->conn.reactor) - cl->options->response_idle_ms
-               : s->asked.since_ms;
-}
-
 /* A request ended for want of an answer, and nothing else has come meanwhile. Is the endpoint slow,
  * or is it gone? Its TCP would not say so for many minutes, and ping_wait is long if it was asked
  * before. New requests go elsewhere until it is known. Those that are there may have more patience
  * than this one, for a server that only pauses: the conn ends after no less than pong_ms. */
-static void client_doubt(struct h2_client *cl, uint64_t since)
+void h2_client_doubt(struct h2_client *cl, uint64_t since)
 {
     const struct h2_client_options *o = cl->options;
     uint64_t waited = reactor_now(cl->conn.reactor) - since;
@@ -320,84 +227,6 @@ static void client_doubt(struct h2_client *cl, uint64_t since)
     list_unlink(&cl->link);
     client_ping(cl, waited + least < o->pong_ms ? o->pong_ms - (uint32_t)waited : least);
 }
-
-static void op_release(struct stream *base, enum reason reason)
-{
-    struct h2_stream *s = h2_stream_of(base);
-    struct h2_client *cl = client_of_stream(s);
-    if (reason == REASON_DONE)
-        cl->served++;
-    else if (reason_row(reason)->status == 504 && !conn_closed(&cl->conn))
-        client_doubt(cl, waited_since(s, reason));
-    if (s->id <= 0) /* nghttp2 does not know of it */
-        s->closed = true;
-    h2_stream_release(base, reason);
-}
-
-static const struct stream_ops client_stream_ops = {
-    .send_head = op_send_head,
-    .send_body = op_send_body,
-    .send_end = op_send_end,
-    .credit = h2_stream_credit,
-    .release = op_release,
-};
-
-/* ---- what the session tells ---- */
-
-static void stream_refuse(struct h2_stream *s, enum reason reason)
-{
-    h2_stream_reset(s, NGHTTP2_CANCEL);
-    h2_stream_fail(s, reason, true);
-}
-
-static void on_interim(struct h2_stream *s, const struct http_head *head)
-{
-    if (head->status == 100 && s->asked.expects) {
-        s->asked.expects = false;
-        if (!s->asked.whole) /* the upstream has said its word; the client's body is awaited */
-            stream_clock(s, NEVER);
-    }
-}
-
-static void on_head(struct h2_stream *s, enum reason reason)
-{
-    struct http_head *head = s->head;
-    s->base.answered = true;
-    if (reason != REASON_NONE) {
-        stream_refuse(s, reason);
-        return;
-    }
-    if (head->status < 200)
-        on_interim(s, head);
-    else
-        h2_answer_settle(s, head);
-    s->base.events->head(&s->base, head);
-}
-
-static enum reason on_reset(const struct h2_stream *s, uint32_t code)
-{
-    if (code == NGHTTP2_CANCEL)
-        return REASON_UPSTREAM_CANCELLED;
-    if (code != NGHTTP2_REFUSED_STREAM)
-        return REASON_UPSTREAM_STREAM_RESET;
-    return s->session->goaway_got && s->id > s->session->goaway_last ? REASON_UPSTREAM_GOAWAY
-                                                                     : REASON_UPSTREAM_REFUSED;
-}
-
-static enum reason on_late(const struct h2_stream *s)
-{
-    return s->rx_final ? REASON_RESPONSE_IDLE_TIMEOUT : REASON_RESPONSE_HEAD_TIMEOUT;
-}
-
-static const struct h2_session_ops client_session_ops = {
-    .stream = &client_stream_ops,
-    .head = on_head,
-    .reset = on_reset,
-    .late = on_late,
-    .broken = REASON_BAD_RESPONSE,
-    .bad_stream = REASON_BAD_RESPONSE,
-    .stalled = REASON_UPSTREAM_WRITE_STALL,
-};
 
 /* ---- the conn ---- */
 
@@ -437,8 +266,9 @@ static void client_connected(struct h2_client *cl)
     for (; it != &cl->session.streams; it = it->next) {
         struct h2_stream *s = CONTAINER_OF(it, h2_stream, link);
         s->base.connected_us = reactor_us(cl->conn.reactor);
+        s->base.also = conn_also(&cl->conn);
         if (s->asked.whole || s->asked.expects)
-            stream_expect_head(s);
+            h2_client_expect_head(s);
     }
     cl->idle = false; /* client_settle begins the clock that is right */
     conn_expect(&cl->conn, ping_wait(cl));
@@ -569,7 +399,7 @@ static void client_broken(struct h2_client *cl)
 
 static void client_process(struct conn *c)
 {
-    struct h2_client *cl = client_of(c);
+    struct h2_client *cl = h2_client_of(c);
     if (!cl->connected && c->flags & CONN_CONNECTED)
         client_connected(cl);
     if (conn_closed(c))
@@ -598,7 +428,7 @@ static void client_process(struct conn *c)
 
 static void client_flushed(struct conn *c, size_t n)
 {
-    struct h2_client *cl = client_of(c);
+    struct h2_client *cl = h2_client_of(c);
     cl->sent += n;
     if (cl->state != CLIENT_OPEN || h2_session_waits(&cl->session))
         conn_wake(c);

@@ -48,6 +48,10 @@ struct h2_client *h2_client_new(struct reactor *r, const struct h2_client_option
                                 uint32_t takes, const struct h2_client_owner *owner, void *ctx);
 struct conn *h2_client_conn(struct h2_client *cl);
 
+/* A conn in no list is another owner's from now on, with options of its own, of which limits and
+ * windows are the same. Those who have streams on it do not notice. */
+void h2_client_adopt(struct h2_client *cl, const struct h2_client_options *options, void *ctx);
+
 /* Begins a request on a conn that has room; also before it has come up. response_head_ms counts
  * from the request's end. The stream lives until it is released. */
 struct stream *h2_client_open(struct h2_client *cl, const struct stream_events *events, void *owner,

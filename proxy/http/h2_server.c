@@ -285,7 +285,7 @@ static void op_send_head(struct stream *base, const struct http_head *head)
     }
     if (!stream_mute(s))
         submit_response(s, head);
-    if (!srv->options->service->keep_alive(srv->options->ctx, &srv->client.peer))
+    if (!srv->options->service->keep_alive(srv->options->ctx, &srv->client.peer, false))
         server_notice(srv);
 }
 
@@ -439,5 +439,6 @@ static void server_abort(struct client_conn *client, enum reason reason)
 
 static const struct client_conn_ops server_client_ops = {
     .close_idle = server_close_idle,
+    .leave = server_close_idle,
     .abort = server_abort,
 };

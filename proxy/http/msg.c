@@ -34,6 +34,17 @@ bool http_may_upgrade(struct span protocols)
     return true;
 }
 
+void http_head_target(struct http_head *head, struct span target)
+{
+    const char *mark = memchr(target.ptr, '?', target.len);
+    head->target = head->path = target;
+    head->has_query = mark != NULL;
+    if (mark == NULL)
+        return;
+    head->path.len = (size_t)(mark - target.ptr);
+    head->query = span_of(mark + 1, target.len - head->path.len - 1);
+}
+
 void http_head_add(struct http_head *head, enum field_id id, struct span name, struct span value)
 {
     CHECK(head->n_fields < ARRAY_LEN(head->fields));

@@ -88,6 +88,10 @@ void http_head_method(struct http_head *head, struct span method);
  * by any of their names: requests would pass every check of weir's by. */
 bool http_may_upgrade(struct span protocols);
 
+/* Sets the target of a request that weir makes, a path and perhaps a query; it must live as long as
+ * the head. */
+void http_head_target(struct http_head *head, struct span target);
+
 /* Appends a field that weir adds; the spans must live as long as the head. */
 void http_head_add(struct http_head *head, enum field_id id, struct span name, struct span value);
 

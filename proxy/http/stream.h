@@ -22,6 +22,7 @@
 #include "proxy/http/msg.h"
 
 struct stream;
+struct tls_info;
 
 struct stream_ops {
     /* Queues a head: on a server stream any number of 1xx, then the final response; on a client
@@ -38,6 +39,8 @@ struct stream_ops {
      * and the pointer is dead. What was queued complete is still sent; a message that is not
      * complete is cut so that the peer can tell. */
     void (*release)(struct stream *, enum reason reason);
+    /* Client streams only: of its conn, as conn_tls. */
+    const struct tls_info *(*tls)(const struct stream *);
 };
 
 struct stream_events {
@@ -63,6 +66,7 @@ struct stream {
     void *owner;
     uint64_t connected_us; /* client streams: when their conn came up, by reactor_us; 0: before */
     bool reused;           /* client streams: the conn has served before, so it may be stale */
+    bool also;             /* client streams: their conn is to the endpoint's other address */
     bool answered;         /* client streams: a byte of the response was seen */
     bool splices;          /* set by the codec: its conn takes body bytes in a pipe */
     bool opaque;           /* set by the owner, who from now on only passes the body on: it may come
@@ -70,8 +74,6 @@ struct stream {
 };
 
 #define STREAM_MAGIC MAGIC('s', 't', 'r', 'm')
-
-struct tls_info;
 
 /* Who is at the other end of a server conn; lives as long as the conn. */
 struct http_peer {
@@ -112,8 +114,9 @@ struct http_service {
      * peer live until the stream is released. */
     void (*request)(void *ctx, struct stream *, struct http_head *head,
                     const struct http_peer *peer, enum reason reason);
-    /* Asked for every response: may the conn be kept for another request? */
-    bool (*keep_alive)(void *ctx, const struct http_peer *peer);
+    /* Asked for every response: may the conn be kept for another request? And again, promised,
+     * when it is answered and the client was told so. */
+    bool (*keep_alive)(void *ctx, const struct http_peer *peer, bool promised);
     /* A conn is no more: its memory goes after this call. */
     void (*closed)(void *ctx, const struct http_peer *peer, enum reason reason);
 };

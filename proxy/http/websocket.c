@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "proxy/base/base64.h"
 #include "proxy/base/check.h"
 
 #define SHA1_BLOCK 64
@@ -74,21 +75,6 @@ static void sha1(const uint8_t *bytes, size_t n, uint8_t out[SHA1_BYTES])
         out[i] = (uint8_t)(h[i / 4] >> (24 - 8 * (i % 4)));
 }
 
-/* RFC 4648 section 4, with padding. */
-static void base64(const uint8_t *bytes, size_t n, char *out)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < n; i += 3) {
-        size_t left = n - i;
-        uint32_t v = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
-                     (left > 2 ? bytes[i + 2] : 0);
-        *out++ = digits[v >> 18];
-        *out++ = digits[v >> 12 & 63];
-        *out++ = left > 1 ? digits[v >> 6 & 63] : '=';
-        *out++ = left > 2 ? digits[v & 63] : '=';
-    }
-}
-
 /* ---- the handshake ---- */
 
 static bool is_websocket(struct span upgrade)
@@ -128,7 +114,7 @@ bool websocket_key(char out[WEBSOCKET_KEY])
     uint8_t random[16];
     if (getentropy(random, sizeof(random)) != 0)
         return false;
-    base64(random, sizeof(random), out);
+    base64_encode(span_of((const char *)random, sizeof(random)), out);
     return true;
 }
 
@@ -139,7 +125,7 @@ void websocket_accept(struct span key, char out[WEBSOCKET_ACCEPT])
     memcpy(text, key.ptr, n);
     memcpy(text + n, guid.ptr, guid.len);
     sha1(text, n + guid.len, sum);
-    base64(sum, sizeof(sum), out);
+    base64_encode(span_of((const char *)sum, sizeof(sum)), out);
 }
 
 bool websocket_take_accept(struct http_head *response, const char accept[WEBSOCKET_ACCEPT])

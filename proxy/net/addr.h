@@ -24,6 +24,9 @@ struct net_addr {
         struct sockaddr_in6 in6;
         struct sockaddr_un un;
     } u;
+    /* Another address of the same host, to dial if this one does not answer; it has none itself,
+     * and outlives this. NULL: there is none. */
+    const struct net_addr *also;
 };
 
 /* From a numeric host ("127.0.0.1", "::1", "" = every address) and a port. False: not numeric. */

@@ -62,10 +62,11 @@ bool conn_adopt(struct conn *c, int fd, bool is_unix)
     return true;
 }
 
-int conn_dial(struct conn *c, const struct net_addr *to)
+int conn_dial(struct conn *c, const struct net_addr *to, uint32_t within_ms)
 {
     int err = 0;
-    struct transport *t = c->reactor->dial(c->reactor, to, &conn_transport_events, c, &err);
+    struct transport *t =
+        c->reactor->dial(c->reactor, to, within_ms, &conn_transport_events, c, &err);
     if (t == NULL)
         return err;
     c->flags |= CONN_CONNECTING;

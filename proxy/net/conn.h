@@ -99,9 +99,10 @@ void conn_init(struct conn *c, struct reactor *r, const struct conn_ops *ops,
 /* Takes over an accepted socket and begins to read. False: fd is closed, the conn is unused. */
 bool conn_adopt(struct conn *c, int fd, bool is_unix);
 
-/* Begins to connect; what is queued until then is sent once it is up. 0 or a libuv error. */
+/* Begins to connect; what is queued until then is sent once it is up. 0 or a libuv error.
+ * within_ms: see tcp_dial; the deadline is the session's. */
 struct net_addr;
-int conn_dial(struct conn *c, const struct net_addr *to);
+int conn_dial(struct conn *c, const struct net_addr *to, uint32_t within_ms);
 
 /* From now on this conn speaks TLS (tls.h), and is CONN_CONNECTING until the handshake is done:
  * then CONN_CONNECTED is set, or CONN_ERROR with conn->error. What was read and not consumed are
@@ -116,6 +117,12 @@ void conn_secure_server(struct conn *c, struct tls_server_ctx *ctx);
  * the handshake was queued. See tls_wrap_client. */
 void conn_secure_client(struct conn *c, struct tls_client_ctx *ctx, uint32_t endpoint,
                         const struct net_addr *to);
+
+/* Whether it leads to the other address of the host that was dialled. Once it is up. */
+static inline bool conn_also(const struct conn *c)
+{
+    return c->transport != NULL && c->transport->also;
+}
 
 /* NULL: it does not speak TLS, or its transport is gone. */
 const struct tls_info *conn_tls(const struct conn *c);

@@ -3,13 +3,18 @@
 #include "proxy/net/listen.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "proxy/base/check.h"
+#include "proxy/base/mem.h"
 #include "proxy/net/passed.h"
 
 #define LISTENER_MAGIC MAGIC('l', 's', 't', 'n')
@@ -18,6 +23,9 @@
 #define FULL_BATCHES   8   /* in a row: more are waiting than a batch takes */
 #define OVER_MAX       16  /* conns over the budget that are answered 503 at a time */
 #define RETRY_MS       100 /* between looks whether there is room again */
+#define LAST_MS        2   /* for who is about to be there when a socket is closed */
+
+#define TCP_FLAGS 13 /* where they are in its header, RFC 9293 section 3.1 */
 
 /* ---- sockets ---- */
 
@@ -75,24 +83,42 @@ static int fail_closed(int fd)
     return -1;
 }
 
-int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode)
+/* Bound. */
+static int open_socket(const struct net_addr *addr, bool reuse, uint32_t mode)
 {
-    int fd = passed_socket(addr);
-    if (fd >= 0)
-        return fd;
-    fd = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 && errno == EAFNOSUPPORT && addr->u.sa.sa_family == AF_INET6 &&
         IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr)) { /* a kernel without IPv6 */
         struct net_addr v4;
         net_addr_ip(&v4, "0.0.0.0", net_addr_port(addr));
-        return listen_socket(&v4, reuse, mode);
+        return open_socket(&v4, reuse, mode);
     }
     if (fd < 0)
         return -1;
     int bad = net_addr_is_unix(addr) ? bind_unix(fd, addr, mode) : bind_tcp(fd, addr, reuse);
-    if (bad != 0 || listen(fd, BACKLOG) != 0)
+    return bad != 0 ? fail_closed(fd) : fd;
+}
+
+int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode)
+{
+    int fd = passed_socket(addr);
+    if (fd < 0 && (fd = open_socket(addr, reuse, mode)) >= 0 && listen_begin(fd) != 0)
         return fail_closed(fd);
     return fd;
+}
+
+int listen_beside(int fd, const struct net_addr *addr)
+{
+    int on = 1, own = -1;
+    if (!net_addr_is_unix(addr) && !passed_has(addr) &&
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0)
+        own = open_socket(addr, true, 0);
+    return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+int listen_begin(int fd)
+{
+    return listen(fd, BACKLOG);
 }
 
 void listen_remove(const struct net_addr *addr)
@@ -119,11 +145,28 @@ void listen_bound(int fd, struct net_addr *addr)
 
 /* ---- accepting ---- */
 
+/* One of the sockets besides the first. */
+struct listener_more {
+    struct watch watch;
+    struct reactor *reactor; /* held until this is freed */
+    struct listener *of;
+    struct listener_more *next;
+    struct ready burial;
+};
+
+static int arm_all(struct listener *l, uint32_t events)
+{
+    int err = watch_arm(l->reactor, &l->watch, events);
+    for (struct listener_more *m = l->more; m != NULL && err == 0; m = m->next)
+        err = watch_arm(l->reactor, &m->watch, events);
+    return err;
+}
+
 static void listener_resume(struct listener *l)
 {
     if (l->closing || !l->paused)
         return;
-    if (watch_arm(l->reactor, &l->watch, EPOLLIN) == 0)
+    if (arm_all(l, EPOLLIN) == 0)
         l->paused = false;
     else
         wheel_set(&l->reactor->wheel, &l->retry, reactor_now(l->reactor) + RETRY_MS);
@@ -136,7 +179,7 @@ static void on_retry(struct wheel_timer *t)
 
 static void listener_pause(struct listener *l, int error)
 {
-    (void)watch_arm(l->reactor, &l->watch, 0);
+    (void)arm_all(l, 0);
     l->paused = true;
     if (!l->starved) /* the looks in between are the same pause */
         l->pausing(l, error);
@@ -148,8 +191,9 @@ static void listener_pause(struct listener *l, int error)
 static bool budget_take(struct conn_budget *b, bool *over)
 {
     uint32_t open = atomic_fetch_add_explicit(&b->open, 1, memory_order_relaxed);
-    *over = open >= b->max;
-    if (open < b->max + OVER_MAX)
+    uint32_t max = conn_budget_max(b);
+    *over = open >= max;
+    if (open < max + OVER_MAX)
         return true;
     atomic_fetch_sub_explicit(&b->open, 1, memory_order_relaxed);
     return false;
@@ -161,7 +205,7 @@ void listener_budget_freed(struct conn_budget *budget)
 }
 
 /* True: go on with the next. */
-static bool accept_one(struct listener *l)
+static bool accept_one(struct listener *l, int socket)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
@@ -175,11 +219,11 @@ static bool accept_one(struct listener *l)
         listener_pause(l, 0);
         return false;
     }
-    int fd = accept4(l->watch.fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(socket, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         int err = errno;
         listener_budget_freed(l->budget);
-        if (err == EAGAIN)
+        if (err == EAGAIN || err == EINVAL) /* EINVAL: see stop_coming */
             return false;
         if (err == ECONNABORTED || err == EINTR || err == EPROTO)
             return true;
@@ -195,10 +239,10 @@ static bool accept_one(struct listener *l)
 
 /* As many as usually wait: to find that none is left costs a call. What a batch leaves behind comes
  * in the next turn. */
-static void accept_batch(struct listener *l)
+static void accept_batch(struct listener *l, int socket)
 {
     unsigned n = 0;
-    while (n < l->batch && accept_one(l))
+    while (n < l->batch && accept_one(l, socket))
         n++;
     if (n < l->batch) {
         l->batch = 1;
@@ -214,7 +258,30 @@ static void on_connection(struct watch *watch, uint32_t events)
     (void)events;
     struct listener *l = CONTAINER_OF(watch, listener, watch);
     CHECK(l->magic == LISTENER_MAGIC);
-    accept_batch(l);
+    accept_batch(l, watch->fd);
+}
+
+static void on_more_connection(struct watch *watch, uint32_t events)
+{
+    (void)events;
+    accept_batch(CONTAINER_OF(watch, listener_more, watch)->of, watch->fd);
+}
+
+/* A socket that was opened beside another listens only now. */
+static int start_socket(struct reactor *r, struct watch *watch)
+{
+    int listens = 0;
+    socklen_t len = sizeof(listens);
+    if (getsockopt(watch->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 ||
+        (!listens && listen_begin(watch->fd) != 0)) {
+        int err = errno;
+        watch_close(watch);
+        return uv_translate_sys_error(err);
+    }
+    int err = watch_arm(r, watch, EPOLLIN);
+    if (err != 0)
+        watch_close(watch);
+    return err;
 }
 
 int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_budget *budget)
@@ -225,26 +292,109 @@ int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_bu
     l->batch = 1;
     wheel_timer_init(&l->retry, on_retry);
     watch_init(&l->watch, fd, on_connection);
-    int err = watch_arm(r, &l->watch, EPOLLIN);
-    if (err != 0)
-        watch_close(&l->watch);
-    else
+    int err = start_socket(r, &l->watch);
+    if (err == 0)
         reactor_hold(r);
     return err;
 }
 
-void listener_close(struct listener *l)
+int listener_add(struct listener *l, int fd)
+{
+    struct listener_more *m = mem_need(calloc(1, sizeof(*m)));
+    m->of = l;
+    watch_init(&m->watch, fd, on_more_connection);
+    int err = start_socket(l->reactor, &m->watch);
+    if (err != 0) {
+        free(m);
+        return err;
+    }
+    m->reactor = l->reactor;
+    reactor_hold(m->reactor);
+    m->next = l->more;
+    l->more = m;
+    return 0;
+}
+
+int listener_socket(const struct listener *l, size_t i)
+{
+    const struct listener_more *m = l->more;
+    if (i == 0)
+        return l->watch.fd;
+    while (m != NULL && --i > 0)
+        m = m->next;
+    return m != NULL ? m->watch.fd : -1;
+}
+
+static void more_bury(struct ready *burial)
+{
+    struct listener_more *m = CONTAINER_OF(burial, listener_more, burial);
+    reactor_unhold(m->reactor);
+    free(m);
+}
+
+void listener_leave(struct listener *l)
 {
     if (l->closing || l->watch.fd < 0)
         return;
-    /* What the kernel has already accepted would be reset with the socket. */
-    while (!l->paused && accept_one(l))
-        ;
     l->closing = true;
     wheel_remove(&l->reactor->wheel, &l->retry);
     /* Out of epoll by name: the socket may have other owners (a Unix one is shared by all threads)
      * and would stay in it. */
-    (void)watch_arm(l->reactor, &l->watch, 0);
+    (void)arm_all(l, 0);
     watch_close(&l->watch);
+    while (l->more != NULL) {
+        struct listener_more *m = l->more;
+        l->more = m->next;
+        watch_close(&m->watch);
+        m->burial.run = more_bury;
+        list_init(&m->burial.link);
+        reactor_later(l->reactor, &m->burial);
+    }
     reactor_unhold(l->reactor);
+}
+
+/* Nobody new comes by it any more, or whoever came between the last accept and the close would be
+ * reset. TCP's first packets are dropped: who sent one does so again a second later, and is
+ * refused. A Unix socket refuses at once, and has no filters. True: somebody may be half in. */
+static bool stop_coming(int fd)
+{
+    static struct sock_filter no_syn[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TH_SYN | TH_ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TH_SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {ARRAY_LEN(no_syn), no_syn};
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    if (passed_is_managed(fd) || getsockname(fd, (struct sockaddr *)&ss, &len) != 0)
+        return false;
+    if (ss.ss_family == AF_UNIX) {
+        (void)shutdown(fd, SHUT_RD);
+        return false;
+    }
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0;
+}
+
+/* A client may be connected before its last word has reached the queue. */
+static bool someone_comes(int fd)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    return poll(&wait, 1, LAST_MS) == 1 && (wait.revents & POLLIN) != 0;
+}
+
+void listener_close(struct listener *l, bool alone)
+{
+    int fd;
+    if (l->closing || l->watch.fd < 0)
+        return;
+    for (size_t i = 0; (fd = listener_socket(l, i)) >= 0; i++) {
+        bool half_in = alone && stop_coming(fd);
+        do {
+            while (!l->paused && accept_one(l, fd)) /* else they would be reset with the socket */
+                ;
+        } while (half_in && !l->paused && someone_comes(fd));
+    }
+    listener_leave(l);
 }

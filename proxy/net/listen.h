@@ -17,8 +17,7 @@
 /* How many client conns the process may have; shared by all threads. A few more than max are
  * accepted so that they can be told; beyond these, accepting pauses. */
 struct conn_budget {
-    _Atomic uint32_t open;
-    uint32_t max;
+    _Atomic uint32_t open, max;
 };
 
 struct listener {
@@ -30,13 +29,13 @@ struct listener {
     struct reactor *reactor;
     struct conn_budget *budget;
     struct watch watch;
-    struct wheel_timer retry; /* of a pause */
+    struct listener_more *more; /* sockets besides, or NULL */
+    struct wheel_timer retry;   /* of a pause */
     /* A socket to take over; false: it could not be, and is closed. over: it is one too many. */
     bool (*accepted)(struct listener *, int fd, const struct net_addr *peer, bool over);
     /* Accepting pauses for a reason of errno, or 0 for the budget. */
     void (*pausing)(struct listener *, int error);
     void *owner;
-    uint32_t index; /* the owner's */
 };
 
 /*
@@ -46,6 +45,16 @@ struct listener {
  * taken as it is.
  */
 int listen_socket(const struct net_addr *addr, bool reuse, uint32_t mode);
+
+/*
+ * One more for another worker, beside fd, which listens on that address: one of its own, which
+ * listens once listener_start has it; or a copy, where sockets are shared, or the kernel lets us
+ * have no other (another user opened fd). -1 with errno.
+ */
+int listen_beside(int fd, const struct net_addr *addr);
+
+/* It listens at once, for a worker that the sandbox keeps from listen(2). 0, or -1 with errno. */
+int listen_begin(int fd);
 
 /* Removes the path of a Unix socket, unless it is the service manager's. */
 void listen_remove(const struct net_addr *addr);
@@ -60,13 +69,29 @@ bool listen_reached(int fd, struct net_addr *addr);
  * error. */
 int listener_start(struct listener *l, struct reactor *r, int fd, struct conn_budget *budget);
 
-/* Stops and closes the socket; the struct may go after this turn. */
-void listener_close(struct listener *l);
+/* Accepts on this socket too, which is taken over; after listener_start. 0 or a libuv error. */
+int listener_add(struct listener *l, int fd);
+
+/* The descriptors that it accepts on, one after the other; -1: that were all. */
+int listener_socket(const struct listener *l, size_t i);
+
+/* Stops, once what waits in its sockets is accepted, and closes them; the struct may go after this
+ * turn. alone: no other process has them, but for a service manager; then nobody who comes is
+ * reset: a client of TCP is refused a second later than else. */
+void listener_close(struct listener *l, bool alone);
+
+/* The same for one whose sockets another process has too, which accepts what waits in them. */
+void listener_leave(struct listener *l);
+
+static inline uint32_t conn_budget_max(struct conn_budget *budget)
+{
+    return atomic_load_explicit(&budget->max, memory_order_relaxed);
+}
 
 /* Are there more conns now than the budget allows? */
 static inline bool conn_budget_over(struct conn_budget *budget)
 {
-    return atomic_load_explicit(&budget->open, memory_order_relaxed) > budget->max;
+    return atomic_load_explicit(&budget->open, memory_order_relaxed) > conn_budget_max(budget);
 }
 
 /* A conn that was accepted is gone: accepting goes on if it was paused for want of room. */

@@ -229,7 +229,7 @@ struct transport *pair_end(struct pair *p, unsigned end, const struct transport_
     CHECK(end < 2 && !p->sides[end].taken);
     struct pair_side *s = &p->sides[end];
     s->taken = true;
-    s->base = (struct transport){PAIR_MAGIC, &pair_ops, events, owner, p->reactor};
+    s->base = (struct transport){PAIR_MAGIC, false, &pair_ops, events, owner, p->reactor};
     return &s->base;
 }
 

@@ -184,10 +184,12 @@ void reactor_turn(struct reactor *r)
 {
     struct epoll_event events[TURN_EVENTS];
     uint64_t uv = uv_due(r), wheel = wheel_next_ms(&r->wheel);
+    counter_set(&r->turn_ms, 0);
     int n = epoll_wait(r->epoll, events, TURN_EVENTS, patience(r, uv < wheel ? uv : wheel));
     CHECK(n >= 0 || errno == EINTR);
     uv_update_time(&r->loop);
     r->now_ms = uv_now(&r->loop);
+    counter_set(&r->turn_ms, r->now_ms);
     run_events(r, events, n);
     run_deadlines(r, n == TURN_EVENTS);
     if (r->uv_runs || uv <= reactor_now(r)) {

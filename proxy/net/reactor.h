@@ -24,6 +24,7 @@
 #include "proxy/base/recycle.h"
 #include "proxy/base/slab.h"
 #include "proxy/base/span.h"
+#include "proxy/base/stats.h"
 #include "proxy/base/wheel.h"
 
 #define NEVER UINT64_MAX /* a deadline that does not come */
@@ -85,11 +86,12 @@ struct reactor {
     uint8_t full_turns; /* in a row that had more events than one turn takes */
     int epoll;
     uint64_t now_ms;
-    uint64_t us; /* of reactor_us; 0: to be read */
+    struct counter turn_ms; /* when it woke for what it is at now; 0: it waits. Any thread reads */
+    uint64_t us;            /* of reactor_us; 0: to be read */
     /* The world: the kernel's clock (ns, monotonic) and its sockets. A test puts its own here, and
      * its own time into now_ms, right after reactor_init. dial: see tcp_dial. */
     uint64_t (*hrtime)(void);
-    struct transport *(*dial)(struct reactor *, const struct net_addr *to,
+    struct transport *(*dial)(struct reactor *, const struct net_addr *to, uint32_t within_ms,
                               const struct transport_events *, void *owner, int *err);
     uv_loop_t loop;
     struct watch uv; /* libuv's own descriptor */
@@ -106,7 +108,7 @@ struct reactor {
     uint64_t wall_offset_us; /* Unix time minus uv_hrtime, as of date_second */
 };
 
-/* Once in a process, before its first reactor: what libuv does when memory is out. */
+/* In a process, before its first reactor: what libuv does when memory is out. Again is fine. */
 void reactor_setup(void);
 
 /* Returns 0 or a libuv error. */

@@ -14,6 +14,7 @@
 
 #include "proxy/net/pipe.h"
 #include "proxy/net/reactor.h"
+#include "proxy/net/tcp_race.h"
 
 #define TCP_MAGIC MAGIC('t', 'c', 'p', ' ')
 /* Slices that leave in one call; the kernel takes up to 1,024. */
@@ -27,9 +28,10 @@
 struct tcp {
     struct transport base;
     struct watch watch;
-    struct ready later; /* tells what happened inside a verb: see tcp_tell_later */
-    uint32_t wanted;    /* EPOLLIN, EPOLLOUT */
-    int failed;         /* a libuv error that is still to be told, or 0 */
+    struct ready later;    /* tells what happened inside a verb: see tcp_tell_later */
+    struct tcp_race *race; /* while it connects: to another address of the host; or NULL */
+    uint32_t wanted;       /* EPOLLIN, EPOLLOUT */
+    int failed;            /* a libuv error that is still to be told, or 0 */
     bool is_unix, connecting, shut, closing;
     bool no_splice; /* the kernel can't, from this socket */
     bool bounded;   /* UNSENT_MAX is set */
@@ -54,7 +56,7 @@ static struct tcp *tcp_new(struct reactor *r, int fd, bool is_unix,
                            const struct transport_events *events, void *owner)
 {
     struct tcp *tcp = reactor_alloc(r, SLAB_TCP, sizeof(*tcp));
-    *tcp = (struct tcp){.base = {TCP_MAGIC, &tcp_ops, events, owner, r},
+    *tcp = (struct tcp){.base = {TCP_MAGIC, false, &tcp_ops, events, owner, r},
                         .later.run = tcp_later,
                         .is_unix = is_unix};
     watch_init(&tcp->watch, fd, tcp_happened);
@@ -101,38 +103,6 @@ static void tcp_unwant(struct tcp *tcp, uint32_t events)
 
 /* ---- connecting ---- */
 
-/* The socket, and 0 (connected), 1 (under way) or a libuv error; the socket is -1 if even that
- * could not be had. */
-static int begin_connect(const struct net_addr *to, int *fd)
-{
-    int on = 1;
-    *fd = socket(to->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (*fd < 0)
-        return last_error();
-    if (!net_addr_is_unix(to)) /* no harm if it fails: only slower */
-        (void)setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(*fd, &to->u.sa, to->len) == 0)
-        return 0;
-    return errno == EINPROGRESS || errno == EINTR ? 1 : last_error();
-}
-
-struct transport *tcp_dial(struct reactor *r, const struct net_addr *to,
-                           const struct transport_events *events, void *owner, int *err)
-{
-    int fd, how = begin_connect(to, &fd);
-    if (fd < 0) {
-        *err = how;
-        return NULL;
-    }
-    struct tcp *tcp = tcp_new(r, fd, net_addr_is_unix(to), events, owner);
-    tcp->connecting = true;
-    if (how == 1)
-        tcp_want(tcp, EPOLLOUT);
-    else
-        tcp_tell_later(tcp, how);
-    return &tcp->base;
-}
-
 static void tcp_connected(struct tcp *tcp, int status)
 {
     tcp->connecting = false;
@@ -140,13 +110,66 @@ static void tcp_connected(struct tcp *tcp, int status)
     tcp->base.events->connected(tcp->base.owner, status);
 }
 
-static int connect_status(struct tcp *tcp)
+/* The host's second address has connected, and this is its socket now; or it has not. */
+static void tcp_second(void *owner, int fd)
 {
-    int error = 0;
-    socklen_t len = sizeof(error);
-    if (getsockopt(tcp->watch.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
-        error = errno;
-    return error != 0 ? uv_translate_sys_error(error) : 0;
+    struct tcp *tcp = tcp_of(owner);
+    tcp->race = NULL;
+    if (fd >= 0) {
+        watch_close(&tcp->watch);
+        watch_init(&tcp->watch, fd, tcp_happened);
+        tcp->failed = 0;
+        tcp->base.also = true;
+        tcp_connected(tcp, 0);
+        tcp_want(tcp, 0); /* what was wanted of the first */
+    } else if (tcp->watch.fd < 0) {
+        tcp_connected(tcp, tcp->failed);
+    }
+}
+
+/* What came of the first. */
+static void tcp_first(struct tcp *tcp, int status)
+{
+    if (status != 0 && tcp->race != NULL) {
+        tcp->failed = status; /* which is told if the second does no better */
+        watch_close(&tcp->watch);
+        tcp_race_now(tcp->race);
+        return;
+    }
+    tcp_race_end(TAKE(tcp->race));
+    tcp_connected(tcp, status);
+}
+
+/* There is no socket of the first one's family. */
+static struct transport *tcp_dial_also(struct reactor *r, const struct net_addr *to,
+                                       uint32_t within_ms, const struct transport_events *events,
+                                       void *owner, int *err)
+{
+    struct transport *t = tcp_dial(r, to->also, within_ms, events, owner, err);
+    if (t != NULL)
+        t->also = true;
+    return t;
+}
+
+struct transport *tcp_dial(struct reactor *r, const struct net_addr *to, uint32_t within_ms,
+                           const struct transport_events *events, void *owner, int *err)
+{
+    int fd, how = tcp_connect(to, &fd);
+    if (fd < 0 && to->also != NULL)
+        return tcp_dial_also(r, to, within_ms, events, owner, err);
+    if (fd < 0) {
+        *err = how;
+        return NULL;
+    }
+    struct tcp *tcp = tcp_new(r, fd, net_addr_is_unix(to), events, owner);
+    tcp->connecting = true;
+    if (how != 0 && to->also != NULL)
+        tcp->race = tcp_race_new(r, to->also, within_ms, tcp_second, tcp);
+    if (how == 1)
+        tcp_want(tcp, EPOLLOUT);
+    else
+        tcp_tell_later(tcp, how);
+    return &tcp->base;
 }
 
 /* ---- reading ---- */
@@ -311,7 +334,7 @@ static void tcp_happened(struct watch *watch, uint32_t events)
     struct tcp *tcp = CONTAINER_OF(watch, tcp, watch);
     bool trouble = events & (EPOLLERR | EPOLLHUP);
     if (tcp->connecting) {
-        tcp_connected(tcp, connect_status(tcp));
+        tcp_first(tcp, tcp_connect_status(tcp->watch.fd));
         return;
     }
     if (tcp->wanted & EPOLLOUT && (events & EPOLLOUT || trouble)) {
@@ -343,7 +366,7 @@ static void tcp_later(struct ready *task)
     if (tcp->closing)
         tcp_free(tcp);
     else if (tcp->connecting)
-        tcp_connected(tcp, tcp->failed);
+        tcp_first(tcp, tcp->failed);
     else
         tcp_ended(tcp, tcp->failed);
 }
@@ -360,6 +383,7 @@ static void tcp_close(struct transport *t, bool reset)
     if (reset && !tcp->is_unix && !tcp->shut)
         (void)setsockopt(tcp->watch.fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
     watch_close(&tcp->watch);
+    tcp_race_end(TAKE(tcp->race));
     reactor_later(t->reactor, &tcp->later);
 }
 

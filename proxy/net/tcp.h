@@ -11,8 +11,9 @@ struct transport *tcp_adopt(struct reactor *r, int fd, bool is_unix,
                             const struct transport_events *events, void *owner);
 
 /* Begins to connect; events->connected tells the outcome, always in a later callback. NULL with
- * *err set to a libuv error when not even a socket can be had. */
-struct transport *tcp_dial(struct reactor *r, const struct net_addr *to,
+ * *err set to a libuv error when not even a socket can be had. within_ms: how long the owner will
+ * wait, of which the first of two addresses has half for itself at most. */
+struct transport *tcp_dial(struct reactor *r, const struct net_addr *to, uint32_t within_ms,
                            const struct transport_events *events, void *owner, int *err);
 
 #endif

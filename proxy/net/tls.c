@@ -374,6 +374,8 @@ static void on_connected(void *owner, int status)
         tls_failed(t, status);
         return;
     }
+    t->base.also = t->below->also;
+    t->info.below_us = reactor_us(t->base.reactor);
     tls_state(t, TLS_SHAKING);
     tls_step(t);
 }
@@ -476,7 +478,7 @@ static struct tls *tls_new(struct transport *below, struct tls_ctx *ctx,
 {
     struct reactor *r = below->reactor;
     struct tls *t = reactor_alloc(r, SLAB_TLS, sizeof(*t));
-    *t = (struct tls){.base = {TLS_MAGIC, &tls_ops, events, owner, r},
+    *t = (struct tls){.base = {TLS_MAGIC, false, &tls_ops, events, owner, r},
                       .below = below,
                       .ctx = ctx,
                       .state = TLS_DIALLING,

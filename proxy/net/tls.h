@@ -51,6 +51,8 @@ struct tls_info {
     struct span san;
     bool rekey_flood;  /* the end came for what the peer said besides bytes: see ASIDES_MAX */
     const char *error; /* why it failed, one line for logs; NULL: it did not */
+    uint64_t below_us; /* by reactor_us: when the transport below came up that was being dialled; 0:
+                          it has not, or had before */
     struct tls_client_ctx *client; /* what it was made with; NULL: we are the server */
 };
 

@@ -183,18 +183,18 @@ static void pair_clear(struct tls_pair *pair)
 
 /* ---- one pair ---- */
 
-static bool read_chain(struct tls_pair *pair, const char *file, char **error)
+static bool read_chain(struct tls_pair *pair, const struct tls_pem *pem, char **error)
 {
     struct tls_file text;
     STACK_OF(X509) *certs = NULL;
-    bool ok =
-        tls_file_read(&text, file, error) && (certs = tls_pem_certs(&text, file, error)) != NULL;
+    bool ok = tls_file_read(&text, pem, error) &&
+              (certs = tls_pem_certs(&text, pem->name, error)) != NULL;
     int n = ok ? sk_X509_num(certs) : 0;
     pair->chain = mem_need(calloc((size_t)n + 1, sizeof(*pair->chain)));
     for (int i = 0; ok && i < n; i++) {
         ok = tls_der_of_x509(&pair->chain[i], sk_X509_value(certs, i));
         if (!ok)
-            tls_fail(error, true, "%s: a certificate cannot be kept", file);
+            tls_fail(error, true, "%s: a certificate cannot be kept", pem->name);
         pair->n_chain++;
     }
     sk_X509_pop_free(certs, X509_free);
@@ -210,20 +210,20 @@ static int no_passphrase(char *to, int size, int writes, void *asked)
     return -1;
 }
 
-static EVP_PKEY *read_key(const char *file, char **error)
+static EVP_PKEY *read_key(const struct tls_pem *pem, char **error)
 {
     struct tls_file text;
     bool asked = false;
     EVP_PKEY *key = NULL;
-    if (tls_file_read(&text, file, error)) {
+    if (tls_file_read(&text, pem, error)) {
         BIO *bio = BIO_new_mem_buf(text.bytes, (int)text.len);
         if (bio != NULL)
             key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &asked);
         BIO_free(bio);
         if (key == NULL && asked)
-            tls_fail(error, false, "%s: the key is protected by a passphrase", file);
+            tls_fail(error, false, "%s: the key is protected by a passphrase", pem->name);
         else if (key == NULL)
-            tls_fail(error, true, "%s: no private key in PEM can be read", file);
+            tls_fail(error, true, "%s: no private key in PEM can be read", pem->name);
     }
     ERR_clear_error();
     tls_file_clear(&text);
@@ -281,16 +281,16 @@ static bool check_key(struct tls_pair *pair, X509 *cert, const EVP_PKEY *key, ch
     return false;
 }
 
-static bool pair_read(struct tls_pair *pair, const char *cert_file, const char *key_file,
-                      char **error)
+static bool pair_read(struct tls_pair *pair, const struct tls_pem *chain,
+                      const struct tls_pem *secret, char **error)
 {
     EVP_PKEY *key = NULL;
     X509 *cert = NULL;
-    *pair = (struct tls_pair){
-        .info = {.cert_file = mem_need(strdup(cert_file)), .key_file = mem_need(strdup(key_file))}};
-    bool ok = read_chain(pair, cert_file, error) && (key = read_key(key_file, error)) != NULL;
+    *pair = (struct tls_pair){.info = {.cert_file = mem_need(strdup(chain->name)),
+                                       .key_file = mem_need(strdup(secret->name))}};
+    bool ok = read_chain(pair, chain, error) && (key = read_key(secret, error)) != NULL;
     if (ok && (cert = tls_der_x509(&pair->chain[0])) == NULL) {
-        tls_fail(error, true, "%s", cert_file);
+        tls_fail(error, true, "%s", chain->name);
         ok = false;
     }
     if (ok) {
@@ -305,14 +305,21 @@ static bool pair_read(struct tls_pair *pair, const char *cert_file, const char *
     return ok;
 }
 
-static bool certs_add(struct tls_certs *certs, const char *cert_file, const char *key_file,
-                      char **error)
+static bool certs_add_pem(struct tls_certs *certs, const struct tls_pem *chain,
+                          const struct tls_pem *secret, char **error)
 {
     certs->pairs = mem_need(realloc(certs->pairs, (certs->n + 1) * sizeof(*certs->pairs)));
-    if (!pair_read(&certs->pairs[certs->n], cert_file, key_file, error))
+    if (!pair_read(&certs->pairs[certs->n], chain, secret, error))
         return false;
     certs->n++;
     return true;
+}
+
+static bool certs_add(struct tls_certs *certs, const char *cert_file, const char *key_file,
+                      char **error)
+{
+    const struct tls_pem chain = {.name = cert_file}, secret = {.name = key_file};
+    return certs_add_pem(certs, &chain, &secret, error);
 }
 
 /* ---- which files ---- */
@@ -350,9 +357,10 @@ static char *beside(const char *path, size_t n, const char *end)
 /* Does the file hold a certificate and its key? What cannot be read holds nothing. */
 static bool holds_both(const char *path)
 {
+    const struct tls_pem pem = {.name = path};
     struct tls_file text;
     char *error = NULL;
-    bool both = tls_file_read(&text, path, &error) &&
+    bool both = tls_file_read(&text, &pem, &error) &&
                 strstr(text.bytes, "-----BEGIN CERTIFICATE-----") != NULL &&
                 strstr(text.bytes, "PRIVATE KEY-----") != NULL;
     tls_file_clear(&text);
@@ -466,6 +474,17 @@ struct tls_certs *tls_certs_load_pair(const char *cert, const char *key, char **
 {
     struct tls_certs *certs = certs_new();
     if (certs_add(certs, cert, key != NULL ? key : cert, error))
+        return certs;
+    tls_certs_unref(certs);
+    return NULL;
+}
+
+struct tls_certs *tls_certs_parse(struct span cert, const char *cert_name, struct span key,
+                                  const char *key_name, char **error)
+{
+    const struct tls_pem chain = {cert_name, cert}, secret = {key_name, key};
+    struct tls_certs *certs = certs_new();
+    if (certs_add_pem(certs, &chain, &secret, error))
         return certs;
     tls_certs_unref(certs);
     return NULL;

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proxy/base/span.h"
+
 /* One or more pairs of a chain and its key. Counted by an atomic; any thread. */
 struct tls_certs;
 
@@ -39,6 +41,10 @@ struct tls_certs *tls_certs_load(const char *const *paths, size_t n, char **erro
 
 /* The same for one pair whose two files are named outright; key NULL: in the certificate's file. */
 struct tls_certs *tls_certs_load_pair(const char *cert, const char *key, char **error);
+
+/* The same for one pair of two texts in PEM, neither empty; their names are for messages. */
+struct tls_certs *tls_certs_parse(struct span cert, const char *cert_name, struct span key,
+                                  const char *key_name, char **error);
 
 /* Before the set is shared: an OCSP response (DER, as `openssl ocsp -respout` writes) to staple to
  * the certificate that it is about. 0, or -1 with *error set: it does not parse, says anything but
@@ -68,6 +74,9 @@ const char *tls_trust_system(void);
 
 /* The certificates of a PEM file, at least one; file NULL: the system's. NULL with *error set. */
 struct tls_trust *tls_trust_load(const char *file, char **error);
+
+/* The same of a text, not empty, whose name is for messages. */
+struct tls_trust *tls_trust_parse(struct span text, const char *name, char **error);
 
 /* NULL is fine. */
 void tls_trust_free(struct tls_trust *trust);

@@ -20,6 +20,7 @@ struct tls_client_ctx {
     bool verify;
     bool name_is_ip;
     char *name;
+    uint64_t files;         /* of its options */
     SSL_SESSION **sessions; /* by endpoint; NULL: none */
     uint32_t n_sessions;
     void (*ended)(void *ctx, uint32_t endpoint, const struct tls_info *info); /* or NULL */
@@ -50,6 +51,11 @@ static void client_free(struct tls_ctx *base)
 void tls_client_ctx_free(struct tls_client_ctx *ctx)
 {
     tls_ctx_unref(tls_client_ctx_base(ctx));
+}
+
+bool tls_client_ctx_alike(const struct tls_client_ctx *a, const struct tls_client_ctx *b)
+{
+    return a == b || (a != NULL && b != NULL && a->files != 0 && a->files == b->files);
 }
 
 struct tls_client_ctx *tls_client_ctx_of(struct tls_ctx *ctx)
@@ -171,7 +177,8 @@ struct tls_client_ctx *tls_client_ctx_new(const struct tls_client_options *optio
     CHECK(options->no_verify || options->ca != NULL);
     *error = NULL;
     ctx->verify = !options->no_verify;
-    ctx->base.keylog_fd = options->keylog_fd;
+    tls_ctx_keylog(&ctx->base, options->keylog_fd);
+    ctx->files = options->files;
     ctx->ended = options->ended;
     ctx->ended_ctx = options->ctx;
     if (options->server_name != NULL) {

@@ -5,9 +5,11 @@
  */
 #include "proxy/net/tls_ctx.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <openssl/err.h>
 
@@ -44,6 +46,13 @@ void tls_ctx_clear(struct tls_ctx *ctx)
     BIO_meth_free(TAKE(ctx->bio));
     OPENSSL_cleanse(ctx->scratch, TLS_RECORD);
     free(TAKE(ctx->scratch));
+    if (ctx->keylog_fd >= 0)
+        close(ctx->keylog_fd);
+}
+
+void tls_ctx_keylog(struct tls_ctx *ctx, int fd)
+{
+    ctx->keylog_fd = fd != 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
 }
 
 void tls_ctx_unref(struct tls_ctx *ctx)
@@ -97,7 +106,7 @@ SSL_CTX *tls_ssl_ctx_new(const SSL_METHOD *method, bool tls13_only, struct tls_c
         return NULL;
     }
     SSL_CTX_set_info_callback(ssl, on_info);
-    if (ctx->keylog_fd != 0)
+    if (ctx->keylog_fd >= 0)
         SSL_CTX_set_keylog_callback(ssl, on_keylog);
     return ssl;
 }

@@ -46,13 +46,20 @@ void tls_tickets_unref(struct tls_tickets *tickets);
 /* Changes the key now. */
 void tls_tickets_rotate(struct tls_tickets *tickets);
 
+/* The keys as they are, for another process of the same trust, where what was made here is then
+ * resumed; the bytes are as secret as they. NULL: the system has no randomness to give. */
+#define TLS_TICKETS_SAVED 200
+void tls_tickets_save(struct tls_tickets *tickets, unsigned char out[TLS_TICKETS_SAVED]);
+struct tls_tickets *tls_tickets_restore(const unsigned char in[TLS_TICKETS_SAVED]);
+
 struct tls_server_options {
     struct tls_trust *client_ca; /* NULL: no client is asked for a certificate */
     bool client_optional;        /* a client may come without; one that it shows must be good */
     bool tls13_only;
     uint8_t alpn;                /* enum tls_alpn; 0: a client's list is not answered */
     struct tls_tickets *tickets; /* NULL: no tickets, only the worker's own cache */
-    int keylog_fd;               /* NSS key log lines are written there; 0: none. Stays open */
+    int keylog_fd;               /* NSS key log lines are written there, by a descriptor of the
+                                    context's own; 0: none */
 };
 
 struct tls_server_ctx;
@@ -77,8 +84,9 @@ struct tls_client_options {
     const char *server_name;
     struct tls_certs *cert; /* of weir's own, for servers that ask; NULL: none */
     bool tls13_only;
-    uint8_t alpn;  /* enum tls_alpn; 0: nothing is offered */
-    int keylog_fd; /* as above */
+    uint8_t alpn;   /* enum tls_alpn; 0: nothing is offered */
+    int keylog_fd;  /* as above */
+    uint64_t files; /* a number for what files held; 0: like no other */
     /* Told when a handshake has ended, one way or the other, to count it and to log why it failed:
      * it may do no more. NULL: nobody is. */
     void (*ended)(void *ctx, uint32_t endpoint, const struct tls_info *info);
@@ -90,6 +98,9 @@ struct tls_client_ctx;
 /* As tls_server_ctx_new. Sessions are kept by endpoint, one each, and tried again. */
 struct tls_client_ctx *tls_client_ctx_new(const struct tls_client_options *options, char **error);
 void tls_client_ctx_free(struct tls_client_ctx *ctx);
+
+/* Whether both were made of the same files. NULL: was not. */
+bool tls_client_ctx_alike(const struct tls_client_ctx *a, const struct tls_client_ctx *b);
 
 /* Either of them, for who only passes it on; NULL is passed through. The other way round it must be
  * what is asked for. */

@@ -28,10 +28,17 @@ static void file_grow(struct tls_file *file, size_t *room)
     *room += STEP;
 }
 
-bool tls_file_read(struct tls_file *file, const char *path, char **error)
+static void file_hold(struct tls_file *file, struct span text)
+{
+    file->bytes = mem_need(malloc(text.len + 1));
+    memcpy(file->bytes, text.ptr, text.len);
+    file->bytes[text.len] = '\0';
+    file->len = text.len;
+}
+
+static bool file_load(struct tls_file *file, const char *path, char **error)
 {
     size_t room = 0, n;
-    *file = (struct tls_file){NULL, 0};
     FILE *in = fopen(path, "re");
     if (in == NULL) {
         tls_fail(error, false, "%s: %s", path, strerror(errno));
@@ -50,6 +57,15 @@ bool tls_file_read(struct tls_file *file, const char *path, char **error)
     file->bytes[file->len] = '\0';
     fclose(in);
     return fine;
+}
+
+bool tls_file_read(struct tls_file *file, const struct tls_pem *pem, char **error)
+{
+    *file = (struct tls_file){NULL, 0};
+    if (pem->text.len == 0)
+        return file_load(file, pem->name, error);
+    file_hold(file, pem->text);
+    return true;
 }
 
 void tls_file_clear(struct tls_file *file)

@@ -21,8 +21,14 @@ struct tls_file {
     size_t len;
 };
 
+/* A text, of PEM as a rule: a file's, or, unless it is empty, the one that is given. */
+struct tls_pem {
+    const char *name; /* the file's, or a word for it */
+    struct span text;
+};
+
 /* False with *error set; to be cleared in any case. */
-bool tls_file_read(struct tls_file *file, const char *path, char **error);
+bool tls_file_read(struct tls_file *file, const struct tls_pem *pem, char **error);
 void tls_file_clear(struct tls_file *file);
 
 /* All certificates in it, at least one, in their order; NULL with *error set. path: for words. */

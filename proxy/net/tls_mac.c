@@ -13,6 +13,11 @@ bool tls_mac(struct span key, struct span text, uint8_t out[TLS_MAC_BYTES])
                 &len) != NULL;
 }
 
+bool tls_digest(struct span text, uint8_t out[TLS_MAC_BYTES])
+{
+    return EVP_Digest(text.ptr, text.len, out, NULL, EVP_sha256(), NULL) == 1;
+}
+
 bool tls_random(uint8_t *out, size_t n)
 {
     return RAND_priv_bytes(out, (int)n) == 1;

@@ -14,6 +14,9 @@
 /* HMAC-SHA256 (RFC 2104) of text. False: out of memory. */
 bool tls_mac(struct span key, struct span text, uint8_t out[TLS_MAC_BYTES]);
 
+/* SHA-256 of text, which has no secret. False: out of memory. */
+bool tls_digest(struct span text, uint8_t out[TLS_MAC_BYTES]);
+
 /* n bytes that nobody can guess. False: the system has none. */
 bool tls_random(uint8_t *out, size_t n);
 

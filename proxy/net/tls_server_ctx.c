@@ -468,7 +468,7 @@ struct tls_server_ctx *tls_server_ctx_new(const struct tls_server_options *optio
 {
     struct tls_server_ctx *ctx = mem_need(calloc(1, sizeof(*ctx)));
     *error = NULL;
-    ctx->base.keylog_fd = options->keylog_fd;
+    tls_ctx_keylog(&ctx->base, options->keylog_fd);
     ctx->certs = tls_certs_ref(certs);
     ctx->alpn = options->alpn;
     if (options->tickets != NULL)

@@ -70,8 +70,8 @@ void tls_tickets_get(struct tls_tickets *tickets, int64_t unix_s, struct tls_tic
 /* What the contexts of both sides begin with, counted for their conns; not by an atomic. */
 struct tls_ctx {
     uint32_t refs;
-    int keylog_fd;
-    SSL_CTX *ssl; /* what an SSL is made from */
+    int keylog_fd; /* its own; -1: none */
+    SSL_CTX *ssl;  /* what an SSL is made from */
     BIO_METHOD *bio;
     char *scratch; /* TLS_RECORD bytes: small slices are gathered here into one record */
     void (*free)(struct tls_ctx *);
@@ -81,6 +81,9 @@ struct tls_ctx {
 /* One reference. False: no memory; it is to be cleared all the same. */
 bool tls_ctx_init(struct tls_ctx *ctx, void (*dtor)(struct tls_ctx *));
 void tls_ctx_clear(struct tls_ctx *ctx);
+
+/* Keys go to the file behind fd, which may be closed then; 0: nowhere. Before tls_ssl_ctx_new. */
+void tls_ctx_keylog(struct tls_ctx *ctx, int fd);
 
 /* An SSL_CTX with all that both sides have in common; it knows ctx as its app data. NULL with
  * OpenSSL's error. */

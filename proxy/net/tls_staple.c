@@ -87,11 +87,12 @@ static int staple_all(struct tls_certs *certs, OCSP_BASICRESP *basic, const stru
 
 int tls_certs_staple(struct tls_certs *certs, const char *file, char **error)
 {
+    const struct tls_pem pem = {.name = file};
     struct tls_file text;
     OCSP_RESPONSE *response = NULL;
     OCSP_BASICRESP *basic = NULL;
     int found = -1;
-    if (tls_file_read(&text, file, error)) {
+    if (tls_file_read(&text, &pem, error)) {
         const unsigned char *at = (const unsigned char *)text.bytes;
         response = d2i_OCSP_RESPONSE(NULL, &at, (long)text.len);
         if (response == NULL)

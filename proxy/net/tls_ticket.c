@@ -103,3 +103,42 @@ void tls_tickets_get(struct tls_tickets *tickets, int64_t unix_s, struct tls_tic
         (struct tls_ticket_keys){atomic_load(&tickets->generation), tickets->now, tickets->before};
     pthread_mutex_unlock(&tickets->lock);
 }
+
+/* ---- to another process ---- */
+
+struct saved {
+    uint64_t change_at;
+    unsigned char state[STATE_BYTES];
+    struct tls_ticket_key now, before;
+};
+_Static_assert(sizeof(struct saved) == TLS_TICKETS_SAVED, "it has no gaps");
+
+void tls_tickets_save(struct tls_tickets *tickets, unsigned char out[TLS_TICKETS_SAVED])
+{
+    pthread_mutex_lock(&tickets->lock);
+    struct saved saved = {
+        .change_at = atomic_load(&tickets->change_at),
+        .now = tickets->now,
+        .before = tickets->before,
+    };
+    memcpy(saved.state, tickets->state, STATE_BYTES);
+    pthread_mutex_unlock(&tickets->lock);
+    memcpy(out, &saved, sizeof(saved));
+    OPENSSL_cleanse(&saved, sizeof(saved));
+}
+
+struct tls_tickets *tls_tickets_restore(const unsigned char in[TLS_TICKETS_SAVED])
+{
+    struct tls_tickets *tickets = tls_tickets_new();
+    struct saved saved;
+    if (tickets == NULL)
+        return NULL;
+    memcpy(&saved, in, sizeof(saved));
+    memcpy(tickets->state, saved.state, STATE_BYTES);
+    tickets->now = saved.now;
+    tickets->before = saved.before;
+    if ((int64_t)saved.change_at < atomic_load(&tickets->change_at)) /* new ones change last */
+        atomic_store(&tickets->change_at, (int64_t)saved.change_at);
+    OPENSSL_cleanse(&saved, sizeof(saved));
+    return tickets;
+}

@@ -54,12 +54,12 @@ static bool digest_all(struct tls_trust *trust)
     return ok;
 }
 
-static bool trust_read(struct tls_trust *trust, const char *path, char **error)
+static bool trust_read(struct tls_trust *trust, const struct tls_pem *pem, char **error)
 {
     struct tls_file text;
     STACK_OF(X509) *certs = NULL;
-    bool ok =
-        tls_file_read(&text, path, error) && (certs = tls_pem_certs(&text, path, error)) != NULL;
+    bool ok = tls_file_read(&text, pem, error) &&
+              (certs = tls_pem_certs(&text, pem->name, error)) != NULL;
     if (ok) {
         size_t n = (size_t)sk_X509_num(certs);
         trust->certs = mem_need(calloc(n, sizeof(*trust->certs)));
@@ -69,11 +69,26 @@ static bool trust_read(struct tls_trust *trust, const char *path, char **error)
         }
         ok = ok && digest_all(trust);
         if (!ok)
-            tls_fail(error, true, "%s: its certificates cannot be kept", path);
+            tls_fail(error, true, "%s: its certificates cannot be kept", pem->name);
     }
     sk_X509_pop_free(certs, X509_free);
     tls_file_clear(&text);
     return ok;
+}
+
+static struct tls_trust *trust_of(const struct tls_pem *pem, char **error)
+{
+    struct tls_trust *trust = mem_need(calloc(1, sizeof(*trust)));
+    if (trust_read(trust, pem, error))
+        return trust;
+    tls_trust_free(trust);
+    return NULL;
+}
+
+struct tls_trust *tls_trust_parse(struct span text, const char *name, char **error)
+{
+    const struct tls_pem pem = {name, text};
+    return trust_of(&pem, error);
 }
 
 struct tls_trust *tls_trust_load(const char *file, char **error)
@@ -83,11 +98,8 @@ struct tls_trust *tls_trust_load(const char *file, char **error)
         tls_fail(error, false, "the system has no certificates of authorities that could be found");
         return NULL;
     }
-    struct tls_trust *trust = mem_need(calloc(1, sizeof(*trust)));
-    if (trust_read(trust, path, error))
-        return trust;
-    tls_trust_free(trust);
-    return NULL;
+    const struct tls_pem pem = {.name = path};
+    return trust_of(&pem, error);
 }
 
 void tls_trust_free(struct tls_trust *trust)

@@ -51,6 +51,7 @@ struct transport_events {
 
 struct transport {
     uint32_t magic;
+    bool also; /* was dialled, and leads to the other address of the host (net_addr.also) */
     const struct transport_ops *ops;
     const struct transport_events *events;
     void *owner;

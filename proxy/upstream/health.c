@@ -15,6 +15,7 @@
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/names.h"
 #include "proxy/upstream/health_ask.h"
 
 #define CHECK_MAGIC MAGIC('h', 'l', 't', 'h')
@@ -50,7 +51,9 @@ struct checked_pool {
     struct pool_stats stats;
     struct pool_view *view;
     struct health_counts counts;
-    struct check *checks; /* one for each endpoint */
+    struct check *checks;  /* one for each endpoint */
+    bool stays;            /* health_use has it again */
+    struct list_node link; /* of those that are left behind */
 };
 
 struct health {
@@ -59,9 +62,13 @@ struct health {
     struct list_node waiting; /* checks, the first in time first */
     uint32_t running;
     bool beginning; /* begin_waiting is at it */
-    bool closed;
-    size_t n_pools;               /* of the snapshot */
-    struct checked_pool *pools[]; /* NULL: it has no checks */
+    bool started, closed;
+    uint32_t nth;               /* checks that were begun */
+    struct list_node left;      /* checked pools that are not any more, but have conns */
+    void (*changed)(void *ctx); /* or NULL; see health_on_settled */
+    void *ctx;
+    size_t n_pools;              /* of the snapshot */
+    struct checked_pool **pools; /* NULL: it has no checks */
 };
 
 void health_spec_free(struct health_spec *spec)
@@ -358,10 +365,24 @@ static struct pool_spec asked_of(const struct pool_spec *real)
     return asked;
 }
 
-static void check_init(struct checked_pool *p, uint32_t i, uint32_t nth)
+/* What is known of it goes on. */
+static void check_follow(struct check *k, const struct check *was)
+{
+    struct lb_group *group = k->pool->real->balance;
+    k->state = was->state;
+    if (k->state.state == LB_HEALTH_UNPROVEN)
+        lb_group_mark(group, k->index, LB_UNPROVEN, true, k->state.since_us);
+    if (k->state.state == LB_HEALTH_DOWN)
+        lb_group_mark(group, k->index, LB_DOWN, true, k->state.since_us);
+}
+
+/* was: NULL, or the check of the same endpoint in the pool before; added: there was such a pool,
+ * and it had no such endpoint. */
+static void check_init(struct checked_pool *p, uint32_t i, const struct check *was, bool added)
 {
     struct check *k = &p->checks[i];
     struct health *h = p->health;
+    bool must_pass = p->spec->must_pass || added;
     *k = (struct check){.magic = CHECK_MAGIC, .index = i, .pool = p, .ready = {.run = check_run}};
     list_init(&k->ready.link);
     list_init(&k->link);
@@ -371,13 +392,36 @@ static void check_init(struct checked_pool *p, uint32_t i, uint32_t nth)
     k->wish.stream_events = &stream_events;
     k->wish.owner = k;
     k->wish.response_head_ms = p->spec->timeout_ms;
-    lb_health_init(&k->state, &p->spec->rules, p->spec->must_pass, nth, reactor_us(h->reactor));
-    if (p->spec->must_pass)
+    lb_health_init(&k->state, &p->spec->rules, must_pass, h->nth++, reactor_us(h->reactor));
+    if (was != NULL)
+        check_follow(k, was);
+    else if (must_pass)
         lb_group_mark(p->real->balance, i, LB_UNPROVEN, true, k->state.since_us);
+    if (h->started)
+        wheel_set(&h->reactor->wheel, &k->timer,
+                  added ? reactor_now(h->reactor) : k->state.slot_ms);
+}
+
+static void checks_init(struct checked_pool *p, const struct checked_pool *was)
+{
+    uint32_t n = p->real->n_endpoints;
+    p->checks = mem_need(calloc(n, sizeof(p->checks[0])));
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t at = was != NULL ? pool_find(was->real, &p->real->endpoints[i]) : -1;
+        bool added = was != NULL && was->real->n_endpoints > 0 && at < 0;
+        check_init(p, i, at >= 0 ? &was->checks[at] : NULL, added);
+    }
+}
+
+static void on_emptied(void *ctx)
+{
+    const struct health *h = ctx;
+    if (h->changed != NULL)
+        h->changed(h->ctx);
 }
 
 static struct checked_pool *checked_new(struct health *h, const struct pool_spec *real,
-                                        uint32_t *nth)
+                                        const struct checked_pool *was)
 {
     struct checked_pool *p = mem_need(calloc(1, sizeof(*p)));
     p->health = h;
@@ -385,31 +429,120 @@ static struct checked_pool *checked_new(struct health *h, const struct pool_spec
     p->spec = real->health;
     p->asked = asked_of(real);
     p->view = pool_view_new(h->reactor, &p->asked, &p->stats, 0);
-    p->checks = mem_need(calloc(real->n_endpoints, sizeof(p->checks[0])));
-    for (uint32_t i = 0; i < real->n_endpoints; i++)
-        check_init(p, i, (*nth)++);
+    *pool_users(p->view) = (struct pool_users){.emptied = on_emptied, .ctx = h};
+    list_init(&p->link);
+    if (was != NULL)
+        p->counts = was->counts;
+    checks_init(p, was);
     return p;
 }
 
-struct health *health_new(struct reactor *r, const struct pool_spec *pools, size_t n, uint64_t seed)
+/* Its checks stop, and its conns close. */
+static void checked_close(struct checked_pool *p)
 {
-    struct health *h = mem_need(calloc(1, sizeof(*h) + n * sizeof(h->pools[0])));
-    uint32_t nth = 0;
+    struct health *h = p->health;
+    for (uint32_t i = 0; i < p->real->n_endpoints; i++) {
+        struct check *k = &p->checks[i];
+        if (k->phase == CHECK_RUNS)
+            check_stop(k, REASON_SHUTDOWN);
+        health_answer_clear(&k->answer);
+        list_unlink(&k->link);
+        list_unlink(&k->ready.link);
+        k->phase = CHECK_OVER;
+        wheel_remove(&h->reactor->wheel, &k->timer);
+    }
+    pool_close_idle(p->view);
+}
+
+static void checked_free(struct checked_pool *p)
+{
+    list_unlink(&p->link);
+    pool_view_free(p->view);
+    free(p->checks);
+    free(p);
+}
+
+struct health *health_new(struct reactor *r, uint64_t seed)
+{
+    struct health *h = mem_need(calloc(1, sizeof(*h)));
     h->reactor = r;
-    h->n_pools = n;
     lb_rng_seed(&h->rng, seed);
     list_init(&h->waiting);
-    for (size_t i = 0; i < n; i++)
-        if (pools[i].health != NULL)
-            h->pools[i] = checked_new(h, &pools[i], &nth);
+    list_init(&h->left);
     return h;
 }
 
-/* Every check of it, as k. */
-#define FOR_EACH_CHECK(h, k)                                                           \
-    for (size_t i_ = 0; i_ < (h)->n_pools; i_++)                                       \
-        for (struct check *k = (h)->pools[i_] != NULL ? (h)->pools[i_]->checks : NULL; \
-             k != NULL && k < (h)->pools[i_]->checks + (h)->pools[i_]->real->n_endpoints; k++)
+/* The one of that pool; else one whose pool has its name, which it follows or is tried beside; or
+ * NULL. */
+static struct checked_pool *find(const struct health *h, const struct names *names,
+                                 const struct pool_spec *pool)
+{
+    struct checked_pool *like = NULL;
+    int32_t at;
+    for (uint32_t n = 0; (at = names_find_nth(names, pool->name, n)) >= 0; n++) {
+        if (h->pools[at]->real == pool)
+            return h->pools[at];
+        like = like != NULL ? like : h->pools[at];
+    }
+    return like;
+}
+
+static void pools_leave(struct health *h)
+{
+    for (size_t i = 0; i < h->n_pools; i++) {
+        struct checked_pool *p = h->pools[i];
+        if (p == NULL || p->stays)
+            continue;
+        checked_close(p);
+        list_push_back(&h->left, &p->link);
+    }
+}
+
+void health_use(struct health *h, struct pool_spec *const *pools, size_t n)
+{
+    struct names names = {0};
+    struct checked_pool **next = mem_need(calloc(n, sizeof(next[0])));
+    CHECK(!h->closed);
+    for (size_t i = 0; i < h->n_pools; i++)
+        if (h->pools[i] != NULL)
+            names_add(&names, h->pools[i]->real->name, (int32_t)i);
+    names_sort(&names);
+    for (size_t i = 0; i < n; i++) {
+        struct checked_pool *was = find(h, &names, pools[i]);
+        if (was != NULL && was->real == pools[i])
+            next[i] = was;
+        else if (pools[i]->health != NULL)
+            next[i] = checked_new(h, pools[i], was);
+        if (next[i] != NULL)
+            next[i]->stays = true;
+    }
+    names_fini(&names);
+    pools_leave(h);
+    free(h->pools);
+    h->pools = next;
+    h->n_pools = n;
+    for (size_t i = 0; i < n; i++)
+        if (next[i] != NULL)
+            next[i]->stays = false;
+    begin_waiting(h);
+    reactor_dispatch(h->reactor);
+}
+
+void health_on_settled(struct health *h, void (*changed)(void *ctx), void *ctx)
+{
+    h->changed = changed;
+    h->ctx = ctx;
+}
+
+bool health_settled(struct health *h)
+{
+    list_for_each_safe (node, &h->left) {
+        struct checked_pool *p = CONTAINER_OF(node, checked_pool, link);
+        if (pool_conns(p->view) == 0)
+            checked_free(p);
+    }
+    return list_empty(&h->left);
+}
 
 struct pool_view *health_tls_view(const struct health *h, size_t pool)
 {
@@ -420,8 +553,11 @@ struct pool_view *health_tls_view(const struct health *h, size_t pool)
 
 void health_start(struct health *h)
 {
-    FOR_EACH_CHECK(h, k)
-    wheel_set(&h->reactor->wheel, &k->timer, k->state.slot_ms);
+    h->started = true;
+    for (size_t i = 0; i < h->n_pools; i++)
+        for (uint32_t k = 0; h->pools[i] != NULL && k < h->pools[i]->real->n_endpoints; k++)
+            wheel_set(&h->reactor->wheel, &h->pools[i]->checks[k].timer,
+                      h->pools[i]->checks[k].state.slot_ms);
 }
 
 void health_close(struct health *h)
@@ -429,18 +565,9 @@ void health_close(struct health *h)
     if (h == NULL || h->closed)
         return;
     h->closed = true;
-    FOR_EACH_CHECK(h, k)
-    {
-        if (k->phase == CHECK_RUNS)
-            check_stop(k, REASON_SHUTDOWN);
-        health_answer_clear(&k->answer);
-        list_unlink(&k->link);
-        k->phase = CHECK_OVER;
-        wheel_remove(&h->reactor->wheel, &k->timer);
-    }
     for (size_t i = 0; i < h->n_pools; i++)
         if (h->pools[i] != NULL)
-            pool_close_idle(h->pools[i]->view);
+            checked_close(h->pools[i]);
     reactor_dispatch(h->reactor);
 }
 
@@ -448,13 +575,11 @@ void health_free(struct health *h)
 {
     if (h == NULL)
         return;
-    for (size_t i = 0; i < h->n_pools; i++) {
-        if (h->pools[i] == NULL)
-            continue;
-        pool_view_free(h->pools[i]->view);
-        free(h->pools[i]->checks);
-        free(h->pools[i]);
-    }
+    CHECK(health_settled(h));
+    for (size_t i = 0; i < h->n_pools; i++)
+        if (h->pools[i] != NULL)
+            checked_free(h->pools[i]);
+    free(h->pools);
     free(h);
 }
 

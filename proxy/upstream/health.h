@@ -67,10 +67,20 @@ const char *health_why_name(unsigned why);
 
 struct health;
 
-/* Checks of all those of pools[0..n) that have a spec. They begin with health_start. seed: any. */
-struct health *health_new(struct reactor *r, const struct pool_spec *pools, size_t n,
-                          uint64_t seed);
+/* Checks of no pool yet. They begin with health_start. seed: any. */
+struct health *health_new(struct reactor *r, uint64_t seed);
 void health_start(struct health *health);
+
+/* Checks those of pools[0..n) that have a spec, and no others. What is checked already goes on;
+ * what a pool of that name knew of an endpoint goes over to the one that follows it, or is tried
+ * beside it, and an endpoint that was added to it must pass once. Of what is left behind conns may
+ * still close: its specs are needed until health_settled. Not after health_close. */
+void health_use(struct health *health, struct pool_spec *const *pools, size_t n);
+
+/* Whether nothing is left of pools that are not checked any more. changed: told when that may have
+ * become true, from within a callback. */
+bool health_settled(struct health *health);
+void health_on_settled(struct health *health, void (*changed)(void *ctx), void *ctx);
 
 /* Where a pool's checks get their conns, if those are made over TLS: pool_secure has to be called
  * for it, before health_start. NULL: they are not. */

@@ -28,21 +28,10 @@ static bool has_field(const struct health_spec *spec, const char *name)
     return false;
 }
 
-static void set_target(struct http_head *head, struct span target)
-{
-    const char *mark = memchr(target.ptr, '?', target.len);
-    head->target = head->path = target;
-    head->has_query = mark != NULL;
-    if (mark == NULL)
-        return;
-    head->path.len = (size_t)(mark - target.ptr);
-    head->query = span_of(mark + 1, target.len - head->path.len - 1);
-}
-
 static void fill_http(struct http_head *head, const struct health_spec *spec)
 {
     http_head_method(head, spec->method);
-    set_target(head, spec->target);
+    http_head_target(head, spec->target);
     if (!has_field(spec, "user-agent"))
         add(head, "User-Agent", SPAN_LIT("weir-health/" WEIR_VERSION));
     for (uint32_t i = 0; i < spec->n_fields; i++)
@@ -55,7 +44,7 @@ static void fill_http(struct http_head *head, const struct health_spec *spec)
 static void fill_grpc(struct http_head *head)
 {
     http_head_method(head, SPAN_LIT("POST"));
-    set_target(head, SPAN_LIT("/grpc.health.v1.Health/Check"));
+    http_head_target(head, SPAN_LIT("/grpc.health.v1.Health/Check"));
     add(head, "TE", SPAN_LIT("trailers"));
     add(head, "Content-Type", SPAN_LIT("application/grpc"));
     add(head, "User-Agent", SPAN_LIT("weir-health/" WEIR_VERSION));

@@ -10,23 +10,10 @@
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/upstream/pool_state.h"
 #include "proxy/upstream/probe.h"
 
-#define POOL_MAGIC   MAGIC('p', 'o', 'o', 'l')
 #define LEARN_MIN_MS 100 /* an earlier close is a restart, not a habit */
-
-struct pool_endpoint {
-    uint32_t magic;
-    struct pool_view *view;
-    struct list_node idle; /* the one used last is first */
-    uint32_t n_idle;
-    uint32_t index;
-    struct list_node h2;     /* conns that have room, or are idle, which are last */
-    struct list_node probes; /* conns whose protocol is not known yet */
-    bool spoke_h1;           /* what the last of them came to */
-    uint32_t takes;          /* streams that a conn takes at once, as was said last; 0: unknown */
-    uint64_t idle_ms;
-};
 
 /* A handshake with an endpoint has ended. */
 static void pool_shaken(void *ctx, uint32_t endpoint, const struct tls_info *info)
@@ -109,6 +96,16 @@ void pool_view_free(struct pool_view *view)
     free(view);
 }
 
+uint32_t pool_conns(const struct pool_view *view)
+{
+    return view->conns;
+}
+
+struct pool_users *pool_users(struct pool_view *view)
+{
+    return &view->users;
+}
+
 uint64_t pool_idle_ms(const struct pool_view *view, uint32_t index)
 {
     return view->endpoints[index].idle_ms;
@@ -122,12 +119,26 @@ uint64_t pool_idle_ms(const struct pool_view *view, uint32_t index)
 static bool pool_outdated(const struct pool_view *view, const struct conn *c)
 {
     const struct tls_info *tls = conn_tls(c);
-    return tls != NULL && tls->client != view->tls;
+    return tls != NULL && !tls_client_ctx_alike(tls->client, view->tls);
 }
 
-static void client_idle(void *ctx, struct h1_client *cl)
+void pool_conn_left(struct pool_view *view)
+{
+    CHECK(view->conns > 0);
+    view->conns--;
+    if (view->conns == 0 && view->closing && view->users.emptied != NULL)
+        view->users.emptied(view->users.ctx);
+}
+
+void pool_h1_idle(void *ctx, struct h1_client *cl)
 {
     struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
+    struct pool_endpoint *heir = pool_heir(ep);
+    if (heir != NULL) {
+        h1_client_adopt(cl, &heir->view->spec->options, heir);
+        pool_conn_moved(ep, heir);
+        ep = heir;
+    }
     const struct pool_spec *spec = ep->view->spec;
     if (pool_outdated(ep->view, h1_client_conn(cl))) {
         h1_client_close(cl, REASON_UPSTREAM_TLS_CHANGED);
@@ -172,9 +183,8 @@ static void pool_conn_closed(struct pool_endpoint *ep, enum reason reason)
     struct counter *reasons = ep->view->stats->reasons;
     if (reasons != NULL && reason_row(reason)->side == SIDE_NONE)
         counter_inc(&reasons[reason]);
-    CHECK(ep->view->conns > 0);
-    ep->view->conns--;
     counter_dec(&ep->view->stats->conns);
+    pool_conn_left(ep->view);
 }
 
 static void client_closed(void *ctx, struct h1_client *cl, enum reason reason)
@@ -184,7 +194,7 @@ static void client_closed(void *ctx, struct h1_client *cl, enum reason reason)
 }
 
 static const struct h1_client_owner pool_owner = {
-    .idle = client_idle,
+    .idle = pool_h1_idle,
     .unlisted = client_left,
     .outlived = client_outlived,
     .closes_after = client_closes_after,
@@ -201,11 +211,17 @@ static uint32_t h2_idle(const struct pool_endpoint *ep)
 }
 
 /* The fullest conns are filled first, so that the others may become idle and end. */
-static void h2_room(void *ctx, struct h2_client *cl)
+void pool_h2_room(void *ctx, struct h2_client *cl)
 {
     struct pool_endpoint *ep = CAST_OBJ(pool_endpoint, ctx, POOL_MAGIC);
+    struct pool_endpoint *heir = pool_heir(ep);
     bool idle = h2_client_streams(cl) == 0;
     list_unlink(h2_client_link(cl));
+    if (heir != NULL) {
+        h2_client_adopt(cl, &heir->view->spec->h2, heir);
+        pool_conn_moved(ep, heir);
+        ep = heir;
+    }
     if (pool_outdated(ep->view, h2_client_conn(cl)))
         h2_client_retire(cl, REASON_UPSTREAM_TLS_CHANGED);
     else if (ep->view->closing || (idle && ep->n_idle + h2_idle(ep) >= ep->view->spec->max_idle))
@@ -231,7 +247,7 @@ static void h2_closed(void *ctx, struct h2_client *cl, enum reason reason)
 }
 
 static const struct h2_client_owner pool_h2_owner = {
-    .room = h2_room,
+    .room = pool_h2_room,
     .takes = h2_takes,
     .closed = h2_closed,
 };
@@ -384,7 +400,7 @@ static void probe_up_h1(struct pool_endpoint *ep, struct conn *from, struct list
     if (request != NULL)
         request->events->ready(request, open_h1(cl, request));
     else
-        client_idle(ep, cl);
+        pool_h1_idle(ep, cl);
 }
 
 static void probe_up_h2(struct pool_endpoint *ep, struct conn *from, struct list_node *waiting)
@@ -400,7 +416,7 @@ static void probe_up_h2(struct pool_endpoint *ep, struct conn *from, struct list
         request->events->ready(request, open_h2(cl, request));
     /* Who waited has gone: is it one idle conn too many? Or has its time passed meanwhile? */
     if (h2_client_streams(cl) == 0 || pool_outdated(view, h2_client_conn(cl)))
-        h2_room(ep, cl);
+        pool_h2_room(ep, cl);
 }
 
 /* Those for whom it has no room wait for another. */
@@ -418,12 +434,15 @@ static void probe_up(void *ctx, struct conn *from, bool h2, struct list_node *wa
             request->events->failed(request, reason);
 }
 
-static void probe_failed(void *ctx, enum reason reason, struct list_node *waiting)
+static void probe_failed(void *ctx, enum reason reason, uint64_t reached_us,
+                         struct list_node *waiting)
 {
     struct pool_request *request;
     (void)ctx;
-    while ((request = pop_waiting(waiting)) != NULL)
+    while ((request = pop_waiting(waiting)) != NULL) {
+        request->reached_us = reached_us;
         request->events->failed(request, reason);
+    }
 }
 
 static void probe_closed(void *ctx, enum reason reason)

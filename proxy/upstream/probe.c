@@ -54,7 +54,7 @@ struct probe *probe_dial(struct reactor *r, const struct probe_options *options,
     conn_init(&p->conn, r, &probe_conn_ops, options->write_stall_ms);
     list_init(&p->link);
     list_init(&p->waiting);
-    *err = conn_dial(&p->conn, to);
+    *err = conn_dial(&p->conn, to, options->connect_ms);
     if (*err != 0) {
         reactor_free(r, SLAB_PROBE, p);
         return NULL;
@@ -92,10 +92,12 @@ static void probe_leave(struct probe *p, struct list_node *waiting)
 
 static void probe_fail(struct probe *p, enum reason reason)
 {
+    const struct tls_info *tls = conn_tls(&p->conn);
+    uint64_t reached_us = tls != NULL ? tls->below_us : 0;
     struct list_node waiting;
     probe_leave(p, &waiting);
     conn_close(&p->conn, reason, false);
-    p->owner->failed(p->ctx, reason, &waiting);
+    p->owner->failed(p->ctx, reason, reached_us, &waiting);
     CHECK(list_empty(&waiting));
 }
 

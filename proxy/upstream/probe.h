@@ -17,8 +17,9 @@ struct probe_owner {
     /* It is up: conn_hand_over takes the conn. waiting: of struct pool_request, by link; they are
      * the owner's now, and so they are below. */
     void (*up)(void *ctx, struct conn *from, bool h2, struct list_node *waiting);
-    /* It will not come up; it ends by itself. closed follows. */
-    void (*failed)(void *ctx, enum reason reason, struct list_node *waiting);
+    /* It will not come up; it ends by itself. reached_us: when its handshake began, by reactor_us;
+     * 0: it did not. closed follows. */
+    void (*failed)(void *ctx, enum reason reason, uint64_t reached_us, struct list_node *waiting);
     /* It is no more, and was not handed over. */
     void (*closed)(void *ctx, enum reason reason);
 };

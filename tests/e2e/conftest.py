@@ -12,6 +12,7 @@ One weir and one scripted upstream serve all the tests of a module (start-up is 
 sanitizers); a weir that died is reported by the test in which it died and replaced for the next
 one. A test that needs a weir of its own calls start_weir(yaml).
 """
+import itertools
 import shutil
 import sys
 from pathlib import Path
@@ -40,8 +41,9 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "plain(why): not over TLS")
 
 
+@pytest.hookimpl(trylast=True)  # pytest's own order is by the place in a test's list of cells
 def pytest_collection_modifyitems(items):
-    items[:] = [item for item in items if means_something(item)]
+    items[:] = by_cell(item for item in items if means_something(item))
     if not harness.FAULTS:
         return
     skip = pytest.mark.skip(reason="counts weir's calls, and under faults they are others")
@@ -50,9 +52,20 @@ def pytest_collection_modifyitems(items):
             item.add_marker(skip)
 
 
+def by_cell(items):
+    """Within each module those of one cell together: they share a weir."""
+    for _, module in itertools.groupby(items, key=lambda item: item.path):
+        yield from sorted(module, key=lambda item: str(side_of(item) or ""))
+
+
+def side_of(item):
+    """The cell of the matrix that it runs in, if it has one."""
+    return getattr(item, "callspec", None) and item.callspec.params.get("side")
+
+
 def means_something(item):
     """One row of a story's table may be about HTTP/1 where the others are not."""
-    side = getattr(item, "callspec", None) and item.callspec.params.get("side")
+    side = side_of(item)
     return not side or not (
         side.client == "h2"
         and item.get_closest_marker("h1_client")
@@ -69,6 +82,13 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for weir in [w for w in harness.started if not w.ended]:
             report.sections += weir.last_words()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown():
+    """A port is nobody else's before the weirs of the test have ended, which may still try it."""
+    yield
+    peers.let_go()
 
 
 def pytest_sessionstart(session):

@@ -7,13 +7,29 @@ import signal
 import struct
 import subprocess
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
+import harness
 from peers import wait_for
 
 READS = ("read", "readv", "recvfrom", "recvmsg")
 WRITES = ("write", "writev", "sendto", "sendmsg")
 WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
+CPU_BASE = 0.02  # seconds of CPU time that a few frames and their conn may cost
+
+
+@contextmanager
+def costs(weir, kib):
+    """What happens inside costs weir at most so much memory, and of CPU time the seconds in the list
+    that this gives, to which a test adds. Sanitizers and faults have prices of their own."""
+    rss, cpu, bound = weir.rss(), weir.cpu(), [CPU_BASE]
+    yield bound
+    if harness.sanitizer() or harness.FAULTS:
+        return
+    more, spent = weir.rss() - rss, weir.cpu() - cpu
+    assert more < kib, f"{more} KiB"
+    assert spent < sum(bound), f"{spent:.3f} s of CPU time, not {sum(bound):.3f}"
 
 
 def threads(pid):

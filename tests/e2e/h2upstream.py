@@ -32,6 +32,7 @@ it wants to be marked h1_upstream.
 
 Windows: the conn's is given back as DATA comes, a stream's as the story reads. Frames are read
 strictly (h2peer.py)."""
+import os
 import re
 import select
 import threading
@@ -542,7 +543,7 @@ class H2AutoUpstream(peers.AutoUpstream):
             poll = select.poll()
             poll.register(self.wake_r, select.POLLIN)
             self.upstream.watch(poll)
-            if self.wake_r in [fd for fd, _ in poll.poll()]:
+            if self.wake_r in [fd for fd, _ in poll.poll()] and b"x" in os.read(self.wake_r, 4096):
                 break
             with self.lock:
                 self._turn()
@@ -566,11 +567,11 @@ class H2AutoUpstream(peers.AutoUpstream):
             self.upstream.links.remove(link)
 
     def _more(self):
-        """Reading from one stream takes in what has come for all the others of its conn."""
-        return self.upstream.fresh() or any(
-            conn.sock.stream.inbox or left and conn.sock.sendable()
-            for conn, left in self.serving.items()
-        )
+        """Reading from one stream takes in what has come for all the others of its conn; so does
+        asking for credit, which comes first."""
+        sendable = [left and conn.sock.sendable() for conn, left in self.serving.items()]
+        read = [conn.sock.stream.inbox for conn in self.serving]
+        return any(sendable) or any(read) or self.upstream.fresh()
 
     def _advance(self, conn):
         """Takes and sends what can be now."""
@@ -594,9 +595,11 @@ class H2AutoUpstream(peers.AutoUpstream):
         if conn.sock.stream.over() and not left and conn not in self.held or conn.sock.link.over:
             del self.serving[conn]
 
-    def release(self, answer=None):
+    def release(self, answer=None, count=None):
         with self.lock:
-            held, self.held = self.held, []
+            held, self.held[:count] = self.held[:count], []
             for conn in held:
                 self.serving[conn] = answer or self.ok()
                 self._advance(conn)
+        if self.is_alive():
+            os.write(self.wake_w, b"r")  # another request may have been read, which poll() won't see

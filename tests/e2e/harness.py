@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def heed_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+FLIGHTS = 1024  # records of each kind that each worker keeps
 PATIENT = "20s"  # in the place of weir's default for a connect with its TLS handshake
 started = []  # those that run now, and perhaps some that have ended
 
@@ -105,6 +107,7 @@ class Weir:
         self.log_path = self.tmp / "access.log"
         self.stderr_path = self.tmp / "stderr"
         self.ended = False
+        self.flights = False
         self.clients = []
         if args is None:
             path = self.tmp / "weir.yaml"
@@ -146,6 +149,9 @@ class Weir:
             head.append('admin: { listen: "127.0.0.1:0" }')
         if not re.search(r"^(# )?access_log:", config, re.M):
             head.append(f"access_log: {{ path: {self.log_path}, format: json }}")
+        self.flights = not re.search(r"^flight:", config, re.M)
+        if self.flights:
+            head.append(f"flight: {{ size: {FLIGHTS} }}")
         if not re.search(r"^shutdown:", config, re.M):
             head.append("shutdown: 100ms")  # no test waits longer than it has to for the end
         if not re.search(r"^listeners:", config, re.M):
@@ -338,6 +344,7 @@ class Weir:
         self.ended = True
         try:
             if self.alive():
+                self.assert_recorded()
                 self.signal(signal.SIGTERM)
             got = self.wait()
         except BaseException:
@@ -345,6 +352,30 @@ class Weir:
             raise
         self.assert_clean()
         assert got == code, f"weir ended with {got}, expected {code}:\n{self.stderr()[-3000:]}"
+
+    def assert_recorded(self):
+        """Whatever failed, by the access log, is told by the flight recorder in the same way."""
+        if not self.admin or not self.flights or not self.log_path.exists():
+            return
+        what = ("id", "reason", "status", "attempts", "endpoint", "pool", "path")
+        entries = (json.loads(line) for line in self._log_lines() if line.startswith("{"))
+        failed = Counter(
+            tuple(e[key][:200] if key == "path" else e[key] for key in what)
+            for e in entries
+            if e.keys() >= set(what) and (e["reason"] or e["status"] >= 500)
+        )
+        if not failed or failed.total() > FLIGHTS / 2:
+            return
+        with suppress(OSError):  # a test may have left it no descriptor
+            if self.metric("weir_upgrades") > 0:
+                return  # the log goes on in the new process, the recorder begins anew
+            got = self.admin_get("/requests?limit=10000")
+            assert got.status == 200, got.body
+            told = Counter(
+                tuple(f[key][:200] if key == "path" else f[key] for key in what)
+                for f in json.loads(got.body)
+            )
+            assert failed <= told, f"in the access log alone: {failed - told}"
 
     def assert_clean(self):
         found = COMPLAINTS.search(self.stderr())

@@ -13,6 +13,7 @@ these cells (conftest.py); what only makes sense over some, it says too, and why
 A test tells its peers everything as HTTP/1; where the cell says h2, h2client.py and h2upstream.py
 stand between it and the socket.
 """
+import functools
 import itertools
 import os
 import re
@@ -58,6 +59,11 @@ class Side:
         return f"{self.client}-{self.upstream}-{'tls' if self.secure else 'plain'}-{self.workers}w"
 
 
+# The same object for the same cell: pytest goes by identity when it asks itself whether the weir of
+# the test before is that of the next one.
+cell = functools.cache(Side)
+
+
 @dataclass(frozen=True)
 class Matrix:
     clients: tuple = BOTH
@@ -67,7 +73,7 @@ class Matrix:
 
     def cells(self):
         return [
-            Side(*c)
+            cell(*c)
             for c in itertools.product(self.clients, self.upstreams, self.secure, self.workers)
         ]
 
@@ -86,7 +92,7 @@ class Matrix:
         turn = zlib.crc32(name.encode())
         ways = list(itertools.product(self.secure, self.workers))
         pairs = itertools.product(self.clients, self.upstreams)
-        return [Side(*pair, *ways[(turn + i) % len(ways)]) for i, pair in enumerate(pairs)]
+        return [cell(*pair, *ways[(turn + i) % len(ways)]) for i, pair in enumerate(pairs)]
 
     def sample(self, name):
         """A few cells, others for other names."""

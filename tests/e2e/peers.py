@@ -402,7 +402,7 @@ class Upstream:
     def close(self):
         self.hang_up()
         if self.guard:
-            self.guard.close()
+            kept.append(self.guard)
 
     def hang_up(self):
         """Nobody listens any more. The port stays ours: no other test's upstream may get it while
@@ -410,6 +410,26 @@ class Upstream:
         if self.sock.fileno() >= 0:
             self.forget()
             self.sock.close()
+
+
+kept = []  # sockets of upstreams that are closed, while weirs may run that know their ports
+
+
+def let_go():
+    """The weirs of the test have ended."""
+    while kept:
+        kept.pop().close()
+
+
+def port():
+    """A port that is ours until then, for a server of this test, or for nobody."""
+    kept.append(hold(("127.0.0.1", 0)))
+    return kept[-1].getsockname()[1]
+
+
+def keep(where, family=socket.AF_INET):
+    """Takes the port of a server of this test that has gone, until then."""
+    kept.append(hold(where, family))
 
 
 def hold(where, family=socket.AF_INET):
@@ -429,7 +449,7 @@ class RefusedEndpoint:
         self.address = f"127.0.0.1:{self.sock.getsockname()[1]}"
 
     def close(self):
-        self.sock.close()
+        kept.append(self.sock)
 
 
 class SilentEndpoint:
@@ -449,8 +469,9 @@ class SilentEndpoint:
             self.fill.append(s)
 
     def close(self):
-        for s in self.fill + [self.sock]:
+        for s in self.fill:
             s.close()
+        kept.append(self.sock)
 
 
 HANG_UP = object()  # instead of an answer: the request is taken, and the connection closed
@@ -527,8 +548,10 @@ class AutoUpstream(threading.Thread):
         """Waits until this many requests are held back."""
         wait_for(lambda: len(self.held) >= count, f"{count} requests held at the upstream", within)
 
-    def release(self, answer=None):
-        held, self.held = self.held, []
+    def release(self, answer=None, count=None):
+        """Answers all that are held back, or so many that came first."""
+        count = len(self.held) if count is None else count  # more may come meanwhile
+        held, self.held[:count] = self.held[:count], []
         for sock in held:
             sock.sendall(answer or self.ok())
 

@@ -8,6 +8,7 @@ import pytest
 import peers
 from harness import WEIR, environment
 from peers import DEADLINE, Client
+from test_reload import reload
 
 # What systemd does: opens the sockets, puts them at 3 and up, and becomes the service. The port that
 # the kernel chose is for the configuration to take from the environment.
@@ -68,6 +69,26 @@ def test_a_socket_of_its_own_is_opened_beside_them(start_weir, auto, path, tmp):
             assert client.get().body == b"here"
     weir.stop()
     assert path.exists() and not (tmp / "own.sock").exists()
+
+
+def test_more_descriptors_are_said_than_there_are(start_weir, auto, path):
+    """A number that somebody has got wrong costs no time."""
+    script = MANAGER.replace('"LISTEN_FDS"] = "2"', '"LISTEN_FDS"] = "2147483000"')
+    config = CONFIG.format(path=path, app=auto(body=b"here").address)
+    weir = start_weir(config, wrap=(sys.executable, "-c", script, "own", "yes", str(path)))
+    with Client(weir.listeners["web"]) as client:
+        assert client.get().body == b"here"
+
+
+def test_the_mode_of_a_path_that_is_the_managers_stays(start_weir, auto, path):
+    text = CONFIG.format(path=path, app=auto(body=b"here").address)
+    weir = start_weir(text, wrap=manager(path), env={"PORT": "0"})
+    mode = path.stat().st_mode
+    other = text.replace(f'"unix:{path}"', f'{{ bind: "unix:{path}", mode: "0640" }}')
+    reload(weir, other)
+    assert path.stat().st_mode == mode
+    with Client(weir.listeners["local"]) as client:
+        assert client.get().body == b"here"
 
 
 @pytest.mark.parametrize("pid, listening", [("1", "yes"), ("own", "no"), ("x", "yes"), ("", "yes")])

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from peers import Client, wait_for
+from test_reload import reload
 from test_sticky import SECRET, cookie, token
 
 MINE = "X-Weir: 1\r\n"
@@ -36,6 +37,10 @@ def order(weir, up, verb, extra=MINE):
     return json.loads(got.body)
 
 
+def told(weir, up):
+    return json.loads(ask(weir, f"/pools/app/endpoints/{up.address}").body)
+
+
 def draw(weir, count=30):
     """What so many new requests come to, over all workers."""
     bodies = Counter()
@@ -50,6 +55,7 @@ def test_what_is_told_of_an_endpoint(pool):
     assert json.loads(ask(weir, f"/pools/app/endpoints/{ups[1].address}").body) == {
         "address": ups[1].address,
         "healthy": True,
+        "excluded": None,
         "marks": [],
         "ejection": None,
         "weight": 1,
@@ -156,7 +162,10 @@ def test_json_is_as_good_as_the_field(pool):
         "Content-Type: text/plain\r\n",
         "Content-Type: application/x-www-form-urlencoded\r\n",
         "Content-Type: text/plain;application/json\r\n",
-        f"{MINE}Origin: http://a\r\n",
+        f"{MINE}Origin: http://b\r\n",
+        f"{MINE}Origin: https://a\r\n",
+        f"{MINE}Origin: http://a:80\r\n",
+        "Origin: http://a\r\n",
         f"{MINE}Origin: null\r\n",
         "Content-Type: application/json\r\nOrigin: http://evil.example\r\n",
     ],
@@ -254,3 +263,45 @@ def test_what_keeps_an_endpoint_out_is_explained(start_weir, auto):
     assert mark["mark"] == "ejected" and mark["for_ms"] >= 0
     assert got["ejection"]["cause"].startswith("2 failures in a row")
     assert 0 < got["ejection"]["left_ms"] <= 30000
+
+
+def written(ups, more=""):
+    listed = ", ".join(f"{{ address: '{up.address}'{keys} }}" for up, keys in ups)
+    return f"routes: [ {{ to: app }} ]\npools: {{ app: {{ balance: peak_ewma, endpoints: [ {listed} ]{more} }} }}\n"
+
+
+@pytest.mark.parametrize("more", ["", ", upstream: { connect: 7s }"], ids=["pool-stays", "pool-changes"])
+def test_what_an_operator_has_done_outlives_a_reload(start_weir, auto, more):
+    one, two, three = ups = [auto(body=bytes([97 + i])) for i in range(3)]
+    weir = start_weir(written([(up, "") for up in ups]))
+    order(weir, one, "drain")
+    order(weir, two, "weight/5")
+    assert "a" not in draw(weir)
+    before = {up: told(weir, up) for up in ups}
+    assert any(b["latency_ms"] for b in before.values())
+    reload(weir, written([(up, "") for up in ups], more))
+    after = {up: told(weir, up) for up in ups}
+    assert [m["mark"] for m in after[one]["marks"]] == ["drained"]
+    assert after[one]["marks"][0]["for_ms"] >= before[one]["marks"][0]["for_ms"]
+    assert (after[two]["weight"], after[three]["weight"]) == (5, 1)
+    for up in ups:
+        assert after[up]["latency_ms"] <= before[up]["latency_ms"]
+        assert bool(after[up]["latency_ms"]) == bool(before[up]["latency_ms"])
+    assert "a" not in draw(weir)
+    order(weir, one, "undrain")
+    reload(weir, written([(up, "") for up in ups]))
+    assert told(weir, one)["healthy"]
+
+
+def test_what_the_file_says_of_an_endpoint_in_another_way_takes_effect(start_weir, auto):
+    one, two, three = (auto(body=bytes([97 + i])) for i in range(3))
+    weir = start_weir(written([(one, ""), (two, ", weight: 2")]))
+    order(weir, one, "drain")
+    order(weir, two, "weight/7")
+    reload(weir, written([(one, ", drain: true"), (two, ", weight: 3"), (three, "")]))
+    assert told(weir, one)["marks"][0]["mark"] == "drained" and told(weir, two)["weight"] == 3
+    reload(weir, written([(one, ""), (two, ", weight: 3"), (three, ", drain: true")]))
+    assert told(weir, one)["healthy"] and told(weir, three)["marks"][0]["mark"] == "drained"
+    order(weir, three, "undrain")
+    reload(weir, written([(two, ", weight: 4"), (three, ", drain: true")]))
+    assert told(weir, three)["healthy"] and told(weir, two)["weight"] == 4

@@ -277,6 +277,10 @@ class Swept:
         folder.mkdir()
         self.page = FaultPage(folder / "page")
         self.weir = Weir(self.config, folder, env=self.page.env, faults="trace=1")
+        if "warm" in self.config:  # what OpenSSL does once for a process and never tries again
+            with self.weir.client() as c:
+                assert c.get(host="warm").body == b"ok"
+            self.weir.wait_metric("weir_client_connections", 0)
         return self.weir
 
     def stop(self):
@@ -367,8 +371,9 @@ def test_memory_that_stays_away_ends_weir_with_a_message_or_sheds(swept, story, 
 
 # ---- to upstreams that speak HTTP/2, and TLS ----------------------------------------------------
 
-BEYOND = "workers: 1\nshutdown: 10ms\nroutes: [ { match: { host: a }, to: app } ]\npools:\n"
+BEYOND = "workers: 1\nshutdown: 10ms\nroutes: [ { match: { host: a }, to: app }, { to: warm } ]\npools:\n"
 BEYOND += "  app: { endpoints: [ ADDRESS ], upstream: { UPSTREAM } }\n"
+BEYOND += "  warm: { endpoints: [ ADDRESS ], upstream: { UPSTREAM } }\n"
 HELLO = os.environ.get("HELLO", str(harness.ROOT / "build/hello"))
 SECURE = ["get", "post", "post_chunked", "large_head", "crowd"]
 TOLD = [

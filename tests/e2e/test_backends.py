@@ -20,6 +20,8 @@ import time
 
 import pytest
 
+import peers
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELLO = os.environ.get("HELLO", str(ROOT / "build/hello"))
 WORLD = os.environ.get("WORLD", str(ROOT / "build/world"))
@@ -182,6 +184,13 @@ class Server:
         """Bytes; VmHWM is the most that ever was resident."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"{key}:\s+(\d+) kB", status)[1]) * 1024
+
+    def kill(self):
+        """Its port stays ours: a weir that still tries it must not find another test's server."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+            peers.keep(self.address)
 
     def end(self, sig=signal.SIGTERM):
         """Ends it; its exit status and what it said on stderr."""
@@ -1121,6 +1130,29 @@ def test_signal_ends_it_with_conns_in_every_state(start, sig):
         status, err = s.end(sig)
     assert status == 0, err.decode()
     assert err.decode().count("\n") == 1  # the line that says where it listened
+
+
+def test_with_linger_sigterm_ends_nothing_yet(start):
+    s = start("--linger", "3600")
+    with s.connect() as c:
+        c.ask(get())
+        s.process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            s.process.wait(0.2)
+        c.ask(get())
+        assert s.ask(get())  # a new conn
+        assert s.end(signal.SIGTERM)[0] == 0
+
+
+def test_linger_ends_by_itself(start):
+    s = start("--linger", "1")
+    begun = time.monotonic()
+    assert s.end(signal.SIGTERM)[0] == 0
+    assert time.monotonic() - begun >= 1
+
+
+def test_sigint_does_not_linger(start):
+    assert start("--linger", "3600").end(signal.SIGINT)[0] == 0
 
 
 def test_wrong_options_are_usage_errors():

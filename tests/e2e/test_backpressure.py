@@ -10,7 +10,7 @@ from matrix import Matrix
 from peers import ready
 from transfer import Receiver, Sender, pump, run, send_until_stuck
 
-MATRIX = Matrix()
+MATRIX = Matrix(workers=(harness.WORKERS,))  # a body is the affair of one worker
 BIG = 64 << 20
 GIB = 1 << 30
 lean = pytest.mark.skipif(bool(harness.sanitizer()), reason="a sanitizer's memory is not weir's")

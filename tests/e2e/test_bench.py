@@ -111,7 +111,7 @@ pinning: { proxy: 0, load: "0,2-3" }
     ("about: x\nworkload: get\nseconds: .inf\n", 3, "seconds is inf; it must be a number"),
     ("about: x\nworkload: get\n? [rounds]\n: 3\n", 3, "a scenario has no key a list"),
     ("about: x\nworkload: websocket\nlatency: { rounds: 1 }\n", 3, "sends only get"),
-    ("about: x\nworkload: { name: get, tls: true }\nlatency: {}\n", 3, "speaks plain TCP"),
+    ("about: x\nworkload: get\nlatency: { share: 0 }\n", 3, "latency.share is 0; it must be at least 0.1"),
     ("about: x\nworkload: { name: get, upstream: h3 }\n", 2, "'h3'; it may be h1, tls"),
     ("about: x\nworkload: { name: get, tls: true }\nbeside: { slow: {} }\n", 3,
      "slow connections can't be had with tls"),
@@ -264,14 +264,15 @@ def test_a_summary_has_medians_ratios_and_errors():
     assert weir["to_floor"] == {"median": 1.2, "min": 1.1, "max": 1.5} and "to_nginx" not in weir
     assert weir["errors"] == 3 and weir["rounds"] == 3 and weir["asked"] == 700
     assert weir["latency_us"]["p99.9"]["median"] == 400
+    assert weir["paced_cpu_us"]["median"] == 11.0
     assert report.errors_of({"mine": summary}) == 3
     assert report.summarise(samples, "another") == {}
 
 
 def test_the_open_loops_rate_is_a_share_of_the_slowest_peak():
-    assert measure.choose_rate({"weir": [5000, 9000, 7000], "caddy": [1000, 2000, 3000]}) == 1400
-    assert measure.choose_rate({"weir": [0.5]}) == 1
-    assert measure.choose_rate({}) is None and measure.choose_rate({"weir": []}) is None
+    assert measure.choose_rate({"weir": [5000, 9000, 7000], "caddy": [1000, 2000, 3000]}, 0.7) == 1400
+    assert measure.choose_rate({"weir": [0.5]}, 0.5) == 1
+    assert measure.choose_rate({}, 0.7) is None and measure.choose_rate({"weir": []}, 0.7) is None
 
 
 def test_cpu_a_unit_is_of_what_was_done(tmp_path):
@@ -312,7 +313,7 @@ def test_the_report_says_everything_once():
            "0.90 (0.87 to 0.93) |" in rows
     assert "| weir | 1,000 | 13.50 (13.00 to 14.00) | 6.75 | 6.75 | 1.35 (1.30 to 1.40) | " \
            "0.90 (0.87 to 0.93) | 50% | 1.0 | 0 |" in rows
-    assert "| mine 1 routes | weir | 700 | 1,000 | 100 | 200 | 300 | 400 | 0 |" in rows
+    assert "| mine 1 routes | weir | 700 | 1,000 | 12.00 |  | 100 | 200 | 300 | 400 | 0 |" in rows
     assert "| weir in mine 1 routes | 10 | 502 (501 to 502) | 1.0 |" in rows
     assert "- envoy (not installed)" in rows and "- mine 1 routes, caddy: caddy fell hard" in rows
     assert "weir 1.2.3" in text and "floor: low" in text and "Ended early" not in text
@@ -751,3 +752,23 @@ def test_the_other_programs_of_bench_find_what_they_import():
     done = subprocess.run(["/usr/bin/python3", BENCH / "instructions.py", "--help"], text=True,
                           capture_output=True, timeout=LIMIT, check=False)
     assert done.returncode == 0 and "--requests" in done.stdout, done.stderr
+
+
+def test_proxies_side_by_side(tmp_path):
+    needs_tools()
+    if not (BUILD / "load").exists() or not shutil.which("nginx"):
+        pytest.skip("build/load or nginx is not there")
+    (tmp_path / "tiny.yaml").write_text(
+        "about: tiny\nworkload: { name: get, tls: true }\nneeds: [tls]\nconnections: 4\n")
+    (tmp_path / "temporary").mkdir()
+    done = subprocess.run(
+        ["/usr/bin/python3", BENCH / "side.py", tmp_path / "tiny.yaml", "--rate", "100", "--rounds",
+         "2", "--seconds", "0.5", "--only", "weir,nginx"],
+        env={**os.environ, "BUILD": str(BUILD), "TMPDIR": str(tmp_path / "temporary")}, text=True,
+        capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines()]
+    assert rows[0][0] == "| tiny, 2 rounds" and rows[0][-1] == "/ nginx |"
+    assert [row[0] for row in rows[2:]] == ["| weir", "| nginx"]
+    assert all(row[3] == "100" and float(row[1]) > 0 for row in rows[2:])
+    nothing_is_left(tmp_path)

@@ -12,6 +12,7 @@ from authority import Authority
 from h2peer import H2Server
 from h2wire import Setting
 from test_backends import start  # noqa: F401 (a fixture)
+from test_discovery_file import put, wait_endpoints
 from tlspeer import secured
 
 CHANGED = "upstream_tls_changed"
@@ -130,6 +131,36 @@ def test_a_symlink_that_is_swapped_as_kubernetes_does(start_weir, new_upstream, 
     conn = secured(up.accept(), other.server_context(ask=True))
     answered(conn, client)
     assert shown(conn) == pairs[1].serial.lstrip("0")
+
+
+def test_other_endpoints_are_no_reason_to_read_the_files(start_weir, new_upstream, authority, mount, tmp):
+    """Who finds them may do so while the files are changed, and what is known of those goes on."""
+    one, two, context = new_upstream(), new_upstream(), authority.server_context(ask=True)
+    put(tmp, [one.address])
+    weir = start_weir(
+        "routes: [ { to: app } ]\n"
+        f"pools: {{ app: {{ file: {tmp}/endpoints.yaml, upstream: {{ tls: {{\n"
+        f"  sni: a.example, ca: {mount}/ca.crt, cert: {mount}/tls.crt, key: {mount}/tls.key }} }} }} }}\n",
+        workers=1,
+    )
+    client = ask(weir)
+    answered(secured(one.accept(), context), client)
+    new = authority.issue(subject="/CN=weir", ends=9)
+    replace(new.key, mount / "tls.key")
+    replace(new.cert, mount / "tls.crt")
+    wait_reload(weir)
+    (mount / "ca.crt").write_text("nobody\n")
+    wait_error(weir, "")
+    put(tmp, [two.address])
+    wait_endpoints(weir, [two.address])
+    ask(weir, client)
+    conn = secured(two.accept(), context)
+    answered(conn, client)
+    assert shown(conn) == new.serial.lstrip("0")
+    assert weir.metric("weir_tls_cert_reloads_total", pool="app") == 1
+    assert weir.metric("weir_tls_cert_reload_failed", pool="app") == 1
+    replace(authority.cert, mount / "ca.crt")
+    wait_reload(weir, 2)
 
 
 def test_authorities_alone(start_weir, new_upstream, authority, other, tmp):

@@ -20,6 +20,10 @@ pools: { app: [ "127.0.0.1:8080", "127.0.0.1:8081" ] }
 """
 
 
+VERBS = ("run", "check", "explain", "proxy", "sidecar", "reload", "plan", "probe", "drain", "why", "schema",
+         "version", "help")
+
+
 @pytest.fixture
 def file(tmp):
     def write(text, name="weir.yaml"):
@@ -36,13 +40,13 @@ def test_version_names_the_program_and_its_version():
     assert re.match(r"weir \d+\.\d+\.\d+", got.stdout)
 
 
-@pytest.mark.parametrize("verb", ["", "run", "check", "schema", "version", "help", "proxy"])
+@pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_explains_every_verb(verb):
     got = run_weir("help", *([verb] if verb else []))
     assert (got.returncode, got.stderr) == (0, "") and len(got.stdout) > 40
     assert (verb or "run") in got.stdout
     if not verb:
-        assert all(v in got.stdout for v in ("run", "check", "schema", "version", "help", "proxy"))
+        assert all(v in got.stdout for v in VERBS)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_a_refused_connection_is_tried_again_on_another_endpoint(start_weir, clo
     assert retried and all(e["trail"] == [f"connect_refused {down.address}"] for e in retried)
     assert all(e["endpoint"] == up.address and e["reason"] == "" for e in log)
     assert weir.metric("weir_retries_total", pool="app") == len(retried)
-    assert weir.metric("weir_requests_total", status="2xx") == 10
+    weir.wait_metric("weir_requests_total", 10, status="2xx")
 
 
 def test_attempts_0_means_no_second_try(start_weir, closing, auto):

@@ -286,17 +286,34 @@ def test_a_status_of_the_servers_fault_is_held_against_the_endpoint(
             assert held == (turn >= 4), f"after {turn + 1} answers"
 
 
-@pytest.mark.parametrize("kind", ["no call", "no status"])
-def test_a_grpc_status_of_no_call_says_nothing(start_weir, new_upstream, kind):
+@pytest.mark.parametrize("trailers", [None, [("x", "14")]])
+@pytest.mark.parametrize("body", [b"", MESSAGE])
+def test_a_call_that_ends_without_a_status_is_held_against_the_endpoint(
+    start_weir, new_upstream, body, trailers
+):
+    """To its caller it is UNKNOWN (status codes of gRPC), which comes to 500."""
     up = new_upstream()
     own = start_weir(POOL.replace("$UPSTREAM", up.address))
     with h2peer.client(own).hello() as c:
         for turn in range(5):
-            s = c.request("POST", "/s/m", more=[] if kind == "no call" else CALL, body=MESSAGE)
+            s = c.request("POST", "/s/m", more=CALL, body=MESSAGE)
+            if turn == 0:
+                u = H2Server(up.accept())
+            u.respond(u.accept()[0], 200, body, [TYPE], trailers)
+            c.response(s)
+    own.wait_metric("weir_ejections_total", 1, cause="errors", result="held")
+
+
+def test_a_grpc_status_of_no_call_says_nothing(start_weir, new_upstream):
+    up = new_upstream()
+    own = start_weir(POOL.replace("$UPSTREAM", up.address))
+    with h2peer.client(own).hello() as c:
+        for turn in range(5):
+            s = c.request("POST", "/s/m", body=MESSAGE)
             if turn == 0:
                 u = H2Server(up.accept())
             n, _ = u.accept()
-            u.respond(n, 200, b"hi", [], [("grpc-status" if kind == "no call" else "x", "14")])
+            u.respond(n, 200, b"hi", [], [("grpc-status", "14")])
             c.response(s)
     own.wait_metric("weir_requests_total", 5)
     assert own.metric("weir_ejections_total") == 0

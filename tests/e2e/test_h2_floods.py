@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is cheap to send and dear to answer: each flood ends its conn with ENHANCE_YOUR_CALM, is
 counted by its reason, costs bounded memory and CPU time, and hurts nobody else."""
-from contextlib import contextmanager
-
 import pytest
 
 import h2peer
 import h2wire as w
-import harness
+from counting import costs
 from h2wire import Code, Setting
 from peers import DEADLINE, SLOW, deadline, ready
 
 GET = w.block(w.request_fields())
 POST = w.block(w.request_fields("POST"))
 MOST = 200_000  # of frames: no flood has to be longer
-CPU_BASE = 0.02  # seconds of CPU time that a few frames and their conn may cost
-CPU_PER_FRAME = 25e-6  # and each of many: ten times what it does
+CPU_PER_FRAME = 25e-6  # seconds of CPU time that each of many may cost: ten times what it does
 CPU_PER_ANSWER = 1e-3  # of which 160 KiB are read: five times
 
 
@@ -35,19 +32,6 @@ FLOODS = {
         w.headers(1, GET, flags=w.END_STREAM) if i == 0 else w.continuation(1, b"", False)
     ),
 }
-
-
-@contextmanager
-def costs(weir, kib):
-    """What happens inside costs weir at most so much memory, and of CPU time the seconds in the list
-    that this gives, to which a test adds. Sanitizers and faults have prices of their own."""
-    rss, cpu, bound = weir.rss(), weir.cpu(), [CPU_BASE]
-    yield bound
-    if harness.sanitizer() or harness.FAULTS:
-        return
-    more, spent = weir.rss() - rss, weir.cpu() - cpu
-    assert more < kib, f"{more} KiB"
-    assert spent < sum(bound), f"{spent:.3f} s of CPU time, not {sum(bound):.3f}"
 
 
 def flood(c, frames):

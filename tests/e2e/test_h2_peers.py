@@ -3,6 +3,7 @@
 as much as this."""
 import select
 import ssl
+import threading
 from concurrent import futures
 
 import pytest
@@ -11,8 +12,9 @@ import h2client
 import h2wire
 import tools
 from h2peer import H2Client, H2Server
+from h2upstream import H2AutoUpstream, H2Upstream
 from h2wire import Code, Setting
-from peers import Client, Upstream
+from peers import DEADLINE, Client, Upstream
 from tlspeer import TlsClient, accept_tls
 
 
@@ -106,6 +108,40 @@ def test_a_body_without_credit_learns_that_its_conn_is_gone(closing):
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         c.send(b"ab")
     c.close()
+
+
+class PausingUpstream(H2Upstream):
+    """Its thread stops at the point where it knows what it will wait for."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.watched, self.go = threading.Event(), threading.Event()
+
+    def watch(self, poll):
+        super().watch(poll)
+        self.watched.set()
+        self.go.wait(DEADLINE)
+
+
+class PausingAutoUpstream(H2AutoUpstream):
+    def make(self, path):
+        upstream = PausingUpstream(path)
+        upstream.secure = None
+        return upstream
+
+
+def test_a_conn_that_comes_while_a_request_is_released_is_read_from(closing):
+    """It once was accepted by whoever released, and nobody waited for what came on it."""
+    up = closing(PausingAutoUpstream(reply=lambda _: None))
+    assert up.upstream.watched.wait(DEADLINE)
+    c = closing(Client(up.address))
+    up.release()
+    up.upstream.go.set()
+    h2client.over(c)
+    c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    up.wait_held(1)
+    up.release()
+    assert c.response().status == 200
 
 
 def test_python_h2_understands_the_upstream(closing):

@@ -9,6 +9,7 @@ import h2upstream
 import h2wire
 import harness
 import wire
+from matrix import Matrix
 from peers import Client, RefusedEndpoint, SilentEndpoint, Upstream, connect
 
 
@@ -206,3 +207,10 @@ def test_no_more_of_a_response_is_taken_than_there_is_credit_for():
 def test_what_http_2_has_no_word_for_is_an_error_of_the_story(text):
     with pytest.raises(h2upstream.NotHttp2):
         h2upstream.Writer(Frames()).take(text.encode())
+
+
+def test_tests_of_one_cell_share_a_weir():
+    """pytest goes by identity, not by equality, and starts another weir for another object."""
+    cells = Matrix().cells()
+    assert all(one is again for one, again in zip(cells, Matrix().cells(), strict=True))
+    assert {id(one) for one in Matrix().spread("some test")} <= set(map(id, cells))

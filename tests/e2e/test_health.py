@@ -17,6 +17,7 @@ from authority import Authority
 from harness import assert_authored
 from peers import RefusedEndpoint, SilentEndpoint, Upstream, wait_for
 from test_backends import HELLO, Server
+from test_reload import reload
 
 # A busy machine may make an endpoint that is well late: a check has as long as it can.
 SOON = "every: 1s, timeout: 1s, jitter: 0%"
@@ -87,7 +88,7 @@ def hello(tmp_path):
 
     yield start
     for server in started:
-        server.process.kill()
+        server.kill()
         server.process.communicate()
 
 
@@ -139,7 +140,7 @@ def test_a_killed_process_and_its_return(start_weir, hello):
     a, b = hello("--body", "a"), hello("--body", "b")
     weir = start_weir(pool(f"http: /healthz, {AT_ONCE}", a.text, b.text))
     wait_checks(weir, 2, result="passed")
-    b.process.kill()
+    b.kill()
     wait_up(weir, b.text, False)
     assert weir.metric("weir_health_checks_total", reason="connect_refused") >= 1
     before = weir.metric("weir_attempts_failed_total")
@@ -191,6 +192,22 @@ def test_one_that_must_pass_gets_nothing_before(start_weir, closing):
             if target == "/":
                 break
         assert c.response().status == 200
+
+
+def test_one_that_is_added_must_pass_once_first(start_weir, auto, closing):
+    """BEHAVIOUR 8: an endpoint added at run time must pass once first. Those of the start need not."""
+    old, added = Patient(auto, b"old"), closing(Upstream())
+    text = "http: /healthz, every: 1h, timeout: 1h, down_after: 1, up_after: 1"
+    weir = start_weir(pool(text, old.address))
+    wait_checks(weir, 1, result="passed")
+    reload(weir, pool(text, old.address, added.address))
+    with added.accept() as check:
+        assert check.request().target == "/healthz"
+        wait_up(weir, added.address, False)
+        assert draw(weir) == {b"old"}
+        check.answer()
+    wait_up(weir, added.address, True)
+    assert old.checks, "its verdict is the one that it had"
 
 
 def test_one_without_a_verdict_gets_requests(start_weir, auto, closing):
@@ -425,8 +442,10 @@ class Callers:
                 conn.close()
 
     def close(self):
+        where = self.sock.getsockname()
         self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
+        peers.keep(where)
         self.thread.join()
 
 
@@ -512,12 +531,14 @@ def test_grpc_health(start_weir, closing, authority, secure):
     wait_up(weir, server.address, True)
     assert server.asked[0] == b"\n\x09shop.Cart"
     server.services["shop.Cart"] = 2
+    wait_checks(weir, 1, reason="not_serving")
     wait_up(weir, server.address, False)
     server.services["shop.Cart"] = 1
     wait_up(weir, server.address, True)
+    failed = weir.metric("weir_health_checks_total", reason="not_serving")
     del server.services["shop.Cart"]
+    wait_checks(weir, failed + 1, reason="not_serving")
     wait_up(weir, server.address, False)
-    assert weir.metric("weir_health_checks_total", reason="not_serving") >= 2
 
 
 def test_grpc_health_of_the_whole_server(start_weir, closing):

@@ -5,14 +5,16 @@ import os
 import resource
 import select
 import signal
+import subprocess
 import time
 from contextlib import contextmanager
 
 import pytest
 
-from harness import assert_authored
+from harness import WEIR, assert_authored, environment
 from matrix import Matrix
-from peers import connect, ready, wait_for
+from peers import DEADLINE, AutoUpstream, connect, ready, wait_for
+from upgrading import Process, ended
 
 MATRIX = Matrix()
 
@@ -268,3 +270,91 @@ def test_no_descriptor_for_the_upstream_is_an_authored_error_not_a_crash(start_w
         assert_authored(c.get("/app"), 503, "no_descriptors")
         resource.prlimit(weir.pid, resource.RLIMIT_NOFILE, before)
         assert c.get("/app").status == 200
+
+
+TOLD = {
+    signal.SIGHUP: "reload: generation 2 serves",
+    signal.SIGUSR1: "SIGUSR1: ",
+    signal.SIGUSR2: "upgrade: a new process starts",
+}
+
+
+@pytest.mark.parametrize("number", TOLD)
+def test_what_is_asked_of_a_weir_that_starts_waits_and_does_not_end_it(tmp, closing, number):
+    """It comes while weir reads its file, which is a pipe."""
+    config, real, ready_file = (tmp / name for name in ("weir.yaml", "real.yaml", "ready.json"))
+    text = 'version: 1\nlisteners: { web: "127.0.0.1:0" }\nshutdown: 100ms\n'
+    real.write_text(text + routes(closing(AutoUpstream()).address))
+    os.mkfifo(config)
+    args = [str(WEIR), "run", "-c", str(config), "--ready-file", str(ready_file)]
+    log, running = tmp / "stderr", []
+    with open(log, "wb") as said:
+        running.append(subprocess.Popen(args, env=environment(), stderr=said))
+    try:
+        with open(opened(config), "wb") as pipe:
+            running[0].send_signal(number)
+            pipe.write(real.read_bytes())
+            real.rename(config)
+        running.append(Process(served_by(running[0], ready_file, number == signal.SIGUSR2)))
+        wait_for(lambda: TOLD[number] in log.read_text(), "it to be done")
+        os.kill(running[1].pid, signal.SIGINT)
+        for process in running:
+            ended(process)
+    finally:
+        for process in running:
+            process.kill()
+        print(log.read_text())
+
+
+def test_signals_that_whoever_starts_it_has_blocked_are_heeded_once_it_serves(tmp, auto):
+    """Then none comes too early: it is sent before the program has begun."""
+    config, ready_file = tmp / "weir.yaml", tmp / "ready.json"
+    text = 'version: 1\nlisteners: { web: "127.0.0.1:0" }\nshutdown: 100ms\n'
+    config.write_text(text + routes(auto().address))
+
+    def held():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    args = [str(WEIR), "run", "-c", str(config), "--ready-file", str(ready_file)]
+    with open(tmp / "said", "wb") as said, subprocess.Popen(
+        args, env=environment(), stderr=said, preexec_fn=held) as weir:
+        try:
+            wait_for(lambda: "reload: generation 2 serves" in (tmp / "said").read_text(), "the reload")
+            weir.send_signal(signal.SIGINT)
+            assert weir.wait(DEADLINE) == 0
+        finally:
+            weir.kill()
+
+
+def opened(pipe):
+    """Its end to write to, once somebody reads."""
+    found = []
+
+    def there():
+        try:
+            found[:] = [os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)]
+        except OSError:
+            return False
+        return True
+
+    wait_for(there, "weir to read its file")
+    return found[0]
+
+
+def served_by(weir, ready_file, upgraded):
+    """The process that serves, once it does."""
+    wait_for(ready_file.exists, "weir to serve")
+    pid = lambda: json.loads(ready_file.read_text())["pid"]
+    wait_for(lambda: (pid() != weir.pid) == upgraded, "the right one to serve")
+    return pid()
+
+
+def test_descriptors_that_are_closed_at_the_start_are_no_sockets(start_weir, auto):
+    """Whoever writes to stderr writes to nobody, not to a client."""
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    weir = start_weir(routes(auto().address), wrap=closed)
+    with weir.client() as client:
+        assert client.get().status == 200
+        fds = [os.readlink(f"/proc/{weir.pid}/fd/{fd}") for fd in range(3)]
+    assert fds == ["/dev/null"] * 3

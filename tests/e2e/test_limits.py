@@ -4,7 +4,10 @@ bounded, with a wait)", and 6: "over the retry budget or queue: 503". What is re
 import pytest
 
 from harness import assert_authored
+from matrix import Matrix
 from peers import wait_for
+
+MATRIX = Matrix()
 
 GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -36,7 +39,7 @@ def ask(weir, count=1):
 
 def free(up):
     """One of the requests that it holds is answered."""
-    up.held.pop(0).sendall(up.ok())
+    up.release(count=1)
 
 
 def test_a_request_too_many_is_refused_and_one_less_makes_room(limited):
@@ -47,7 +50,7 @@ def test_a_request_too_many_is_refused_and_one_less_makes_room(limited):
         assert_authored(c.get(), 503, "request_limit")
         assert_authored(c.get(), 503, "request_limit")
     assert weir.metric("weir_pool_limit", pool="app") == 2
-    assert weir.metric("weir_pool_requests_in_flight", pool="app") == 2
+    weir.wait_metric("weir_pool_requests_in_flight", 2, pool="app")
     free(up)
     weir.wait_metric("weir_pool_requests_in_flight", 1, pool="app")
     (another,) = ask(weir)
@@ -64,7 +67,7 @@ def test_the_limit_is_that_of_all_workers(limited):
     clients = ask(weir, 40)
     wait_for(lambda: weir.metric("weir_errors_total", reason="request_limit") == 33, "33 refused")
     up.wait_held(7)
-    assert weir.metric("weir_pool_requests_in_flight", pool="app") == 7
+    weir.wait_metric("weir_pool_requests_in_flight", 7, pool="app")
     up.release()
     assert sorted(c.response().status for c in clients) == [200] * 7 + [503] * 33
     assert len(up.requests) == 7
@@ -149,6 +152,7 @@ def test_an_ejected_endpoint_gets_nothing_because_the_others_are_full(start_weir
     assert client.response().status == 200
 
 
+@pytest.mark.h1_upstream("max_connections is for HTTP/1")
 def test_connections_in_use_are_limited_and_idle_ones_serve_the_next(limited):
     weir, up = limited("max_connections: 3, queue: { wait: 1h }", workers=2)
     clients = ask(weir, 9)
@@ -158,6 +162,20 @@ def test_connections_in_use_are_limited_and_idle_ones_serve_the_next(limited):
         up.release()
     assert [c.response().status for c in clients] == [200] * 9
     assert len(up.requests) == 9
+
+
+@pytest.mark.h1_upstream("max_connections is for HTTP/1")
+def test_connections_of_an_endpoint_are_limited(limited):
+    weir, one, other = limited("queue: { wait: 1h }", ups=2, endpoint=", max_connections: 2", workers=2)
+    clients = ask(weir, 8)
+    for _ in range(2):
+        for up in (one, other):
+            up.wait_held(2)
+            assert len(up.held) == 2
+        one.release()
+        other.release()
+    assert [c.response().status for c in clients] == [200] * 8
+    assert (len(one.requests), len(other.requests)) == (4, 4)
 
 
 def test_grpc_is_told_that_the_pool_is_unavailable(limited):

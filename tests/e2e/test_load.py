@@ -193,6 +193,45 @@ def test_a_closed_loop_counts_what_the_server_counts(hello, load, args):
     assert result["total"]["opened"] == 5
 
 
+@pytest.fixture
+def secure(hello, tmp_path):
+    """hello, over TLS."""
+    pair = Authority(tmp_path).server()
+    return hello("--tls-cert", pair.cert, "--tls-key", pair.key)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--path", "/bytes/300000"],
+        ["--body", "300000"],
+        ["--close"],
+    ],
+    ids=["small", "large", "upload", "new connections"],
+)
+def test_a_closed_loop_over_tls(secure, load, args):
+    result = load("closed", secure.address, "--tls", "--connections", 5, "--seconds", 0.3,
+                  "--drain", LIMIT, *args).finish()
+    assert result["errors"] == NO_ERRORS
+    assert 0 < result["requests"] == result["latency_count"]
+    assert result["total"]["sent"] == result["total"]["answered"]
+    assert ("--close" in args) == (result["total"]["opened"] > 5)
+
+
+def test_an_open_loop_over_tls_sends_what_is_due(secure, load):
+    result = load("open", secure.address, "--tls", "--connections", 8, "--rate", 200, "--seconds",
+                  1, "--drain", LIMIT).finish()
+    assert result["requests"] == result["latency_count"] == 200
+    assert result["total"] == {"sent": 200, "answered": 200, "opened": 8}
+    assert result["errors"] == NO_ERRORS
+
+
+def test_a_handshake_that_fails_is_a_connection_that_cannot_be_opened(hello, load):
+    said = load("open", hello().address, "--tls", "--rate", 10).finish(status=1)
+    assert "is it running, and is this its address?" in said
+
+
 def test_a_new_connection_for_every_request(hello, load):
     server = hello()
     result = load("closed", server.address, "--connections", 3, "--seconds", 0.3, "--close",
@@ -282,7 +321,7 @@ def test_nobody_listens(load):
         (["closed", "--to", "127.0.0.1:1", "--connections", "0"], "--connections 0"),
         (["closed", "--to", "127.0.0.1:1", "--mix", "get=x"], "get=9,post=1"),
         (["closed", "--to", "127.0.0.1:1", "--path", "a b"], "--path"),
-        (["closed", "--to", "127.0.0.1:1", "--tls"], "for idle only"),
+        (["slow", "--to", "127.0.0.1:1", "--tls"], "for open, closed and idle"),
     ],
 )
 def test_a_wrong_command_line(args, words):
@@ -323,14 +362,12 @@ def test_idle_connections_that_the_server_ends_are_counted(hello, load):
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_idle_connections_over_tls(hello, load, tmp_path, ends):
+def test_idle_connections_over_tls(secure, load, ends):
     """Held, and counted if the server ends them."""
-    pair = Authority(tmp_path).server()
-    server = hello("--tls-cert", pair.cert, "--tls-key", pair.key)
-    running = load("idle", server.address, "--tls", "--connections", 20)
+    running = load("idle", secure.address, "--tls", "--connections", 20)
     assert running.line() == {"ready": True, "open": 20}
     if ends:
-        server.close()
+        secure.close()
     result = running.finish()
     assert (result["open"], result["closed"], result["failed"]) == ((0, 20, 0) if ends else (20, 0, 0))
 

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics: names, labels and values."""
 import time
+from pathlib import Path
 
+import pytest
+
+import harness
 from harness import sum_of
 from matrix import Matrix
-from peers import Client
+from peers import Client, wait_for
 
 MATRIX = Matrix()
 
 FAMILIES = """weir_build_info weir_workers weir_requests_total weir_request_duration_seconds weir_requests_in_flight
 weir_client_connections weir_client_connections_total weir_upstream_connections
 weir_upstream_connections_total weir_upstream_reused_total weir_retries_total weir_errors_total
-weir_access_log_dropped_total weir_accept_paused_total""".split()
+weir_access_log_dropped_total weir_accept_paused_total weir_trace_spans_total""".split()
 
 
 def config(address):
@@ -77,6 +81,82 @@ def test_connections_and_requests_in_flight_are_gauges(start_weir, new_upstream)
     weir.wait_metric("weir_client_connections", 0)
     assert weir.metric("weir_client_connections_total") == 2, "the admin listener's are not clients"
     assert weir.metric("weir_upstream_connections_total", pool="app") == 1
+
+
+def test_requests_and_connections_by_listener(start_weir, auto):
+    weir = start_weir("listeners: { web: '127.0.0.1:0', back: '127.0.0.1:0' }\n"
+                      + config(auto().address))
+    with weir.client() as c, weir.client("back") as other:
+        weir.wait_metric("weir_listener_connections", 1, listener="web")
+        weir.wait_metric("weir_listener_connections", 1, listener="back")
+        assert c.get().status == 200
+        assert other.get().status == other.get().status == 200
+        weir.wait_metric("weir_listener_requests_total", 1, listener="web", status="2xx")
+        weir.wait_metric("weir_listener_requests_total", 2, listener="back", status="2xx")
+    weir.wait_metric("weir_listener_connections", 0)
+    assert weir.metric("weir_client_connections_limit") > 0
+
+
+def test_what_the_kernel_says_of_the_process(start_weir, auto):
+    before = time.time()
+    weir = start_weir(config(auto().address))
+    samples = weir.metrics()
+    assert before - 1 <= sum_of(samples, "process_start_time_seconds", {}) <= time.time()
+    assert 0 < sum_of(samples, "process_cpu_seconds_total", {}) <= time.time() - before + 1
+    assert 2**20 < sum_of(samples, "process_resident_memory_bytes", {})
+    assert (sum_of(samples, "process_virtual_memory_bytes", {})
+            >= sum_of(samples, "process_resident_memory_bytes", {}))
+    opened = sum_of(samples, "process_open_fds", {})
+    with weir.client(), weir.client(), weir.client():
+        weir.wait_metric("weir_client_connections", 3)
+        weir.wait_metric("process_open_fds", opened + 3)
+    assert weir.metric("process_max_fds") >= opened + 3
+
+
+def test_memory_by_kind_is_there_once_it_was_needed(start_weir, auto, side):
+    weir = start_weir(config(auto().address))
+    assert weir.metric("weir_memory_bytes", kind="exchange") == 0
+    with weir.client() as c:
+        assert c.get().status == 200
+        kept = () if harness.sanitizer() else ("exchange", "head", "block")  # it keeps nothing
+        for kind in ("tcp", f"{side.client}_server", "flight", *kept):
+            wait_for(lambda kind=kind: weir.metric("weir_memory_bytes", kind=kind) > 0, kind)
+
+
+def test_the_retry_budget_that_is_left(start_weir, auto):
+    weir = start_weir(config(auto().address))
+    assert weir.metric("weir_retry_budget_left", pool="app") == 100     # 10 a second, over 10 s
+
+
+def test_each_worker_says_how_long_it_has_been_at_it(start_weir, auto):
+    weir = start_weir(config(auto().address), workers=2)
+    seen = [v for (name, _), v in weir.metrics().items() if name == "weir_worker_turn_seconds"]
+    assert len(seen) == 2 and max(seen) < 60
+
+
+def runs_of_others(weir):
+    """How often each thread but the control thread was put on a core."""
+    tasks = [t for t in Path(f"/proc/{weir.pid}/task").iterdir() if t.name != str(weir.pid)]
+    return {t.name: int((t / "schedstat").read_text().split()[2]) for t in tasks}
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel does not count")
+def test_a_scrape_wakes_no_worker(start_weir, auto):
+    """So none waits for it, for a lock of its or for its memory either."""
+    weir = start_weir(config(auto().address), workers=2)
+    with weir.client() as c:
+        assert c.get().status == 200
+    weir.wait_metric("weir_client_connections", 0)
+    weir.wait_quiet()
+
+    def nobody_woke():
+        """A timer of a worker's own may be due once; what a scrape wakes, each one wakes."""
+        before = runs_of_others(weir)
+        for _ in range(30):
+            assert weir.admin_get("/metrics").status == 200
+        return len(before) >= 2 and runs_of_others(weir) == before
+
+    wait_for(nobody_woke, "30 scrapes without another thread being run")
 
 
 def test_the_number_of_workers_is_shown(start_weir, auto):

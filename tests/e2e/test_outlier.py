@@ -275,7 +275,7 @@ def test_a_failed_probe_puts_it_out_for_longer(pool):
 def test_success_rates_are_compared(pool):
     p = pool(
         5,
-        f"{{ errors: none, {LONG}, interval: 100ms, latency: none,"
+        f"{{ errors: none, {LONG}, interval: 2s, latency: none,"
         " success_rate: { endpoints: 5, requests: 4 } }",
     )
     p.failing = {3}
@@ -291,7 +291,7 @@ def test_success_rates_are_compared(pool):
 
 def test_five_timeouts_in_a_row_put_an_endpoint_out(pool):
     """BEHAVIOUR 8: 5 consecutive ... timeouts."""
-    p = pool(2, f"{{ {LONG} }}", top="timeouts: { response_head: 300ms }\n")
+    p = pool(2, f"{{ {LONG} }}", top="timeouts: { response_head: 1s }\n")
     p.holding = {1}
     assert set(p.draw(20)) == {"a"}, "the retry goes to the other one"
     assert p.weir.metric("weir_attempts_failed_total", reason="response_head_timeout") == 5
@@ -303,7 +303,7 @@ def test_five_timeouts_in_a_row_put_an_endpoint_out(pool):
 def test_latencies_are_compared(pool, mode):
     """Enforced, the slow one is put out; observed (the default), it is counted and told."""
     rule = f"{{ {'mode: enforce, ' if mode == 'enforce' else ''}requests: 4, least: 20ms }}"
-    p = pool(4, f"{{ {LONG}, interval: 1s, success_rate: none, latency: {rule} }}")
+    p = pool(4, f"{{ {LONG}, interval: 3s, success_rate: none, latency: {rule} }}")
     p.delays[3] = 0.1
     result = "ejected" if mode == "enforce" else "observed"
     words = "is ejected" if mode == "enforce" else "would be ejected"

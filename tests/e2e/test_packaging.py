@@ -12,6 +12,7 @@ import yaml
 
 import harness
 from harness import ROOT, run_weir
+from peers import wait_for
 from tools import find, needs
 
 MODE = os.environ.get("WEIR_MODE", "release")
@@ -19,6 +20,7 @@ LIMIT = 120                         # seconds for anything here, under a sanitiz
 VERSION = re.search(r"^VERSION := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1]
 
 INSTALLED = """\
+etc/logrotate.d/weir
 etc/weir/weir.yaml
 usr/bin/weir
 usr/lib/systemd/system/weir.service
@@ -30,6 +32,8 @@ usr/share/doc/weir/examples/sidecar.yaml
 usr/share/doc/weir/examples/weir.yaml
 usr/share/man/man1/weir.1
 usr/share/man/man5/weir.yaml.5
+usr/share/weir/grafana/weir.json
+usr/share/weir/prometheus/weir.rules.yaml
 usr/share/zsh/site-functions/_weir""".split()
 
 
@@ -102,7 +106,7 @@ def test_another_prefix_holds_all_of_it_and_the_unit_says_so(tmp_path):
 def test_the_installed_weir_runs_and_accepts_the_installed_files(root):
     assert run(root / "usr/bin/weir", "version").startswith(f"weir {VERSION}\n")
     for name in INSTALLED:
-        if name.endswith(".yaml"):
+        if name.endswith(".yaml") and "prometheus" not in name:
             run(root / "usr/bin/weir", "check", "--no-files", root / name)
 
 
@@ -117,11 +121,13 @@ def test_the_default_configuration_serves_this_machine_alone():
 def test_version_tells_the_libraries_and_what_weir_speaks():
     told = json.loads(run_weir("version", "--json").stdout)
     assert told["version"] == VERSION
-    assert list(told["libraries"]) == ["libuv", "llhttp", "libyaml", "nghttp2", "openssl"]
-    assert all(re.fullmatch(r"\d+\.\d+\.\d+[a-z]?", v) for v in told["libraries"].values())
+    assert list(told["libraries"]) == ["libuv", "llhttp", "libyaml", "nghttp2", "openssl",
+                                       "c-ares", "jansson"]
+    assert all(re.fullmatch(r"\d+\.\d+(\.\d+)?[a-z]?", v) for v in told["libraries"].values())
     assert {"http/1.1", "h2", "grpc", "websocket", "tls1.3"} <= set(told["features"])
     lines = [f"weir {VERSION}", *(f"{k} {v}" for k, v in told["libraries"].items()),
              "speaks " + " ".join(told["features"]),
+             "sandbox " + " ".join(told["sandbox"]),
              f"built by {told['compiler']} ({told['build']})"]
     assert run_weir("version").stdout.splitlines() == lines
 
@@ -304,9 +310,39 @@ pools: {{ app: {{ endpoints: [ "{auto().address}" ], health: {{ http: /, every: 
 def test_the_unit_waits_for_what_weir_says():
     assert setting("Type") == ["notify"]
     assert setting("ExecStart") == ["@BINDIR@/weir run -c @SYSCONFDIR@/weir/weir.yaml"]
+    assert setting("ExecReload") == ["/bin/kill -HUP $MAINPID"]
     assert setting("CapabilityBoundingSet") == setting("AmbientCapabilities") == ["CAP_NET_BIND_SERVICE"]
     user = (ROOT / "packaging/weir.sysusers").read_text()
     assert f"\nu {setting('User')[0]} " in user
+
+
+# ---- logrotate -----------------------------------------------------------------------------------
+
+@needs("logrotate")
+def test_logrotate_renames_the_log_and_weir_begins_another(start_weir, auto, tmp_path):
+    log = tmp_path / "access.log"
+    weir = start_weir(f"""
+access_log: {{ path: {log}, format: "{{path}}" }}
+routes: [ {{ to: app }} ]
+pools: {{ app: [ '{auto().address}' ] }}
+""")
+    given = (ROOT / "packaging/weir.logrotate").read_text()
+    rules = re.sub(r"\[ ! -d .*", f"kill -USR1 {weir.pid}", given).replace("/var/log/weir", str(tmp_path))
+    assert given.count("USR1") == 2 and str(weir.pid) in rules
+    (tmp_path / "rules").write_text(rules)
+    (tmp_path / "rules").chmod(0o644)
+
+    def lines(name):
+        file = tmp_path / name
+        return file.read_text().splitlines() if file.exists() else []
+    with weir.client() as client:
+        client.get("/before")
+        wait_for(lambda: lines("access.log") == ["/before"], "the line before")
+        run(find("logrotate"), "--force", "--state", tmp_path / "state", tmp_path / "rules")
+        wait_for(log.exists, "another file")
+        client.get("/after")
+        wait_for(lambda: lines("access.log") == ["/after"], "the line after")
+    assert lines("access.log.1") == ["/before"]
 
 
 # ---- releases ----------------------------------------------------------------------------------

@@ -95,6 +95,27 @@ def test_curl(example, hello, how, version):
     assert out.endswith(f"\n{version} 200".encode()) and b"hello" in out.lower()
 
 
+def test_each_curl_of_the_admin_listener(start_weir, auto):
+    """What the page of registrations shows is tried by test_registry.py."""
+    text = (harness.ROOT / "README.md").read_text()
+    head, rest = text.split("### Endpoints that register themselves\n")
+    shown = re.findall(r"curl [^`#,]*:9900/[^`#,\n]*", head + rest[rest.index("\n## ") :])
+    assert [re.search(r":9900(/[a-z]+)", line)[1] for line in shown] == [
+        "/pools", "/reload", "/drain", "/requests"]
+    up = auto()
+    weir = start_weir(f"routes: [ {{ match: {{ path: /shop }}, to: shop }} ]\n"
+                      f"pools: {{ shop: {{ endpoints: ['{up.address}', '127.0.0.1:9'] }} }}\n"
+                      "flight: { slow: 1ms }\n")
+    with weir.logged() as logged, weir.client() as c:
+        c.get("/nowhere")
+    for line in shown:
+        line = re.sub(r"(127\.0\.0\.1|localhost):9900", weir.admin, line)
+        line = line.replace("10.0.0.2:8080", "127.0.0.1:9").replace("01a20770-...", logged[0]["id"])
+        name, *words = shlex.split(line)
+        out = tools.run(name, "-sS", "--noproxy", "*", "-w", "\n%{http_code}", *words)
+        assert out.decode().splitlines()[-1] in ("200", "202"), (line, out)
+
+
 def test_a_websocket_client(example, hello):
     import websockets
 

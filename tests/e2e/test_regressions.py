@@ -247,7 +247,7 @@ def test_an_upstream_that_stops_reading_has_the_time_for_its_response_and_no_mor
     with_timeouts, tmp
 ):
     """Only a unix socket says so while it stays open."""
-    weir, up = with_timeouts("{ response_head: 300ms }", path=str(tmp / "up.sock"))
+    weir, up = with_timeouts("{ response_head: 1s }", path=str(tmp / "up.sock"))
     with weir.counts("response_head_timeout"), weir.client() as c:
         c.send(post(1000000))
         u = up.accept()

@@ -41,7 +41,7 @@ def test_a_retry_that_is_denied_keeps_no_place_at_an_endpoint(start_weir, new_up
         u.close()
         assert c.response().status == 503
     second.assert_untouched()
-    assert weir.metric("weir_endpoint_requests_in_flight") == 0
+    weir.wait_metric("weir_endpoint_requests_in_flight", 0)
 
 
 def test_a_retry_that_pauses_keeps_no_place_at_an_endpoint(start_weir, new_upstream):
@@ -54,7 +54,7 @@ def test_a_retry_that_pauses_keeps_no_place_at_an_endpoint(start_weir, new_upstr
         u.request()
         u.answer("busy", **BUSY)
         weir.wait_metric("weir_retries_total", 1, pool="app")
-        assert weir.metric("weir_endpoint_requests_in_flight") == 0
+        weir.wait_metric("weir_endpoint_requests_in_flight", 0)
         u = second.accept()
         u.request()
         u.answer()
@@ -65,7 +65,7 @@ def test_a_retry_at_the_same_endpoint_is_not_one_more_than_that_takes(start_weir
     """While it paused, another request took the place."""
     up = new_upstream()
     weir = start_weir(config([up], "{ when: 503, same_endpoint: true }"), workers=1)
-    with weir.counts("upstream_status"), weir.client() as c, weir.client() as other:
+    with weir.counts("no_endpoint"), weir.client() as c, weir.client() as other:
         c.send(GET)
         u = up.accept()
         u.request()
@@ -74,11 +74,11 @@ def test_a_retry_at_the_same_endpoint_is_not_one_more_than_that_takes(start_weir
         other.send(GET)
         u = up.accept()
         u.request()
-        assert c.response().status == 502
+        assert c.response().status == 503
         u.answer()
         assert other.response().body == b"ok"
     up.assert_untouched()
-    assert weir.metric("weir_endpoint_requests_in_flight") == 0
+    weir.wait_metric("weir_endpoint_requests_in_flight", 0)
 
 
 def test_trailers_reach_the_second_of_two_that_are_asked_at_once(
@@ -115,29 +115,34 @@ def test_trailers_reach_the_second_of_two_that_are_asked_at_once(
         assert c.response().body == b"ok"
 
 
-def test_who_has_no_use_of_an_endpoint_that_is_freed_passes_it_on(start_weir, auto):
-    """Each of two workers uses one endpoint only. The wake-up that was the one's went to the other
-    by turns, and was lost."""
-    holding = True
-    ups = [auto() for _ in range(2)]
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_an_endpoint_that_is_freed_reaches_the_worker_that_has_a_use_of_it(start_weir, auto, workers):
+    """Each worker uses one endpoint only. The wake-up that was the one's went to another by turns,
+    and was lost."""
+    ups = [auto(body=bytes([97 + i])) for i in range(workers)]
+    held = set()
     for up in ups:
-        up.reply = lambda _, up=up: None if holding else up.ok()
+        up.reply = lambda _, up=up: None if up in held else up.ok()
     listed = ", ".join(f"{{ address: '{u.address}', max_requests: 1 }}" for u in ups)
     weir = start_weir(
         "routes: [ { to: app } ]\n"
         "pools: { app: { balance: { policy: p2c, subset: 1 }, queue: { wait: 1h },\n"
         f"  endpoints: [ {listed} ] }} }}\n",
-        workers=2,
+        workers=workers,
     )
-    clients = [weir.client() for _ in range(24)]
-    for c in clients:
+    own = {up.body: [] for up in ups}  # the clients of its worker
+    while min(map(len, own.values())) < 4:
+        c = weir.client()
+        own[c.get().body].append(c)
+    held.update(ups)
+    for c in sum(own.values(), []):
         c.send(GET)
-    weir.wait_metric("weir_pool_queued", 22, pool="app")
-    holding = False
+    weir.wait_metric("weir_pool_queued", sum(map(len, own.values())) - workers, pool="app")
     for up in ups:
+        held.discard(up)
         up.release()
-    assert {c.response().body for c in clients} == {b"ok"}
-    assert weir.metric("weir_pool_queued", pool="app") == 0
+        assert {c.response().body for c in own[up.body]} == {up.body}
+    weir.wait_metric("weir_pool_queued", 0, pool="app")
 
 
 @pytest.mark.parametrize("code", [Code.INTERNAL_ERROR, Code.CANCEL])

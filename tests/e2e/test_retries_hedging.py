@@ -19,10 +19,10 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 class Pool:
     """weir over two upstreams that answer "a" and "b", or nothing while they are `holding`."""
 
-    def __init__(self, start_weir, auto, route="", pool="hedge: 95%"):
+    def __init__(self, start_weir, auto, route="", pool="hedge: 95%", spare=""):
         self.holding = False
         self.ups = [auto(body=b, reply=self.reply(i)) for i, b in enumerate((b"a", b"b"))]
-        listed = ", ".join(f"'{u.address}'" for u in self.ups)
+        listed = ", ".join(f"'{u.address}'" for u in self.ups) + spare
         self.weir = start_weir(
             f"routes: [ {{ to: app{route} }} ]\n"
             f"pools: {{ app: {{ balance: round_robin, outlier: none, endpoints: [ {listed} ], {pool} }} }}\n",
@@ -180,6 +180,20 @@ def test_the_first_may_fail_while_the_second_goes_on(pool):
         assert c.response().body == second.body
     assert log[0]["endpoint"] == second.address and log[0]["attempts"] == 2
     assert p.hedges() == {"won": 1, "lost": 0}
+
+
+def test_a_retry_after_both_have_failed_is_no_hedge_that_wins(pool, auto):
+    spare = auto(body=b"spare")
+    p = pool(spare=f", {{ address: '{spare.address}', backup: true }}")
+    p.learn()
+    with p.weir.logged() as log, p.weir.client() as c:
+        first, second = p.ask_both(c)
+        first.die()
+        p.weir.wait_metric("weir_attempts_failed_total", 1)
+        second.die()
+        assert c.response().body == b"spare"
+    assert log[0]["attempts"] == 3 and log[0]["endpoint"] == spare.address
+    assert p.hedges() == {"won": 0, "lost": 1}
 
 
 def test_an_answer_that_is_not_wanted_does_not_win(pool):

@@ -64,7 +64,7 @@ def test_the_next_request_reuses_the_idle_connection(own):
         serve(other, u, "/other")
     assert weir.metric("weir_upstream_connections_total", pool="app") == 1
     assert weir.metric("weir_upstream_reused_total", pool="app") == 6
-    assert weir.metric("weir_upstream_connections") == 1
+    weir.wait_metric("weir_upstream_connections", 1)
     up.assert_untouched()
 
 

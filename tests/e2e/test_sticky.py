@@ -9,6 +9,7 @@ import pytest
 
 from matrix import Matrix
 from peers import RefusedEndpoint
+from test_limits import free
 
 MATRIX = Matrix()
 
@@ -235,3 +236,133 @@ def test_a_backup_keeps_no_session_once_another_is_usable(start_weir, named):
     with weir.client() as c:
         got = c.get(extra=cookie(token(ups[0])))
         assert got.body == b"b" and got.get("set-cookie").startswith(f"weir={token(ups[1])};")
+
+
+# ---- an endpoint that takes no more -------------------------------------------------------------
+
+def begin(weir, extra=""):
+    c = weir.client()
+    c.send(f"GET / HTTP/1.1\r\nHost: a\r\n{extra}\r\n")
+    return c
+
+
+@pytest.fixture
+def holding(start_weir, named):
+    """holding(queue, out, workers): (weir, upstream, upstream), which take one request each and keep
+    it; a request of a session is in flight at the first."""
+
+    def make(queue="{ wait: 1h }", out="", workers=1):
+        ups = named(2, lambda _: None)
+        listed = ", ".join(f"{{ address: '{u.address}', max_requests: 1{o} }}" for u, o in zip(ups, (out, "")))
+        weir = start_weir(
+            "routes: [ { to: app } ]\npools:\n"
+            f"  app: {{ sticky: {{ cookie: weir, secret: {SECRET} }}, queue: {queue},"
+            f" endpoints: [ {listed} ] }}\n",
+            workers=workers,
+        )
+        first = begin(weir, cookie(token(ups[0])))
+        ups[0].wait_held(1)
+        return weir, first, *ups
+
+    return make
+
+
+@pytest.mark.parametrize("out", ["", ", drain: true", ", weight: 0"], ids=["in use", "drain", "weight 0"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_session_whose_endpoint_is_full_waits_for_it(holding, out, workers):
+    """As with HAProxy: full is not gone. It goes on there even while another is idle."""
+    weir, first, own, other = holding(out=out, workers=workers)
+    waiting = [begin(weir, cookie(token(own))) for _ in range(5)]
+    weir.wait_metric("weir_pool_queued", 5, pool="app")
+    for _ in range(6):
+        own.wait_held(1)
+        free(own)
+    for c in [first, *waiting]:
+        answer = c.response()
+        assert (answer.body, answer.all("set-cookie")) == (b"a", [])
+    assert not other.requests
+    weir.wait_metric("weir_pool_queued", 0, pool="app")
+    weir.wait_metric("weir_pool_requests_in_flight", 0, pool="app")
+
+
+def test_those_that_wait_for_their_endpoint_keep_nobody_from_another(holding):
+    weir, first, own, other = holding(queue="{ wait: 1h, max: 2 }")
+    waiting = [begin(weir, cookie(token(own))) for _ in range(2)]
+    weir.wait_metric("weir_pool_queued", 2, pool="app")
+    for _ in range(3):
+        c = begin(weir)
+        other.wait_held(1)
+        free(other)
+        assert c.response().body == b"b"
+    own.release()
+    own.wait_held(1)
+    own.release()
+    own.wait_held(1)
+    own.release()
+    assert [c.response().body for c in (first, *waiting)] == [b"a"] * 3
+
+
+def test_nobody_else_takes_the_place_that_a_session_waits_for(holding):
+    weir, first, own, other = holding()
+    session = begin(weir, cookie(token(own)))
+    weir.wait_metric("weir_pool_queued", 1, pool="app")
+    busy = begin(weir)
+    other.wait_held(1)
+    stranger = begin(weir)  # which any endpoint would do for
+    weir.wait_metric("weir_pool_queued", 2, pool="app")
+    free(own)
+    own.wait_held(1)
+    weir.wait_metric("weir_pool_queued", 1, pool="app")
+    free(own)
+    assert (first.response().body, session.response().body) == (b"a", b"a")
+    own.wait_held(1)  # nobody's endpoint any more
+    own.release()
+    assert stranger.response().body == b"a"
+    other.release()
+    assert busy.response().body == b"b"
+
+
+def test_a_session_waits_for_so_long_at_most(holding):
+    weir, first, own, other = holding(queue="{ wait: 50ms }")
+    with weir.counts("queue_timeout"), weir.client() as c:
+        assert c.get(extra=cookie(token(own))).status == 503
+    assert weir.metric("weir_pool_queued", pool="app") == 0
+    own.release()
+    assert first.response().body == b"a"
+    assert not other.requests
+
+
+def test_who_stops_waiting_for_its_endpoint_leaves_it_to_others(holding):
+    weir, first, own, other = holding()
+    session = begin(weir, cookie(token(own)))
+    weir.wait_metric("weir_pool_queued", 1, pool="app")
+    busy = begin(weir)
+    other.wait_held(1)
+    stranger = begin(weir)
+    weir.wait_metric("weir_pool_queued", 2, pool="app")
+    with weir.counts("client_closed"):
+        session.close()
+    weir.wait_metric("weir_pool_queued", 1, pool="app")
+    free(own)
+    own.wait_held(1)
+    own.release()
+    other.release()
+    assert (first.response().body, stranger.response().body, busy.response().body) == (b"a", b"a", b"b")
+
+
+@pytest.mark.parametrize("queue", ["none", "{ wait: 1h, max: 1 }"])
+def test_a_session_that_cannot_wait_moves(holding, queue):
+    weir, first, own, other = holding(queue)
+    waiting = []
+    if queue != "none":
+        waiting.append(begin(weir, cookie(token(own))))
+        weir.wait_metric("weir_pool_queued", 1, pool="app")
+    c = begin(weir, cookie(token(own)))
+    other.wait_held(1)
+    other.release()
+    answer = c.response()
+    assert answer.body == b"b" and answer.get("set-cookie").startswith(f"weir={token(other)};")
+    for client in [first, *waiting]:
+        own.wait_held(1)
+        free(own)
+        assert client.response().body == b"a"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS with clients and with upstreams: what is offered, what is refused, whose certificate is shown,
 and how a conn ends."""
+import contextlib
 import ssl
 import time
 
@@ -11,12 +12,16 @@ import harness
 import peers
 import tools
 import wire
+from counting import costs
 from h2peer import H2Server
 from h2wire import Code
 from peers import connect, deadline
 from tlspeer import TlsClient, TlsSocket, secured
 
 ROUTE = "routes: [ { to: app } ]\n"
+SLOW_CONNS, SLOW_BYTES = 100, 40
+KIB_PER_CONN = 80  # 55, nearly all OpenSSL's: a record that is not whole, and room for messages
+CPU_PER_CONN, CPU_PER_BYTE = 1e-3, 50e-6  # seconds; several times what they cost
 
 
 def listener(*pairs, more=""):
@@ -214,6 +219,22 @@ def test_sessions_are_resumed_across_workers(secure, authority, version):
             assert c.tls.session_reused
 
 
+def test_a_client_that_takes_no_tickets_resumes_from_the_session_cache(secure, authority):
+    only = ssl.TLSVersion.TLSv1_2  # 1.3 has nothing but tickets
+    own, up = secure(workers=1)  # each has a cache of its own
+    context = authority.client_context(most=only, least=only)
+    context.options |= ssl.OP_NO_TICKET
+    with tls(own, context) as c:
+        session = c.tls.session
+        assert session.id and not session.has_ticket
+    for _ in range(2):
+        with tls(own, context, session=session) as c:
+            assert c.tls.session_reused
+            c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            up.accept().answer()
+            assert c.response().status == 200
+
+
 def test_a_hello_may_come_a_byte_at_a_time(secure, authority):
     own, up = secure()
     raw = connect(own.listeners["web"])
@@ -256,9 +277,39 @@ def test_a_handshake_that_does_not_end_times_out(secure, said):
     up.assert_untouched()
 
 
+def hello_of(authority):
+    """The first bytes that a client says."""
+    ours = ssl.MemoryBIO()
+    half = authority.client_context(["h2"]).wrap_bio(ssl.MemoryBIO(), ours, server_hostname="a.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        half.do_handshake()
+    return ours.read()
+
+
+def test_many_slow_handshakes_cost_little_and_hurt_nobody(secure, authority):
+    """Each byte of a hello by itself, the last one never: none is more than its clock allows."""
+    own, up = secure(head="timeouts: { tls_handshake: 2s }\n")
+    hello = hello_of(authority)[:SLOW_BYTES]
+    with costs(own, SLOW_CONNS * KIB_PER_CONN) as cpu, own.counts(*["tls_handshake_timeout"] * SLOW_CONNS):
+        cpu.append(SLOW_CONNS * (CPU_PER_CONN + SLOW_BYTES * CPU_PER_BYTE))
+        slow = [own.client() for _ in range(SLOW_CONNS)]
+        for i in range(SLOW_BYTES):
+            for c in slow:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its time is up
+                    c.send_some(hello[i : i + 1])
+        with tls(own, authority.client_context()) as c:
+            c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            u = up.accept()
+            u.request()
+            u.answer()
+            assert c.response().status == 200
+        for c in slow:
+            c.expect_ended()
+
+
 @pytest.mark.parametrize("alpn", ["http/1.1", "h2"])
 def test_weir_ends_a_conn_with_close_notify(secure, authority, alpn):
-    own, up = secure(head="timeouts: { client_idle: 300ms }\n")
+    own, up = secure(head="timeouts: { client_idle: 1s }\n")
     with tls(own, authority.client_context([alpn])) as c:
         if alpn == "h2":
             c2 = h2peer.H2Client(c).hello()

@@ -30,11 +30,19 @@ static _Atomic uint8_t fds[MAX_FD];
 
 /* ---- descriptors ---- */
 
+/* What a datagram loses is lost for good: those are left alone. */
+static bool is_stream(int fd)
+{
+    int type = 0;
+    socklen_t len = sizeof(type);
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+}
+
 static void fd_becomes(int fd, enum side side)
 {
     struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof(ss);
-    if (fd < 0 || fd >= MAX_FD)
+    if (fd < 0 || fd >= MAX_FD || !is_stream(fd))
         return;
     uint8_t is_unix = getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family == AF_UNIX;
     fds[fd] = (uint8_t)(side | (is_unix ? FD_UNIX : 0));

@@ -5,15 +5,16 @@
  *
  *   E HOST,... PATH METHOD,... NAME=VALUE,...     a rule with an exact path
  *   P ...                                         ... a prefix
- *   Q HOST PATH METHOD NAME=VALUE,...             a request
+ *   Q HOST PATH METHOD NAME=VALUE,... LISTENER    a request
  *
- * "-" is an empty list, or an empty text. Other lines mean nothing.
+ * "-" is an empty list, or an empty text. A NAME with a colon in front, which no field has, is that
+ * of the listener. Other lines mean nothing.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "proxy/base/check.h"
-#include "proxy/route.h"
+#include "proxy/route_why.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -33,7 +34,7 @@ struct rule {
 };
 
 struct asked {
-    struct span host, path, method;
+    struct span host, path, method, listener;
     struct route_field_match lines[LIST];
     size_t n_lines;
 };
@@ -71,6 +72,8 @@ static size_t fields_of(struct span *line, struct route_field_match *fields)
         struct span value = l.items[i];
         fields[i].name = until(&value, '=');
         fields[i].value = value;
+        if (span_starts(fields[i].name, SPAN_LIT(":")))
+            fields[i].name = SPAN_LIT(ROUTE_LISTENER);
     }
     return l.n;
 }
@@ -138,19 +141,25 @@ static long fit_method(const struct rule *r, struct span method)
     return r->methods.n > 0 ? -1 : 0;
 }
 
+static bool field_holds(const struct route_field_match *f, const struct asked *a)
+{
+    size_t seen = 0, right = 0;
+    if (span_eq(f->name, SPAN_LIT(ROUTE_LISTENER)))
+        return span_eq(a->listener, f->value);
+    for (size_t i = 0; i < a->n_lines; i++) {
+        if (!span_eq_nocase(a->lines[i].name, f->name))
+            continue;
+        seen++;
+        right += span_eq(a->lines[i].value, f->value);
+    }
+    return seen == 1 && right == 1;
+}
+
 static long fit_fields(const struct rule *r, const struct asked *a)
 {
-    for (size_t i = 0; i < r->n_fields; i++) {
-        size_t seen = 0, right = 0;
-        for (size_t j = 0; j < a->n_lines; j++) {
-            if (!span_eq_nocase(a->lines[j].name, r->fields[i].name))
-                continue;
-            seen++;
-            right += span_eq(a->lines[j].value, r->fields[i].value);
-        }
-        if (seen != 1 || right != 1)
+    for (size_t i = 0; i < r->n_fields; i++)
+        if (!field_holds(&r->fields[i], a))
             return -1;
-    }
     return (long)r->n_fields;
 }
 
@@ -184,13 +193,40 @@ static unsigned ask_field(const void *ctx, struct span name, struct span *value)
     return n;
 }
 
+static bool holds(const struct rule *r, const struct asked *a)
+{
+    return fit_host(r, a->host) >= 0 && fit_path(r, a->path) >= 0 &&
+           fit_method(r, a->method) >= 0 && fit_fields(r, a) >= 0;
+}
+
+/* Who explains sees it as who looks up: the same rules hold, and nobody wins but the route that was
+ * found. */
+static void judge(const struct route_table *t, const struct rule *rules, size_t n,
+                  const struct asked *a, const struct route_query *q, const struct route *found)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct route_verdict v;
+        char text[ROUTE_WHY_TEXT];
+        route_judge(t, q, i, NULL, &v);
+        CHECK((v.why == ROUTE_WON) == holds(&rules[i], a));
+        route_judge(t, q, i, found, &v);
+        CHECK((v.why == ROUTE_WON) == (found != NULL && found->index == i));
+        CHECK(route_why_text(t, q, &v, found, text)[0] != '\0');
+    }
+}
+
 static void ask(const struct route_table *t, const struct rule *rules, size_t n,
                 const struct asked *a)
 {
-    struct route_query q = {
-        .host = a->host, .path = a->path, .method = a->method, .field = ask_field, .field_ctx = a};
+    struct route_query q = {.host = a->host,
+                            .path = a->path,
+                            .method = a->method,
+                            .listener = a->listener,
+                            .field = ask_field,
+                            .field_ctx = a};
     const struct route *found = route_find(t, &q);
     CHECK((found != NULL ? (long)found->index : -1) == try_every_rule(rules, n, a));
+    judge(t, rules, n, a, &q, found);
 }
 
 static bool add_rule(struct route_table *t, struct rule *r, struct span *line, bool exact)
@@ -233,6 +269,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         a.path = text_of(&line);
         a.method = text_of(&line);
         a.n_lines = fields_of(&line, a.lines);
+        a.listener = text_of(&line);
         if (span_eq(a.path, SPAN_LIT("*")) || (a.path.len > 0 && a.path.ptr[0] == '/'))
             ask(t, rules, n, &a);
     }

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balancer/policy.h"
+#include "balancer/gate.h"
+#include "balancer/quantile.h"
 #include "proxy/base/check.h"
 
 #define START_MS UINT64_C(1000000)
@@ -74,11 +75,12 @@ static void dial_done(struct rig_peer *p, int status)
     pair_connect(p->pair, 0, status);
 }
 
-static struct transport *fake_dial(struct reactor *r, const struct net_addr *to,
+static struct transport *fake_dial(struct reactor *r, const struct net_addr *to, uint32_t within_ms,
                                    const struct transport_events *events, void *owner, int *err)
 {
     struct rig *rig = rig_of(r);
     unsigned how = rig->dials > 0 ? rig->dial : DIAL_UP;
+    (void)within_ms;
     rig->dials -= rig->dials > 0;
     rig_tell(rig, "  dials %u: %u", net_addr_port(to), how);
     *err = how == DIAL_NO_DESCRIPTOR || rig->n_upstreams == RIG_PEERS ? UV_EMFILE
@@ -142,130 +144,42 @@ static void rig_pass(struct rig *rig, uint64_t ms)
         set_clock(rig, until);
 }
 
-/* ---- the configuration ---- */
-
-static char *copy(const char *text)
-{
-    char *c = strdup(text);
-    CHECK(c != NULL);
-    return c;
-}
-
-static void build_pool(struct pool_spec *spec, const char *name, unsigned n, const uint8_t *set)
-{
-    static const char *const policies[] = {"round_robin", "least_conn", "random", "p2c"};
-    *spec = (struct pool_spec){
-        .name = copy(name),
-        .endpoints = aligned_alloc(LB_CACHE_LINE, n * sizeof(spec->endpoints[0])),
-        .n_endpoints = n,
-        .idle_ms = 20000,
-        .max_idle = set[1] & 4 ? 1 : 8,
-        .options = {.limits = {.body_bytes = UINT64_MAX,
-                               .header_bytes = 2048,
-                               .target_bytes = 1024,
-                               .headers = 20},
-                    .connect_ms = 5000,
-                    .response_idle_ms = 30000,
-                    .write_stall_ms = 25000,
-                    .buffer = set[0] & 4 ? 4096 : 65536},
-        .protocol = set[0] & RIG_H2_UPSTREAMS ? POOL_H2 : POOL_AUTO,
-        .h2 = {.connect_ms = 5000,
-               .response_idle_ms = 30000,
-               .write_stall_ms = 25000,
-               .idle_ms = 20000,
-               .ping_ms = 7000,
-               .pong_ms = 4000,
-               .max_streams = 100,
-               .buffer = set[0] & 4 ? 4096 : 65536,
-               .conn_buffer = set[0] & 4 ? 65535 : 1 << 20},
-    };
-    spec->h2.limits = spec->options.limits;
-    CHECK(spec->endpoints != NULL);
-    memset(spec->endpoints, 0, n * sizeof(spec->endpoints[0]));
-    for (unsigned i = 0; i < n; i++) {
-        struct endpoint_spec *ep = &spec->endpoints[i];
-        CHECK(net_addr_ip(&ep->addr, "127.0.0.1", (uint16_t)(i + 1)));
-        net_addr_print(&ep->addr, ep->text);
-        lb_endpoint_init(&ep->lb, i, i, 1);
-    }
-    spec->balance = pool_balance(lb_policy_find(policies[set[1] & 3]), NULL, spec->endpoints,
-                                 spec->n_endpoints);
-}
-
-/* "/a" has three endpoints, "/b" one and a clock for the whole; "/n" has no pool; others no route.
- */
-static void build_routes(struct snapshot *snap, const uint8_t *set)
-{
-    static const struct route_target to_a = {0, 1}, to_b = {1, 1}, to_none = {ROUTE_NO_POOL, 1};
-    const struct route_rule rules[] = {
-        {.name = SPAN_LIT("a"), .path = SPAN_LIT("/a"), .targets = &to_a, .n_targets = 1},
-        {.name = SPAN_LIT("b"), .path = SPAN_LIT("/b"), .targets = &to_b, .n_targets = 1},
-        {.name = SPAN_LIT("n"), .path = SPAN_LIT("/n"), .targets = &to_none, .n_targets = 1},
-    };
-    snap->table = route_table_new();
-    snap->routes = calloc(ARRAY_LEN(rules), sizeof(snap->routes[0]));
-    CHECK(snap->routes != NULL);
-    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
-        CHECK(route_table_add(snap->table, &rules[i]) >= 0);
-        snap->routes[i] = (struct route_spec){.request_ms = i == 1 ? 40000 : 0,
-                                              .try_ms = 10000,
-                                              .retry = {.attempts = set[2] >> 4 & 3,
-                                                        .on = RETRY_ON_DEFAULT,
-                                                        .backoff_ms = set[2] & 64 ? 25 : 0,
-                                                        .max_backoff_ms = 250},
-                                              .row = (uint32_t)(1 + 2 * i)};
-    }
-    route_table_compile(snap->table);
-    snap->n_rows = 1 + 2 * ARRAY_LEN(rules);
-}
-
-static struct snapshot *build_snapshot(const uint8_t *set)
-{
-    struct snapshot *snap = calloc(1, sizeof(*snap));
-    CHECK(snap != NULL);
-    atomic_init(&snap->refs, 1);
-    snap->listeners = calloc(1, sizeof(snap->listeners[0]));
-    snap->pools = calloc(2, sizeof(snap->pools[0]));
-    snap->tls = calloc(2, sizeof(snap->tls[0]));
-    CHECK(snap->listeners != NULL && snap->pools != NULL && snap->tls != NULL);
-    /* The one listener is not counted: the rig itself accepts. */
-    snap->listeners[0].name = "rig";
-    snap->listeners[0].forward =
-        (struct forward_options){.forwarded = set[1] & 8, .via = set[1] & 16};
-    snap->n_pools = 2;
-    build_pool(&snap->pools[0], "a", RIG_ENDPOINTS, set);
-    build_pool(&snap->pools[1], "b", 1, set);
-    build_routes(snap, set);
-    snap->server = (struct h1_server_options){
-        .limits = {.body_bytes = 200000, .header_bytes = 2048, .target_bytes = 1024, .headers = 20},
-        .head_ms = 10000,
-        .idle_ms = 30000,
-        .body_ms = 15000,
-        .write_stall_ms = 20000,
-        .buffer = set[0] & 4 ? 4096 : 65536,
-    };
-    snap->upgraded_ms = 60000;
-    return snap;
-}
-
 /* ---- begin and end ---- */
 
+#define LEARNT 40 /* answers, so that it is known what is slow */
+
 static const size_t capacities[] = {65536, 4096, 1000, 100, 17, 1 << 20, 300, 16384};
+
+/* The worker's view of the snapshot. */
+static void rig_view(struct rig *rig)
+{
+    struct worker *w = &rig->w;
+    struct snapshot_match match;
+    snapshot_match_init(&match, rig->snapshot, NULL);
+    worker_change(w, snapshot_view_new(w, rig->snapshot, NULL, &match, NULL, &w->rng), TRIAL_ALL);
+    snapshot_match_fini(&match);
+    CHECK(worker_take(w) == 0);
+    for (size_t i = 0; i < rig->snapshot->n_pools; i++)
+        for (unsigned n = 0; n < LEARNT && rig->snapshot->pools[i]->hedge != 0; n++)
+            lb_quantile_add(pool_latencies(w->latest->pools[i]), 100000);
+}
 
 static void rig_init(struct rig *rig, const uint8_t *set)
 {
     struct worker *w = &rig->w;
     rig->budget.max = set[1] & 32 ? 2 : 100;
-    rig->shared = (struct worker_shared){.snapshot = build_snapshot(set), .budget = &rig->budget};
+    rig->shared = (struct worker_shared){.budget = &rig->budget, .flights = 4};
+    rig->snapshot = rig_snapshot(set);
+    rig->listener_spec = (struct listener_spec){
+        .name = "rig", .forward = {.forwarded = set[1] & 8, .via = set[1] & 16}};
+    rig->listener = (struct worker_listener){.spec = &rig->listener_spec, .open = true};
     rig->capacity = capacities[set[0] & 3];
     rig->h2_clients = set[0] & RIG_H2_CLIENTS;
     rig->h2_upstreams = set[0] & RIG_H2_UPSTREAMS;
     rig->h2_acks = !(set[0] & RIG_H2_NO_ACKS);
     rig->h2_windows = !(set[0] & RIG_H2_NO_WINDOWS);
     rig->h2_mute = set[0] & RIG_H2_MUTE;
-    CHECK(worker_init(w, 0, &rig->shared, NULL) == 0);
-    w->server.service = w->server2.service = &rig_service;
-    w->server2.stream_window = set[0] & 4 ? 4096 : H2_STREAM_WINDOW;
+    CHECK(worker_init(w, 0, &rig->shared) == 0);
     w->reactor.hrtime = fake_hrtime;
     w->reactor.dial = fake_dial;
     clock_us = START_MS * 1000;
@@ -275,11 +189,9 @@ static void rig_init(struct rig *rig, const uint8_t *set)
     lb_rng_seed(&w->rng, set[3]);
     for (int i = 0; i < 4; i++)
         w->ids.state[i] = 1u + (unsigned)i + set[3];
-    for (size_t i = 0; i < w->snapshot->n_pools; i++) {
-        pool_view_free(w->pools[i]);
-        w->pools[i] = pool_view_new(&w->reactor, &w->snapshot->pools[i], &w->stats.pools[i],
-                                    lb_rng_next(&w->rng));
-    }
+    rig_view(rig);
+    w->server.service = w->server2.service = &rig_service;
+    w->server2.stream_window = set[0] & 4 ? 4096 : H2_STREAM_WINDOW;
 }
 
 static void rig_order(struct rig *rig, enum worker_order order)
@@ -291,8 +203,8 @@ static void rig_order(struct rig *rig, enum worker_order order)
 
 static unsigned upstream_conns(const struct rig *rig)
 {
-    const struct pool_stats *pools = rig->w.stats.pools;
-    return (unsigned)(counter_get(&pools[0].conns) + counter_get(&pools[1].conns));
+    struct pool_stats *const *pools = rig->w.latest->pool_stats;
+    return (unsigned)(counter_get(&pools[0]->conns) + counter_get(&pools[1]->conns));
 }
 
 static bool rig_empty(const struct rig *rig)
@@ -322,6 +234,16 @@ static void rig_wind_down(struct rig *rig, const uint8_t *set)
     }
 }
 
+static void check_gate(const struct rig *rig, const struct lb_gate *gate)
+{
+    if (gate == NULL)
+        return;
+    struct lb_gate_counts counts = lb_gate_counts(gate);
+    if (counts.in_flight != 0 || counts.queued != 0)
+        rig_fail(rig, "%u requests keep a place and %u wait, and there is none", counts.in_flight,
+                 counts.queued);
+}
+
 static void rig_fini(struct rig *rig)
 {
     struct worker *w = &rig->w;
@@ -335,19 +257,21 @@ static void rig_fini(struct rig *rig)
         rig_fail(rig, "%u conns and %llu exchanges are counted, and there is none",
                  atomic_load(&rig->budget.open),
                  (unsigned long long)counter_get(&w->stats.in_flight));
-    for (size_t i = 0; i < w->snapshot->n_pools; i++)
-        for (uint32_t j = 0; j < w->snapshot->pools[i].n_endpoints; j++)
-            if (lb_endpoint_in_flight(&w->snapshot->pools[i].endpoints[j].lb) != 0)
+    for (size_t i = 0; i < rig->snapshot->n_pools; i++)
+        for (uint32_t j = 0; j < rig->snapshot->pools[i]->n_endpoints; j++)
+            if (lb_endpoint_in_flight(&rig->snapshot->pools[i]->endpoints[j].lb) != 0)
                 rig_fail(rig, "a lease was not given back");
-    wheel_fini(&w->reactor.wheel);
+    for (size_t i = 0; i < rig->snapshot->n_pools; i++)
+        check_gate(rig, rig->snapshot->pools[i]->limits.gate);
     for (unsigned i = 0; i < rig->n_clients; i++)
         peer_free(rig->clients[i]);
     for (unsigned i = 0; i < rig->n_upstreams; i++)
         peer_free(rig->upstreams[i]);
-    struct snapshot *snap = rig->shared.snapshot;
     worker_fini(w); /* every block, slice and object must be back */
-    CHECK(atomic_load(&snap->refs) == 1);
-    snapshot_unref(snap);
+    wheel_fini(&w->reactor.wheel);
+    snapshot_view_free(w->latest);
+    CHECK(rig->snapshot->refs == 1);
+    snapshot_unref(rig->snapshot);
     for (size_t i = 0; i < rig->n_xs; i++)
         rig_x_free(rig->xs[i]);
     free(rig->xs);
@@ -364,7 +288,8 @@ static struct rig_peer *accept_client(struct rig *rig)
     struct net_addr addr;
     struct http_peer peer;
     CHECK(net_addr_ip(&addr, "10.0.0.1", (uint16_t)rig->n_clients));
-    http_peer_init(&peer, &addr, &w->snapshot->listeners[0], false);
+    http_peer_init(&peer, &addr, &rig->listener, false);
+    counter_inc(&rig->listener.conns);
     peer.over_limit = atomic_fetch_add(&rig->budget.open, 1) >= rig->budget.max;
     struct front_wants wants = {.proxy_header = false};
     struct conn *c = front_conn(front_new(&w->reactor, &w->front, wants, &peer, &w->conns));
@@ -425,6 +350,7 @@ const char *const rig_requests[] = {
     "GET /b HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n",
     "GET /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     "x",
+    "GET /a HTTP/1.1\r\nHost: h\r\nCookie: s=11111111111111111111111111111111\r\n\r\n",
     NULL,
 };
 

@@ -46,6 +46,17 @@ enum rig_h2 {
     RIG_H2_MUTE = 128, /* the script says the preface and the first SETTINGS */
 };
 
+/* Bits of the second setting and the third: what pools and routes have beside the plainest. */
+enum rig_second {
+    RIG_STATUSES = 64, /* retries after 5xx and gRPC's UNAVAILABLE, by a budget */
+    RIG_LIMITS = 128,  /* three requests at once, one at each endpoint, and three that wait */
+};
+
+enum rig_third {
+    RIG_STICKY = 8, /* sessions, by the cookie "s" */
+    RIG_HEDGES = 128,
+};
+
 enum { RIG_CLIENTS = 4, RIG_PEERS = 64, RIG_ENDPOINTS = 3, RIG_SETTINGS = 4 };
 
 struct bytes {
@@ -100,7 +111,7 @@ struct rig_x {
     /* the end */
     unsigned ended;
     enum reason reason;
-    uint32_t retries, retries_allowed;
+    uint32_t retries, retries_allowed, hedges;
     /* what upstreams saw of it */
     unsigned seen, seen_fresh, seen_refused;
     bool explained; /* an upstream's answer is what the client was given */
@@ -110,6 +121,9 @@ struct rig {
     struct worker w;
     struct worker_shared shared;
     struct conn_budget budget;
+    struct snapshot *snapshot;
+    struct listener_spec listener_spec; /* the rig itself accepts */
+    struct worker_listener listener;
     struct rig_peer *clients[RIG_PEERS], *upstreams[RIG_PEERS];
     unsigned n_clients, n_upstreams;
     struct rig_peer *client[RIG_CLIENTS]; /* the present conn of each */
@@ -145,6 +159,9 @@ void rig_tell(const struct rig *rig, const char *format, ...) __attribute__((for
 
 void bytes_add(struct bytes *b, const void *from, size_t n);
 void bytes_add_chain(struct bytes *b, const struct chain *chain);
+
+/* rig_config.c. With one reference, the caller's. */
+struct snapshot *rig_snapshot(const uint8_t *set);
 
 /* rig_peer.c */
 struct rig_peer *peer_new(struct rig *rig, bool client);

@@ -321,14 +321,17 @@ static void check_ends(struct rig *rig)
         bool unique = true;
         for (size_t j = 0; j < rig->n_xs; j++)
             unique &= j == i || strcmp(x->id, rig->xs[j]->id) != 0;
-        if (unique && x->seen_fresh > 1 + x->retries)
-            rig_fail(rig, "%s: sent %u times on fresh conns, with %u retries", x->id, x->seen_fresh,
-                     x->retries);
+        unsigned tries = 1 + x->retries + x->hedges;
+        if (x->hedges > 0 && !x->idempotent)
+            rig_fail(rig, "%s: was hedged, and is not idempotent", x->id);
+        if (unique && x->seen_fresh > tries)
+            rig_fail(rig, "%s: sent %u times on fresh conns, with %u tries", x->id, x->seen_fresh,
+                     tries);
         if (unique && !x->idempotent && x->seen > x->seen_refused + 1)
             rig_fail(rig, "%s: sent %u times, of which %u were refused, and may go out once", x->id,
                      x->seen, x->seen_refused);
-        if (unique && x->seen > 2 * (1 + x->retries)) /* each try may meet one stale conn */
-            rig_fail(rig, "%s: sent %u times, with %u retries", x->id, x->seen, x->retries);
+        if (unique && x->seen > 2 * tries) /* each may meet one stale conn */
+            rig_fail(rig, "%s: sent %u times, with %u tries", x->id, x->seen, tries);
         if (x->status != 0 && !x->authored && !x->explained && unique && !lost(rig))
             rig_fail(rig, "%s: no upstream gave the %u that the client was sent", x->id, x->status);
         if (x->reason == REASON_DONE && !x->tx_end)

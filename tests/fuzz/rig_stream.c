@@ -87,6 +87,7 @@ static void op_release(struct stream *s, enum reason reason)
     x->ended++;
     x->reason = reason;
     x->retries = e->retries;
+    x->hedges = e->hedged;
     if (e->route != NULL)
         x->retries_allowed = e->snapshot->routes[e->route->index].retry.attempts;
     rig_tell(x->rig, "  %s: ends %u: %s, %u attempts", x->id, e->status, reason_row(reason)->name,
@@ -229,9 +230,9 @@ static void on_request(void *ctx, struct stream *s, struct http_head *head,
         keep_id(x);
 }
 
-static bool on_keep_alive(void *ctx, const struct http_peer *peer)
+static bool on_keep_alive(void *ctx, const struct http_peer *peer, bool promised)
 {
-    return exchange_service.keep_alive(ctx, peer);
+    return exchange_service.keep_alive(ctx, peer, promised);
 }
 
 static void on_closed(void *ctx, const struct http_peer *peer, enum reason reason)

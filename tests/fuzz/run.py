@@ -29,17 +29,20 @@ DICTIONARIES = {
     "chunked": ["http"],
     "config": ["config"],
     "conn": ["conn", "http"],
+    "dns": ["dns"],
+    "endpoints": ["config"],
     "h1": ["http"],
     "h2_client": ["conn", "h2"],
     "h2_server": ["conn", "h2"],
+    "kubernetes": ["kubernetes"],
     "proxy_header": ["proxy_header"],
     "request": ["http"],
     "response": ["http"],
     "route": ["route"],
     "target": ["http"],
 }
-MAX_LEN = {"conn": 1500, "config": 4096, "h2_client": 600, "h2_server": 600, "proxy_header": 300,
-           "target": 256}
+MAX_LEN = {"conn": 1500, "config": 4096, "dns": 600, "endpoints": 1024, "h2_client": 600,
+           "h2_server": 600, "proxy_header": 300, "target": 256}
 ONE_INPUT = 30                      # seconds: more is a hang
 
 

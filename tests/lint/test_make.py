@@ -108,6 +108,7 @@ def test_missing_libraries_are_all_named_before_anything_is_compiled(tree):
     said = tree.make("CPPFLAGS=-nostdinc", "build/libweir.a", status=2)
     assert (
         "weir: missing: libuv (1.44 or newer), libyaml, OpenSSL (3.0 or newer), libnghttp2, "
+        "c-ares (1.18 or newer), jansson (2.13 or newer), "
         "xxHash (0.8 or newer), llhttp (9 or newer)" in said
     )
     assert "-c -o" not in said

@@ -22,22 +22,44 @@ LAYERS = {
     "proxy/base": (),
     "balancer": ("proxy/base",),
     "config": ("proxy/base", "balancer"),
+    "proxy/watch": ("proxy/base",),
     "proxy/net": ("proxy/base",),
     "proxy/http": ("proxy/base", "proxy/net"),
     "proxy/upstream": ("proxy/base", "balancer", "proxy/net", "proxy/http"),
-    "proxy": ("proxy/base", "balancer", "proxy/net", "proxy/http", "proxy/upstream"),
+    "proxy/discovery": ("proxy/base", "balancer", "config", "proxy/watch", "proxy/net", "proxy/http",
+                        "proxy/upstream"),
+    "proxy/trace": ("proxy/base", "balancer", "proxy/net", "proxy/http", "proxy/upstream",
+                    "proxy/discovery"),
+    "proxy": ("proxy/base", "balancer", "proxy/watch", "proxy/net", "proxy/http", "proxy/upstream",
+              "proxy/discovery", "proxy/trace", "proxy/metrics"),
+    "proxy/metrics": ("proxy/base", "balancer", "proxy/net", "proxy/http", "proxy/upstream",
+                      "proxy/discovery", "proxy/trace", "proxy"),
     "backends": ("proxy/base",),
     "bench": ("proxy/base", "balancer"),
 }
 # Files with an arrow more than their layer has.
 EXTRA = {
     "proxy/runtime.c": ("config",),
+    "proxy/runtime_admin.c": ("config",),
+    "proxy/runtime_build.c": ("config",),
     "proxy/runtime_balance.c": ("config",),
+    "proxy/runtime_centre.c": ("config",),
+    "proxy/runtime_explain.c": ("config",),
     "proxy/runtime_health.c": ("config",),
+    "proxy/runtime_plan.c": ("config",),
     "proxy/runtime_retry.c": ("config",),
+    "proxy/runtime_sandbox.c": ("config",),
     "proxy/runtime_sticky.c": ("config",),
+    "proxy/runtime_sockets.c": ("config",),
+    "proxy/runtime_tell.c": ("config",),
     "proxy/runtime_tls.c": ("config",),
+    "proxy/runtime_trace.c": ("config",),
     "proxy/main.c": ("config",),
+    "proxy/trace/otlp.c": ("proxy",),       # records of requests are the flight recorder's
+    "proxy/trace/record.h": ("proxy",),
+    "proxy/verb.c": ("config",),
+    "proxy/verb_explain.c": ("config",),
+    "proxy/verb_reload.c": ("config",),
 }
 TESTS = "tests"                     # may include everything
 
@@ -149,8 +171,8 @@ FOREIGN = (
     (re.compile(r"\b[a-z0-9.-]*\b(?:mirror|artifact|pkg)[a-z0-9-]*(?:\.[a-z0-9-]+)*"
                 r"\.(?:org|com|net|io|dev|cloud)/", re.I), "a mirror's host"),
 )
-# Names for examples and tests (RFC 2606).
-RESERVED = re.compile(r"(?:^|\.)example\.(?:com|net|org)/?$", re.I)
+# Names for examples and tests (RFC 2606), and what labels of Kubernetes begin with.
+RESERVED = re.compile(r"(?:^|\.)(?:example\.(?:com|net|org)|kubernetes\.io)/?$", re.I)
 
 
 def rule_foreign(root, files):

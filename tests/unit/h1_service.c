@@ -125,9 +125,11 @@ static void on_request(void *ctx, struct stream *s, struct http_head *head,
         service_answer_with(f, f->answer_at_once, "now");
 }
 
-static bool on_keep_alive(void *ctx, const struct http_peer *peer)
+static bool on_keep_alive(void *ctx, const struct http_peer *peer, bool promised)
 {
+    (void)promised;
     (void)peer;
+    (void)promised;
     return ((struct service *)ctx)->keep;
 }
 

@@ -172,9 +172,11 @@ static void on_request(void *ctx, struct stream *stream, struct http_head *head,
         h2_answer(s, "now");
 }
 
-static bool on_keep_alive(void *ctx, const struct http_peer *peer)
+static bool on_keep_alive(void *ctx, const struct http_peer *peer, bool promised)
 {
+    (void)promised;
     (void)peer;
+    (void)promised;
     return ((struct h2_service *)ctx)->keep;
 }
 

@@ -232,7 +232,7 @@ static void a_bad_format_is_refused_with_its_place(void **state)
                  unknown[i]);
         assert_null(access_format_new(text, err, sizeof err));
         assert_memory_equal(err, want, strlen(want));
-        assert_non_null(strstr(err, ", trail, referer, user_agent"));
+        assert_non_null(strstr(err, ", trail, referer, user_agent, trace_id, span_id, parent_id"));
         assert_null(strstr(err, ", clf_"));
     }
     char small[8];

@@ -185,6 +185,44 @@ static void test_workers_at_once_keep_to_it(void **state)
     lb_budget_free(shared.budget);
 }
 
+static void test_what_was_spent_stays_spent_in_the_budget_that_follows(void **state)
+{
+    (void)state;
+    struct lb_budget_rule rule = {.percent = 20, .min_rate = 0, .window_us = 10 * SECOND};
+    struct lb_budget *before = lb_budget_new(&rule, 2), *b = lb_budget_new(&rule, 2);
+    requests(before, 0, 50, SECOND);
+    requests(before, 1, 50, SECOND);
+    for (unsigned i = 0; i < 12; i++)
+        assert_true(lb_budget_retry(before, i % 2, SECOND));
+    lb_budget_follow(b, before);
+    assert_int_equal(allowed(b, 0, SECOND), 8);
+    rule.window_us = 20 * SECOND; /* its parts are others */
+    struct lb_budget *longer = lb_budget_new(&rule, 2);
+    lb_budget_follow(longer, before);
+    assert_int_equal(allowed(longer, 0, SECOND), 0);
+    lb_budget_free(before);
+    lb_budget_free(b);
+    lb_budget_free(longer);
+}
+
+static void test_what_is_left_is_what_may_be_spent(void **state)
+{
+    (void)state;
+    struct lb_budget_rule rule = lb_budget_default();
+    struct lb_budget *b = lb_budget_new(&rule, 2);
+    assert_int_equal(lb_budget_left(b, 0), 100); /* ten seconds' worth of the least rate */
+    requests(b, 0, 600, 0);
+    requests(b, 1, 400, 0);
+    assert_int_equal(lb_budget_left(b, 0), 200);
+    for (unsigned i = 0; i < 150; i++)
+        assert_true(lb_budget_retry(b, i % 2, 0));
+    assert_int_equal(lb_budget_left(b, 0), 50);
+    assert_int_equal(allowed(b, 1, 0), 50);
+    assert_int_equal(lb_budget_left(b, 0), 0);
+    assert_int_equal(lb_budget_left(b, 10 * SECOND), 100);
+    lb_budget_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,10 +231,12 @@ int main(void)
         cmocka_unit_test(test_few_requests_have_ten_retries_a_second),
         cmocka_unit_test(test_the_larger_limit_counts),
         cmocka_unit_test(test_all_workers_share_it),
+        cmocka_unit_test(test_what_is_left_is_what_may_be_spent),
         cmocka_unit_test(test_of_nothing_comes_nothing),
         cmocka_unit_test(test_any_window_holds),
         cmocka_unit_test(test_counts_do_not_wrap),
         cmocka_unit_test(test_workers_at_once_keep_to_it),
+        cmocka_unit_test(test_what_was_spent_stays_spent_in_the_budget_that_follows),
     };
     return cmocka_run_group_tests_name("retry budget", tests, NULL, NULL);
 }

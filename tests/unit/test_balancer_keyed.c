@@ -123,7 +123,97 @@ static void test_keys_are_shared_evenly(void **state)
     }
 }
 
-/* BEHAVIOUR 7: 160 points a unit of weight; a table of 65,537, weighted. */
+/*
+ * Of an endpoint with n of many points the part of the ring has a variance of 1/n of its mean's
+ * square; the keys' lots add 1 over the keys that it has in the mean.
+ */
+static double points_seen(const uint32_t *seen, uint32_t from, uint32_t to)
+{
+    double sum = 0, squares = 0, n = to - from;
+    for (uint32_t i = from; i < to; i++) {
+        sum += seen[i];
+        squares += (double)seen[i] * seen[i];
+    }
+    double mean = sum / n;
+    return 1 / ((squares / n - mean * mean) / (mean * mean) - 1 / mean);
+}
+
+/* BEHAVIOUR 7: 160 points a unit of weight. */
+static void test_a_unit_of_weight_has_160_points(void **state)
+{
+    enum { COUNT = 2000, HALF = COUNT / 2, KEYS = 3000000 };
+    static uint32_t weights[COUNT], seen[COUNT];
+    (void)state;
+    for (uint32_t i = 0; i < COUNT; i++)
+        weights[i] = i < HALF ? 1 : 2;
+    struct test_pool p = pool_new(COUNT, weights);
+    struct lb *lb = pool_lb(&p, &lb_ring_hash, 1);
+    for (uint32_t k = 0; k < KEYS; k++)
+        seen[pick_key(lb, k)]++;
+    assert_in_range((unsigned)points_seen(seen, 0, HALF), 140, 180);
+    assert_in_range((unsigned)points_seen(seen, HALF, COUNT), 270, 370);
+    lb_free(lb);
+    pool_free(&p);
+}
+
+struct point {
+    uint32_t place;
+    uint32_t endpoint;
+    uint64_t id;
+};
+
+static int by_place(const void *a, const void *b)
+{
+    const struct point *x = a, *y = b;
+    if (x->place != y->place)
+        return x->place < y->place ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* The first point at or behind a place, going round. */
+static uint32_t owner_by_definition(const struct point *points, uint32_t n, uint32_t place)
+{
+    uint32_t low = 0, high = n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (points[middle].place < place)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return points[low < n ? low : 0].endpoint;
+}
+
+/* However the ring finds it: at each point, just before and just behind it. */
+static void test_a_key_belongs_to_the_next_point_of_the_ring(void **state)
+{
+    static const uint32_t counts[] = {1, 2, 3, 17, 128, 1000};
+    enum { POINTS = 160 };
+    (void)state;
+    for (size_t c = 0; c < ARRAY_LEN(counts); c++) {
+        struct test_pool p = pool_new(counts[c], NULL);
+        struct lb *lb = pool_lb(&p, &lb_ring_hash, 1);
+        uint32_t n = p.count * POINTS;
+        struct point *points = calloc(n, sizeof(*points));
+        assert_non_null(points);
+        for (uint32_t k = 0; k < n; k++) {
+            uint64_t id = p.list[k / POINTS]->id;
+            uint32_t place = (uint32_t)(lb_hash_pair(id, k % POINTS) >> 32);
+            points[k] = (struct point){.place = place, .endpoint = k / POINTS, .id = id};
+        }
+        qsort(points, n, sizeof(*points), by_place);
+        for (uint32_t k = 0; k < 3 * n; k++) {
+            uint32_t place = points[k / 3].place + k % 3 - 1;
+            uint64_t key = (uint64_t)place << 32 | 1;
+            assert_int_equal(lb_pick(lb, key, NULL, 1), owner_by_definition(points, n, place));
+        }
+        free(points);
+        lb_free(lb);
+        pool_free(&p);
+    }
+}
+
+/* BEHAVIOUR 7: ring_hash and maglev are weighted. */
 static void test_keys_are_shared_by_weight(void **state)
 {
     static const uint32_t weights[] = {10, 20, 40, 80, 10, 160};
@@ -366,6 +456,8 @@ int main(void)
         cmocka_unit_test(test_the_order_of_the_endpoints_does_not_matter),
         cmocka_unit_test(test_without_a_key_everybody_gets_requests),
         cmocka_unit_test(test_keys_are_shared_evenly),
+        cmocka_unit_test(test_a_unit_of_weight_has_160_points),
+        cmocka_unit_test(test_a_key_belongs_to_the_next_point_of_the_ring),
         cmocka_unit_test(test_keys_are_shared_by_weight),
         cmocka_unit_test(test_of_the_ring_only_the_leavers_keys_move),
         cmocka_unit_test(test_of_maglev_at_most_two_percent_of_the_others_keys_move),

@@ -196,6 +196,22 @@ static void test_threads_agree(void **state)
     assert_between(l.state.limit, 20, 41); /* until 20 are fewer than half of it */
 }
 
+static void test_what_was_learnt_goes_on_in_the_limit_that_follows(void **state)
+{
+    (void)state;
+    struct lb_limit before, l;
+    struct lb_limit_rule narrow = {.min = 30, .max = 40, .start = 35};
+    lb_limit_init(&before, &RULE);
+    before.state = (struct lb_limit_state){.limit = 77.5, .long_us = 9000, .windows = 100};
+    lb_limit_init(&l, &RULE);
+    assert_int_equal(lb_limit_follow(&l, &before), 77);
+    assert_true(l.state.limit == 77.5 && l.state.long_us == 9000 && l.state.windows == 100);
+    lb_limit_init(&l, &narrow);
+    assert_int_equal(lb_limit_follow(&l, &before), 40);
+    before.state.limit = 5;
+    assert_int_equal(lb_limit_follow(&l, &before), 30);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_it_stays_within_its_bounds),
         cmocka_unit_test(test_a_window_has_a_length_and_a_number_of_samples),
         cmocka_unit_test(test_threads_agree),
+        cmocka_unit_test(test_what_was_learnt_goes_on_in_the_limit_that_follows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

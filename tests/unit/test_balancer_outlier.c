@@ -704,6 +704,55 @@ static void test_nothing_is_attached_for_mode_none(void **state)
     pool_free(&p);
 }
 
+static void test_one_that_is_out_stays_out_in_the_group_that_follows(void **state)
+{
+    struct test_pool before = watched(4, &defaults), p = watched(4, &defaults);
+    struct lb *lb = pool_lb(&before, &lb_random, 1);
+    uint64_t later = START + 10 * SECOND;
+    (void)state;
+    fails(lb, 1, 5, START);
+    fails(lb, 2, 5, START + SECOND);
+    lb_outlier_follow(p.group, 3, before.group, 1, later);
+    lb_outlier_follow(p.group, 0, before.group, 0, later);
+    assert_true(is_out(&p, 3) && !is_out(&p, 0) && !is_out(&p, 1) && !is_out(&p, 2));
+    assert_true(lb_group_since(p.group, 3, LB_EJECTED) == START);
+    struct lb_ejection e = known(&p, 3, later);
+    assert_true(e.out && e.times == 1 && e.cause == LB_CAUSE_ERRORS);
+    assert_true(e.since_us == START && e.until_us == START + 30 * SECOND);
+    assert_int_equal(counted(&p, LB_CAUSE_ERRORS, LB_RESULT_EJECTED), 0); /* nothing is new */
+    struct lb *next = pool_lb(&p, &lb_random, 1);
+    assert_int_equal(lb_pick(next, 0, NULL, START + 30 * SECOND), 3); /* its probe */
+    lb_free(next);
+    lb_free(lb);
+    pool_free(&p);
+    pool_free(&before);
+}
+
+static void test_the_rules_of_the_group_that_follows_hold_for_who_is_out(void **state)
+{
+    struct lb_outlier_options observe = defaults, brief = defaults;
+    observe.mode = LB_RULE_OBSERVE;
+    brief.eject_us = brief.max_eject_us = SECOND;
+    struct test_pool before = watched(4, &defaults);
+    struct test_pool p = watched(4, &observe), q = watched(4, &brief), r = watched(2, &defaults);
+    struct lb *lb = pool_lb(&before, &lb_random, 1);
+    (void)state;
+    fails(lb, 0, 5, START);
+    fails(lb, 1, 5, START);
+    lb_outlier_follow(p.group, 0, before.group, 0, START);
+    assert_true(!is_out(&p, 0) && !known(&p, 0, START).out);
+    lb_outlier_follow(q.group, 0, before.group, 0, START);
+    assert_true(is_out(&q, 0) && known(&q, 0, START).until_us == START + SECOND);
+    for (uint32_t i = 0; i < 2; i++) /* max allows one */
+        lb_outlier_follow(r.group, i, before.group, i, START);
+    assert_true(is_out(&r, 0) && !is_out(&r, 1));
+    lb_free(lb);
+    pool_free(&p);
+    pool_free(&q);
+    pool_free(&r);
+    pool_free(&before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -732,6 +781,8 @@ int main(void)
         cmocka_unit_test(test_what_was_seen_is_told),
         cmocka_unit_test(test_a_state_tells_all_of_an_endpoint),
         cmocka_unit_test(test_nothing_is_attached_for_mode_none),
+        cmocka_unit_test(test_one_that_is_out_stays_out_in_the_group_that_follows),
+        cmocka_unit_test(test_the_rules_of_the_group_that_follows_hold_for_who_is_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -209,6 +209,36 @@ static void test_many_keys_in_any_order(void **state)
     end();
 }
 
+static void test_who_has_waited_elsewhere_waits_only_for_the_rest(void **state)
+{
+    (void)state;
+    begin(false, true);
+    push(0, 1, 1, START);
+    push(1, 1, 1, START + 10);
+    push(2, 1, 2, START + 20);
+    lb_queue_remove(&q, &all[1]);
+    lb_queue_rejoin(&q, &all[1], 2, START + 30);
+    assert_ptr_equal(lb_queue_expired(&q, START + WAIT), &all[0]);
+    lb_queue_remove(&q, &all[0]);
+    assert_int_equal(lb_queue_due_us(&q), START + 10 + WAIT);
+    assert_ptr_equal(lb_queue_expired(&q, START + 10 + WAIT), &all[1]);
+    const int order[] = {2, 1}; /* though it comes behind those of its key */
+    assert_order(order, 2, START + 30);
+    end();
+}
+
+static void test_a_key_that_cannot_be_served_is_passed_over(void **state)
+{
+    (void)state;
+    begin(false, true);
+    push(0, 2, 1, START);
+    push(2, 2, 2, START);
+    lb_queue_pass(&q);
+    const int order[] = {2, 0, 3, 1};
+    assert_order(order, 4, START);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +251,8 @@ int main(void)
         cmocka_unit_test(test_fifo_stays_fifo),
         cmocka_unit_test(test_who_makes_room),
         cmocka_unit_test(test_many_keys_in_any_order),
+        cmocka_unit_test(test_who_has_waited_elsewhere_waits_only_for_the_rest),
+        cmocka_unit_test(test_a_key_that_cannot_be_served_is_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,6 +122,40 @@ static void test_a_session_whose_endpoint_was_tried_goes_on_elsewhere(void **sta
     pool_free(&p);
 }
 
+/* Being full is not being gone; nor does a newcomer overtake those that wait, of any kind. */
+static void test_a_session_whose_endpoint_is_full_may_wait_for_it(void **state)
+{
+    struct test_pool p = pool_sticky(2, NULL);
+    struct lb_tried tried = {0};
+    struct lb_lease lease = {0};
+    (void)state;
+    p.endpoints[1].most = 1;
+    lb_group_free(p.group);
+    p.group = NULL;
+    struct lb *lb = pool_lb(&p, &lb_round_robin, 1);
+    assert_int_equal(stuck(lb, 1, NULL), 1);
+    lb_started(lb, &lease, 1, 1);
+    assert_int_equal(stuck(lb, 1, NULL), LB_FULL);
+    lb_tried_add(&tried, 5); /* a retry does not wait */
+    assert_int_equal(stuck(lb, 1, &tried), 0);
+    assert_true(lb_keeps_session(lb, 1, 1));
+    lb_wait(lb, 1);
+    lb_wait(lb, 1);
+    assert_int_equal(lb_pick_waited(lb, 1, 0, NULL, 1), LB_FULL);
+    lb_lease_drop(&lease, 1);
+    assert_int_equal(stuck(lb, 1, NULL), LB_FULL);
+    for (int n = 0; n < 4; n++)
+        assert_int_equal(stuck(lb, LB_NONE, NULL), 0);
+    assert_int_equal(lb_pick_waited(lb, 1, 0, NULL, 1), 1);
+    assert_false(lb_wait_over(lb, 1));
+    assert_true(lb_wait_over(lb, 1));
+    lb_group_mark(p.group, 1, LB_DOWN, true, 1);
+    assert_false(lb_keeps_session(lb, 1, 1));
+    assert_int_equal(lb_pick_waited(lb, 1, 0, NULL, 1), 0);
+    lb_free(lb);
+    pool_free(&p);
+}
+
 /* Of what everybody else gets: a session in a panic stays with who is only ejected. */
 static void test_a_session_stays_in_a_panic(void **state)
 {
@@ -173,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_a_session_stays_unless_its_endpoint_is_out),
         cmocka_unit_test(test_a_session_stays_where_weight_is_gone),
         cmocka_unit_test(test_a_session_whose_endpoint_was_tried_goes_on_elsewhere),
+        cmocka_unit_test(test_a_session_whose_endpoint_is_full_may_wait_for_it),
         cmocka_unit_test(test_a_session_stays_in_a_panic),
         cmocka_unit_test(test_a_session_leaves_a_backup_when_its_time_is_over),
         cmocka_unit_test(test_sessions_of_a_pool_that_drains),

@@ -455,6 +455,24 @@ static void random_operations_match_the_model(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* Under AddressSanitizer nothing is kept. */
+static void what_a_pool_holds_is_counted(void **state)
+{
+    (void)state;
+    struct buf_pool pool;
+    buf_pool_init(&pool);
+    assert_int_equal(counter_get(&pool.held), 0);
+    struct block *small = block_get(&pool, false), *big = block_get(&pool, true);
+    struct block *rest = block_get_rest(&pool);
+    uint64_t all = BLOCK_BYTES + BLOCK_BIG_BYTES + BLOCK_REST_BYTES;
+    assert_int_equal(counter_get(&pool.held), all);
+    block_drop(small);
+    block_drop(big);
+    block_drop(rest);
+    assert_int_equal(counter_get(&pool.held), MEM_KEEPS ? all : 0);
+    buf_pool_fini(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +480,7 @@ int main(void)
         TEST(a_block_lives_as_long_as_its_last_reference),
         TEST(a_recycled_block_is_as_good_as_new),
         TEST(a_pool_keeps_no_more_free_blocks_than_its_bounds),
+        TEST(what_a_pool_holds_is_counted),
         TEST(appending_holds_the_block),
         TEST(appending_nothing_does_nothing),
         TEST(adjacent_bytes_share_a_slice),

@@ -175,6 +175,10 @@ static void test_what_is_said_about_mistakes(void **state)
          "peak_ewma, ring_hash, maglev; found \"maglevv\"; did you mean \"maglev\"?\n"},
         {KEY("ip"),
          "t:1:67: error: pools.app.balance.key: expected one of client_ip, path; found \"ip\"\n"},
+        {KEY("header"),
+         "t:1:67: error: pools.app.balance.key: \"header\" needs a value; expected client_ip or "
+         "path, "
+         "or a mapping such as { header: x-user }, { cookie: session } or { query: user }\n"},
         {KEY("{}"),
          "t:1:67: error: pools.app.balance.key: expected exactly one of the keys part, header, "
          "cookie, query\n"},

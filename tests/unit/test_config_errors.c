@@ -10,7 +10,12 @@ static void test_keys(void **state)
     CASES({"worker: 2\n" REST, "t:1:1: error: worker: unknown key; did you mean \"workers\"?"},
           {"colour: red\n" REST,
            "t:1:1: error: colour: unknown key; the keys here are version, workers, shutdown, zone, "
-           "instance, admin, log, access_log, limits, timeouts, listeners, routes, pools"},
+           "instance, user, sandbox, admin, registry, reload, log, access_log, flight, tracing, "
+           "limits, "
+           "timeouts, "
+           "listeners, "
+           "routes, "
+           "pools"},
           {"workers: 1\nworkers: 2\n" REST,
            "t:2:1: error: workers: duplicate key, first given at line 1; remove one"},
           {"limits: { headers: 1, headers: 2, headers: 3 }\n" REST,
@@ -46,10 +51,8 @@ static void test_keys_of_later_versions(void **state)
           {MATCH("path: { regex: ^/x }, query: {}"),
            "t:1:38: error: routes[0].match.path.regex: not supported by this version of weir\n"
            "t:1:52: error: routes[0].match.query: not supported by this version of weir"},
-          {POOL("{ dns: a:1 }"),
-           "t:1:17: error: pools.app.dns: not supported by this version of weir"},
           {POOL("{ kubernetes: {} }"),
-           "t:1:17: error: pools.app.kubernetes: not supported by this version of weir"});
+           "t:1:29: error: pools.app.kubernetes: the key \"service\" is missing: The Service."});
 }
 
 static void test_wrong_types(void **state)
@@ -97,8 +100,8 @@ static void test_wrong_types(void **state)
         {POOL("{ endpoints: a:1 }"),
          "t:1:28: error: pools.app.endpoints: expected a list; found \"a:1\""},
         {POOL("{ balance: p2c }"),
-         "t:1:15: error: pools.app: the key \"endpoints\" is missing: The addresses that requests "
-         "are spread over."},
+         "t:1:15: error: pools.app: expected exactly one of the keys endpoints, dns, etcd, file, "
+         "kubernetes, registry"},
         {ENDPOINT("[a:1]"), "t:1:16: error: pools.app[0]: expected an address, or a "
                             "mapping such as { address: 10.0.0.1:80, weight: 2 }; found a list"},
         {ENDPOINT("8080"),
@@ -234,8 +237,7 @@ static void test_booleans_and_words(void **state)
          "peak_ewma, ring_hash, maglev; "
          "found \"roundrobin\"; did you mean \"round_robin\"?"},
         {"access_log: { format: json }\n" REST,
-         "t:1:13: error: access_log: the key \"path\" is missing: The file that one line a request "
-         "is appended to."},
+         "t:1:13: error: access_log: where to? path names a file, syslog an address"},
         {"access_log: { path: \"\", format: common }\n" REST,
          "t:1:21: error: access_log.path: \"\": expected the path of a file\n"
          "t:1:33: error: access_log.format: expected json, clf or a template with fields in "

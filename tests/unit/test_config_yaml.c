@@ -76,7 +76,7 @@ static void test_largest_file(void **state)
     assert_string_equal(said, "");
     free(said);
     config_free(c);
-    expect_of_bytes(bytes, CONFIG_MAX_BYTES + 1, "t: error: larger than 1048576 bytes\n");
+    expect_of_bytes(bytes, CONFIG_MAX_BYTES + 1, "t: error: larger than 16777216 bytes\n");
     free(bytes);
 }
 
@@ -103,8 +103,8 @@ static void test_aliases_cannot_blow_up(void **state)
                                "e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n"
                                "f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n"
                                "g: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
-    /* 74738 up to the end of e, 66430 for each *e: the third is too many. */
-    expect_messages(yaml, "t:6:14: error: too large: more than 262144 values once aliases are "
+    /* 672611 up to the end of f, 597871 for each *f: the first is too many. */
+    expect_messages(yaml, "t:7:8: error: too large: more than 1048576 values once aliases are "
                           "expanded\n");
 }
 
@@ -120,12 +120,12 @@ static void test_aliases_of_long_text_cannot_blow_up(void **state)
     for (int i = 0; i < 64 * 1024; i++)
         fputc('x', out);
     fputs("\nb: [\n", out);
-    for (int i = 0; i < 256; i++)
+    for (int i = 0; i < 1024; i++)
         fputs("*a,\n", out);
     fputs("]\n", out);
     assert_int_equal(fclose(out), 0);
-    /* Each costs 1025 of 262144, and so do the anchor and a little for the rest: 254 fit. */
-    expect_messages(yaml, "t:257:1: error: too large: more than 262144 values once aliases are "
+    /* Each costs 1025 of 1048576, and so do the anchor and a little for the rest: 1021 fit. */
+    expect_messages(yaml, "t:1024:1: error: too large: more than 1048576 values once aliases are "
                           "expanded\n");
     free(yaml);
 }
@@ -283,8 +283,12 @@ static void test_substitution_that_fails(void **state)
            "t:1:6: error: log: the environment variable WEIR_BAD is not UTF-8 text"},
           {"${WEIR_TEST}: 1\n" REST,
            "t:1:1: error: \"${WEIR_TEST}\": unknown key; the keys here are version, workers, "
-           "shutdown, zone, instance, admin, log, access_log, limits, timeouts, listeners, routes, "
-           "pools"},
+           "shutdown, zone, instance, user, sandbox, admin, registry, reload, log, access_log, "
+           "flight, "
+           "tracing, "
+           "limits, "
+           "timeouts, "
+           "listeners, routes, pools"},
           {"workers: ${file:x}\n" REST,
            "t:1:10: error: workers: ${file:x}: expected an absolute path, such as ${file:/run/id}"},
           {"workers: ${file:/nonexistent}\n" REST,

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "proxy/file_state.h"
+#include "proxy/watch/file_state.h"
 
 struct folder {
     char path[64], file[96], other[96], link[96];

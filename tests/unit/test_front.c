@@ -65,8 +65,9 @@ static void on_request(void *ctx, struct stream *s, struct http_head *head,
     f->stream = s;
 }
 
-static bool on_keep_alive(void *ctx, const struct http_peer *peer)
+static bool on_keep_alive(void *ctx, const struct http_peer *peer, bool promised)
 {
+    (void)promised;
     (void)ctx;
     (void)peer;
     return true;

@@ -24,11 +24,12 @@ static uint64_t test_hrtime(void)
     return clock_ns;
 }
 
-static struct transport *test_dial(struct reactor *r, const struct net_addr *to,
+static struct transport *test_dial(struct reactor *r, const struct net_addr *to, uint32_t within_ms,
                                    const struct transport_events *events, void *owner, int *err)
 {
     (void)r;
     (void)to;
+    (void)within_ms;
     (void)events;
     (void)owner;
     *err = dial_error;
@@ -75,7 +76,9 @@ static int setup(void **state)
         lb_endpoint_init(&ep->lb, i, i, 1);
     }
     f->pool.balance = pool_balance(lb_policy_find("p2c"), NULL, f->pool.endpoints, ENDPOINTS);
-    f->health = health_new(&f->r, &f->pool, 1, 1);
+    struct pool_spec *pool = &f->pool;
+    f->health = health_new(&f->r, 1);
+    health_use(f->health, &pool, 1);
     health_start(f->health);
     *state = f;
     return 0;

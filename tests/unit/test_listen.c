@@ -18,6 +18,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/net/listen.h"
+#include "proxy/net/passed.h"
 
 enum { CLIENTS = 40 };
 
@@ -27,6 +28,7 @@ struct fixture {
     struct conn_budget budget;
     struct net_addr bound;
     bool refuse; /* what accepted answers */
+    int late;    /* result of connecting while it accepts */
     unsigned n_accepted, n_over, n_paused;
     int accepted[CLIENTS], clients[CLIENTS];
     int pause_error;
@@ -70,7 +72,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    listener_close(&f->l);
+    listener_close(&f->l, false);
     for (unsigned i = 0; i < CLIENTS; i++) {
         if (f->clients[i] >= 0)
             close(f->clients[i]);
@@ -138,6 +140,67 @@ static void several_sockets_may_share_a_port(void **state)
     assert_int_equal(errno, EADDRINUSE);
     close(a);
     close(b);
+}
+
+static void one_beside_another_listens_once_it_is_used(void **state)
+{
+    struct fixture *f = *state;
+    int listens = -1;
+    socklen_t len = sizeof(listens);
+    start(f, 10);
+    int beside = listen_beside(f->l.watch.fd, &f->bound);
+    assert_true(beside >= 0);
+    assert_int_equal(getsockopt(beside, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len), 0);
+    assert_int_equal(listens, 0); /* clients that wait there would be lost if it came to nothing */
+    assert_int_equal(listener_add(&f->l, beside), 0);
+    assert_int_equal(listener_socket(&f->l, 0), f->l.watch.fd);
+    assert_int_equal(listener_socket(&f->l, 1), beside);
+    assert_int_equal(listener_socket(&f->l, 2), -1);
+    for (unsigned i = 0; i < 16; i++) /* the kernel spreads them over both */
+        dial(f, i);
+    accept_until(f, 16);
+}
+
+static void one_that_leaves_accepts_nothing_more(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 10);
+    assert_int_equal(listener_add(&f->l, listen_beside(f->l.watch.fd, &f->bound)), 0);
+    int other = dup(f->l.watch.fd), more = dup(listener_socket(&f->l, 1));
+    for (unsigned i = 0; i < 8; i++)
+        dial(f, i);
+    listener_leave(&f->l);
+    reactor_turn(&f->r);
+    assert_int_equal(f->n_accepted, 0);
+    unsigned waiting = 0;
+    for (int fd; (fd = accept4(other, NULL, NULL, SOCK_NONBLOCK)) >= 0; waiting++)
+        close(fd);
+    for (int fd; (fd = accept4(more, NULL, NULL, SOCK_NONBLOCK)) >= 0; waiting++)
+        close(fd);
+    assert_int_equal(waiting, 8);
+    close(other);
+    close(more);
+}
+
+static void those_of_a_weir_before_are_found_by_address_or_by_name(void **state)
+{
+    (void)state;
+    struct net_addr asked, chosen;
+    net_addr_ip(&asked, "127.0.0.1", 80);
+    net_addr_ip(&chosen, "127.0.0.1", 0);
+    int a = dup(0), b = dup(0), c = dup(0);
+    passed_add(a, "web", "127.0.0.1:80");
+    passed_add(b, "web", "127.0.0.1:80");
+    passed_add(c, "other", "127.0.0.1:0");
+    assert_int_equal(passed_take(&chosen, "web"), -1);
+    assert_int_equal(passed_take(&asked, "renamed"), a);
+    assert_int_equal(passed_take(&chosen, "other"), c);
+    assert_int_equal(passed_take(&chosen, "other"), -1);
+    passed_drop(NULL);
+    assert_int_equal(fcntl(b, F_GETFD), -1); /* nobody wanted it */
+    assert_int_equal(passed_take(&asked, "web"), -1);
+    close(a);
+    close(c);
 }
 
 static void a_unix_socket_has_its_mode(void **state)
@@ -260,14 +323,57 @@ static void closing_takes_what_is_in_the_queue(void **state)
     for (unsigned i = 0; i < 5; i++)
         dial(f, i);
     await_queue(f->l.watch.fd, 5);
-    listener_close(&f->l);
+    listener_close(&f->l, false);
     assert_int_equal(f->n_accepted, 5);
     assert_int_equal(f->l.watch.fd, -1);
-    listener_close(&f->l); /* once is enough */
+    listener_close(&f->l, false); /* once is enough */
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, &f->bound.u.sa, f->bound.len), -1);
     assert_int_equal(errno, ECONNREFUSED);
     close(fd);
+}
+
+/* One more, without waiting for it. What connect(2) tells. */
+static bool on_accepted_and_one_comes(struct listener *l, int fd, const struct net_addr *peer,
+                                      bool over)
+{
+    struct fixture *f = l->owner;
+    int late = socket(f->bound.u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    f->late = connect(late, &f->bound.u.sa, f->bound.len) == 0 ? 0 : errno;
+    f->clients[CLIENTS - 1] = late;
+    return on_accepted(l, fd, peer, over);
+}
+
+static void nobody_comes_while_one_is_closed_that_nobody_else_has(void **state)
+{
+    struct fixture *f = *state;
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+    start(f, CLIENTS);
+    dial(f, 0);
+    f->l.accepted = on_accepted_and_one_comes;
+    listener_close(&f->l, true); /* may find it a little later than dial() has */
+    assert_int_equal(f->n_accepted, 1);
+    assert_int_equal(f->late, EINPROGRESS);
+    assert_int_equal(getsockopt(f->clients[CLIENTS - 1], IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    assert_int_equal(info.tcpi_state, TCP_SYN_SENT); /* and is refused when it tries again */
+}
+
+static void nobody_comes_by_a_path_that_nobody_else_has(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(net_addr_unix(&f->bound, f->path));
+    f->budget.max = CLIENTS;
+    f->l.accepted = on_accepted_and_one_comes;
+    f->l.pausing = on_pausing;
+    f->l.owner = f;
+    int fd = listen_socket(&f->bound, false, 0600);
+    assert_int_equal(listener_start(&f->l, &f->r, fd, &f->budget), 0);
+    dial(f, 0);
+    listener_close(&f->l, true);
+    assert_int_equal(f->n_accepted, 1);
+    assert_int_equal(f->n_paused, 0);
+    assert_int_equal(f->late, ECONNREFUSED);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -277,6 +383,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_kernel_chooses_a_port_that_is_told),
         TEST(several_sockets_may_share_a_port),
+        TEST(one_beside_another_listens_once_it_is_used),
+        TEST(one_that_leaves_accepts_nothing_more),
+        TEST(those_of_a_weir_before_are_found_by_address_or_by_name),
         TEST(a_unix_socket_has_its_mode),
         TEST(a_file_in_the_way_is_not_removed),
         TEST(what_is_accepted_is_handed_over),
@@ -284,6 +393,8 @@ int main(void)
         TEST(what_is_not_taken_over_is_given_back),
         TEST(the_budget_pauses_accepting),
         TEST(closing_takes_what_is_in_the_queue),
+        TEST(nobody_comes_while_one_is_closed_that_nobody_else_has),
+        TEST(nobody_comes_by_a_path_that_nobody_else_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

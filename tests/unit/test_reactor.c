@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loop: what is watched, what is put off, what libuv has to do, and when it ends. */
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -305,6 +308,60 @@ static void what_a_burial_makes_ready_runs_in_the_same_dispatch(void **state)
     assert_int_equal(f->tasks, 1);
 }
 
+struct stuck {
+    struct reactor *r;
+    uv_async_t async;
+    sem_t begun, may_end;
+    bool over;
+};
+
+static void on_stuck(uv_async_t *async)
+{
+    struct stuck *s = CONTAINER_OF(async, stuck, async);
+    sem_post(&s->begun);
+    sem_wait(&s->may_end);
+}
+
+static void on_over(uv_async_t *async)
+{
+    struct stuck *s = CONTAINER_OF(async, stuck, async);
+    uv_close((uv_handle_t *)async, NULL);
+    s->over = true;
+}
+
+/* Not reactor_run, which begins with a round of libuv's that is no turn. */
+static void *run_turns(void *arg)
+{
+    struct stuck *s = arg;
+    while (!s->over)
+        reactor_turn(s->r);
+    return NULL;
+}
+
+static void another_thread_sees_whether_it_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct stuck s = {.r = &f->r};
+    pthread_t thread;
+    assert_int_equal(sem_init(&s.begun, 0, 0), 0);
+    assert_int_equal(sem_init(&s.may_end, 0, 0), 0);
+    assert_int_equal(uv_async_init(&f->r.loop, &s.async, on_stuck), 0);
+    uv_run(&f->r.loop, UV_RUN_NOWAIT);
+    assert_int_equal(pthread_create(&thread, NULL, run_turns, &s), 0);
+    uv_async_send(&s.async);
+    sem_wait(&s.begun);
+    uint64_t since = counter_get(&f->r.turn_ms);
+    assert_true(since != 0 && since <= uv_hrtime() / 1000000);
+    s.async.async_cb = on_over;
+    sem_post(&s.may_end);
+    while (counter_get(&f->r.turn_ms) != 0)
+        sched_yield();
+    uv_async_send(&s.async);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    sem_destroy(&s.begun);
+    sem_destroy(&s.may_end);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -320,6 +377,7 @@ int main(void)
         TEST(what_has_come_is_read_before_a_deadline_passes),
         TEST(libuv_is_run_and_waited_for),
         TEST(who_holds_it_keeps_it_running),
+        TEST(another_thread_sees_whether_it_waits),
         TEST(what_a_burial_makes_ready_runs_in_the_same_dispatch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,6 +63,22 @@ static void a_size_that_cannot_be_is_refused(void **state)
     recycle_fini(&r);
 }
 
+static void what_it_holds_is_counted(void **state)
+{
+    struct recycle r;
+    (void)state;
+    recycle_init(&r, NULL);
+    void *small = recycle_get(&r, 100), *large = recycle_get(&r, 100000);
+    uint64_t both = counter_get(&r.held);
+    assert_in_range(both, 100100, 100300);
+    recycle_put(&r, large); /* is not kept */
+    assert_int_equal(counter_get(&r.held), both - (100000 + 16));
+    recycle_put(&r, small);
+    assert_int_equal(counter_get(&r.held), MEM_KEEPS ? 128 + 16 : 0);
+    recycle_fini(&r);
+    assert_int_equal(counter_get(&r.held), 0);
+}
+
 #if MEM_KEEPS
 static size_t pages_of(const void *at, size_t size)
 {
@@ -127,6 +143,7 @@ int main(void)
         cmocka_unit_test(pieces_are_aligned_and_do_not_overlap),
         cmocka_unit_test(a_piece_grows_and_shrinks_with_its_content),
         cmocka_unit_test(a_size_that_cannot_be_is_refused),
+        cmocka_unit_test(what_it_holds_is_counted),
 #if MEM_KEEPS
         cmocka_unit_test(what_is_not_written_to_costs_nothing),
         cmocka_unit_test(small_pieces_share_the_page_of_a_sparse_one),

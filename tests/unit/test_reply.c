@@ -73,7 +73,7 @@ static void a_call_is_told_by_trailers_only(void **state)
     http_head_add(&f->request, FIELD_CONTENT_TYPE, SPAN_LIT("content-type"),
                   SPAN_LIT("application/grpc+proto"));
     assert_int_equal(
-        reply_error(&f->r, &f->stream, &f->request, REASON_NO_ENDPOINT, SPAN_LIT("id1")), 0);
+        reply_error(&f->r, &f->stream, &f->request, REASON_NO_ENDPOINT, NULL, SPAN_LIT("id1")), 0);
     assert_string_equal(
         f->notes.log, "200 body=0|Content-Type: application/grpc|grpc-status: 14|"
                       "grpc-message: the pool has no usable endpoint|"
@@ -87,7 +87,7 @@ static void everybody_else_by_a_status(void **state)
     struct fixture *f = *state;
     http_head_add(&f->request, FIELD_CONTENT_TYPE, SPAN_LIT("content-type"),
                   SPAN_LIT("application/grpc-web"));
-    size_t n = reply_error(&f->r, &f->stream, &f->request, REASON_NO_ROUTE, SPAN_LIT("id1"));
+    size_t n = reply_error(&f->r, &f->stream, &f->request, REASON_NO_ROUTE, NULL, SPAN_LIT("id1"));
     assert_string_equal(f->notes.log,
                         "404 body=1|Content-Type: text/plain; charset=utf-8|Content-Length: 61|"
                         "Proxy-Status: weir; error=destination_not_found; details=\"no_route\"|"
@@ -97,11 +97,33 @@ static void everybody_else_by_a_status(void **state)
     assert_int_equal(reply_status(&f->request, REASON_NO_ROUTE), 404);
 }
 
+/* Nobody could look up what has none: the admin listener's requests. */
+static void what_has_no_id_names_none(void **state)
+{
+    struct fixture *f = *state;
+    reply_error(&f->r, &f->stream, &f->request, REASON_NO_ROUTE, NULL, span_of(NULL, 0));
+    assert_string_equal(f->notes.log,
+                        "404 body=1|Content-Type: text/plain; charset=utf-8|Content-Length: 45|"
+                        "Proxy-Status: weir; error=destination_not_found; details=\"no_route\"|"
+                        "404 Not Found: no route matches this request\nend|");
+}
+
+static void nor_does_its_json(void **state)
+{
+    struct fixture *f = *state;
+    http_head_add(&f->request, FIELD_ACCEPT, SPAN_LIT("accept"), SPAN_LIT("application/json"));
+    reply_error(&f->r, &f->stream, &f->request, REASON_NO_ROUTE, NULL, span_of(NULL, 0));
+    assert_non_null(strstr(f->notes.log, "{\"status\":404,\"error\":\"no_route\",\"message\":"
+                                         "\"no route matches this request\"}end|"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_call_is_told_by_trailers_only, setup, teardown),
         cmocka_unit_test_setup_teardown(everybody_else_by_a_status, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_has_no_id_names_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(nor_does_its_json, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

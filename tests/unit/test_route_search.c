@@ -255,8 +255,11 @@ static double mean_steps(const struct growth *g, int n, size_t *most, double *ns
         size_t steps = 0;
         if (s.host[0] == '*')
             s.host[0] = 'w';
-        struct route_query q = {span_str(s.host), span_str(s.path), span_str(s.method), rules_field,
-                                lines};
+        struct route_query q = {.host = span_str(s.host),
+                                .path = span_str(s.path),
+                                .method = span_str(s.method),
+                                .field = rules_field,
+                                .field_ctx = lines};
         clock_gettime(CLOCK_MONOTONIC, &a);
         const struct route *route = route_find_counted(t, &q, &steps);
         clock_gettime(CLOCK_MONOTONIC, &b);

@@ -65,6 +65,24 @@ static void steady_state_takes_no_new_chunk(void **state)
     slab_fini(&slab);
 }
 
+/* Under AddressSanitizer each object is a malloc of its own. */
+static void what_it_holds_is_counted(void **state)
+{
+    (void)state;
+    struct slab slab;
+    slab_init(&slab, 60, 4);
+    assert_int_equal(slab_bytes(&slab), 0);
+    void *objects[5];
+    for (unsigned i = 0; i < 5; i++)
+        objects[i] = slab_get(&slab);
+    assert_int_equal(slab_bytes(&slab), MEM_KEEPS ? 2 * (16 + 4 * 64) : 5 * 64);
+    for (unsigned i = 0; i < 5; i++)
+        slab_put(&slab, objects[i]);
+    assert_int_equal(slab_bytes(&slab), MEM_KEEPS ? 2 * (16 + 4 * 64) : 0);
+    slab_fini(&slab);
+    assert_int_equal(slab_bytes(&slab), 0);
+}
+
 static void a_slab_may_be_used_again_after_fini(void **state)
 {
     (void)state;
@@ -85,6 +103,7 @@ int main(void)
         cmocka_unit_test(objects_are_aligned_and_do_not_overlap),
         cmocka_unit_test(putting_back_nothing_is_fine),
         cmocka_unit_test(steady_state_takes_no_new_chunk),
+        cmocka_unit_test(what_it_holds_is_counted),
         cmocka_unit_test(a_slab_may_be_used_again_after_fini),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

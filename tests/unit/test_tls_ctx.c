@@ -214,6 +214,35 @@ static void keys_are_logged_if_that_is_asked_for(void **state)
     fclose(log);
 }
 
+/* Each worker makes a context of the same certificates, and OpenSSL counts, locks and caches in
+ * these: two of them share nothing that is written to. */
+static void contexts_of_the_same_certificates_share_no_object(void **state)
+{
+    struct tls_meeting *f = *state;
+    static const char *const names[] = {"a.crt"};
+    struct tls_certs *certs = tls_meet_certs(names, 1);
+    struct tls_server_ctx *ctx[2];
+    SSL_CTX *ssl[2];
+    f->so.client_ca = f->ca;
+    for (int i = 0; i < 2; i++) {
+        ctx[i] = tls_server_ctx_new(&f->so, certs, &f->error);
+        assert_non_null(ctx[i]);
+        ssl[i] = tls_server_ctx_base(ctx[i])->ssl;
+    }
+    assert_ptr_not_equal(ssl[0], ssl[1]);
+    assert_ptr_not_equal(SSL_CTX_get0_certificate(ssl[0]), SSL_CTX_get0_certificate(ssl[1]));
+    assert_ptr_not_equal(SSL_CTX_get0_privatekey(ssl[0]), SSL_CTX_get0_privatekey(ssl[1]));
+    assert_ptr_not_equal(SSL_CTX_get_cert_store(ssl[0]), SSL_CTX_get_cert_store(ssl[1]));
+    X509_OBJECT *ca[2];
+    for (int i = 0; i < 2; i++)
+        ca[i] = sk_X509_OBJECT_value(X509_STORE_get0_objects(SSL_CTX_get_cert_store(ssl[i])), 0);
+    assert_non_null(ca[0]);
+    assert_ptr_not_equal(X509_OBJECT_get0_X509(ca[0]), X509_OBJECT_get0_X509(ca[1]));
+    for (int i = 0; i < 2; i++)
+        tls_server_ctx_free(ctx[i]);
+    tls_certs_unref(certs);
+}
+
 static const unsigned char *stapled(struct tls_meeting *f, const char *ocsp, long *len)
 {
     static const char *const names[] = {"a.crt"};
@@ -255,6 +284,7 @@ int main(void)
         TEST(http_1_0_is_spoken_too),
         TEST(older_versions_are_refused),
         TEST(conns_outlive_their_context),
+        TEST(contexts_of_the_same_certificates_share_no_object),
         TEST(keys_are_logged_if_that_is_asked_for),
         TEST(an_ocsp_response_is_stapled),
     };

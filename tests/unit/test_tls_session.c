@@ -149,6 +149,26 @@ static void tickets_outlive_one_change_of_keys(void **state)
     tls_tickets_unref(tickets);
 }
 
+static void saved_keys_are_the_same_keys(void **state)
+{
+    unsigned char saved[TLS_TICKETS_SAVED];
+    struct tls_tickets *tickets = tls_tickets_new();
+    (void)state;
+    tls_tickets_rotate(tickets);
+    tls_tickets_save(tickets, saved);
+    struct tls_tickets *other = tls_tickets_restore(saved);
+    int64_t s = time(NULL);
+    for (int64_t at = s; at < s + 3 * TLS_TICKET_ROTATE_S; at += TLS_TICKET_ROTATE_S) {
+        struct tls_ticket_keys a = {0}, b = {0};
+        tls_tickets_get(tickets, at, &a);
+        tls_tickets_get(other, at, &b);
+        assert_memory_equal(&a.now, &b.now, sizeof(a.now));
+        assert_memory_equal(&a.before, &b.before, sizeof(a.before));
+    }
+    tls_tickets_unref(tickets);
+    tls_tickets_unref(other);
+}
+
 static void keys_change_by_themselves(void **state)
 {
     struct tls_tickets *tickets = tls_tickets_new();
@@ -205,6 +225,7 @@ int main(void)
         TEST(a_session_is_good_for_the_name_it_was_made_for),
         TEST(a_ticket_is_good_in_another_context_with_the_same_keys),
         TEST(tickets_outlive_one_change_of_keys),
+        TEST(saved_keys_are_the_same_keys),
         TEST(keys_change_by_themselves),
         TEST(a_session_does_not_get_around_the_client_ca),
         TEST(a_resumed_client_is_still_who_it_was),
