@@ -51,13 +51,29 @@ static uint64_t begin(struct lb_endpoint *ep, uint32_t tick)
                : none;
 }
 
+static uint64_t begun(struct lb_endpoint *ep, uint32_t tick)
+{
+    uint64_t state = atomic_load_explicit(&ep->latency, memory_order_relaxed);
+    return state != 0 ? state : begin(ep, tick);
+}
+
 float lb_latency(struct lb_endpoint *ep, uint64_t now_us)
 {
     uint32_t tick = (uint32_t)(now_us >> TICK_BITS);
-    uint64_t state = atomic_load_explicit(&ep->latency, memory_order_relaxed);
-    if (state == 0)
-        state = begin(ep, tick);
+    uint64_t state = begun(ep, tick);
     return value_of(state) * weight_left(ticks_since(state, tick));
+}
+
+void lb_latency_of_two(struct lb_endpoint *a, struct lb_endpoint *b, uint64_t now_us,
+                       float expected[2])
+{
+    uint32_t tick = (uint32_t)(now_us >> TICK_BITS);
+    uint64_t states[2] = {begun(a, tick), begun(b, tick)};
+    uint32_t ago[2] = {ticks_since(states[0], tick), ticks_since(states[1], tick)};
+    unsigned older = ago[1] > ago[0];
+    expected[0] = value_of(states[0]);
+    expected[1] = value_of(states[1]);
+    expected[older] *= weight_left(ago[older] - ago[!older]);
 }
 
 float lb_latency_expected(const struct lb_endpoint *ep, uint64_t now_us)

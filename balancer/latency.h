@@ -22,7 +22,14 @@
  * initial value begins to fall. */
 float lb_latency(struct lb_endpoint *ep, uint64_t now_us);
 
-/* The same, of one that shall not begin by being asked for. */
+/* The same of two, in a unit that is theirs for this comparison: which of them is lower, and by
+ * what factor, is a matter of what is known of them and not of when one asks. Forgetting each by
+ * itself would round each by itself, and of two that are almost equal now this and now that one
+ * were sooner. */
+void lb_latency_of_two(struct lb_endpoint *a, struct lb_endpoint *b, uint64_t now_us,
+                       float expected[2]);
+
+/* What is to be expected of one that shall not begin by being asked for. */
 float lb_latency_expected(const struct lb_endpoint *ep, uint64_t now_us);
 
 /* An answer took so long. */

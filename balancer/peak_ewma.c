@@ -23,16 +23,18 @@ static void ewma_changed(void *local, const struct lb_view *v)
 }
 
 /* Latency * (in flight / (weight / mean weight) + 1), without the division by the weight. */
-static double cost(const struct lb_view *v, uint32_t i, uint64_t now_us)
+static double cost(const struct lb_view *v, uint32_t i, float latency)
 {
     double busy = (double)lb_view_in_flight(v, i) * (double)v->total_weight;
     double one = (double)v->weights[i] * v->eligible;
-    return (double)lb_latency(v->endpoints[i], now_us) * (busy + one);
+    return (double)latency * (busy + one);
 }
 
 static bool sooner(const struct lb_view *v, uint32_t a, uint32_t b, uint64_t now_us)
 {
-    return cost(v, a, now_us) * v->weights[b] < cost(v, b, now_us) * v->weights[a];
+    float expected[2];
+    lb_latency_of_two(v->endpoints[a], v->endpoints[b], now_us, expected);
+    return cost(v, a, expected[0]) * v->weights[b] < cost(v, b, expected[1]) * v->weights[a];
 }
 
 static int32_t ewma_pick(void *local, const struct lb_view *v, uint64_t key,

@@ -203,7 +203,8 @@ class Weir:
         return sum_of(self.metrics(), name, labels)
 
     def wait_metric(self, name, value, **labels):
-        """Waits until the metric has this value."""
+        """Waits until the metric has this value; of a counter that must not have moved this is the
+        check, too, for it is so at once and stays wrong if it is not."""
         last = []
 
         def there():
@@ -264,6 +265,19 @@ class Weir:
 
     def stderr(self):
         return self.stderr_path.read_text(errors="replace")
+
+    def said(self, text, count=None):
+        """Waits until its log has this text, as often as `count` says: what is visible elsewhere
+        may be so before the line is written."""
+
+        def there():
+            return text in self.stderr() if count is None else self.stderr().count(text) >= count
+
+        try:
+            wait_for(there, f"{text!r} to be said")
+        except AssertionError:
+            raise AssertionError(f"weir did not say {text!r}, but:\n{self.stderr()[-3000:]}") from None
+        assert count is None or self.stderr().count(text) == count, text
 
     def last_words(self):
         """[(title, text)]: the ends of its logs, and the reasons that it has counted."""

@@ -93,7 +93,7 @@ def test_what_changes_something_is_not_for_other_sites(one, extra):
     for path in writes(weir):
         assert ask(weir, path, "POST", extra).status == 403, path
     assert json.loads(ask(weir, "/pools").body)[0]["endpoints"][0]["healthy"]
-    assert weir.metric("weir_generation") == 1
+    weir.wait_metric("weir_generation", 1)
 
 
 @pytest.mark.parametrize("extra", [MINE, f"{MINE}Origin: http://LOCALHOST\r\n"])

@@ -89,7 +89,7 @@ def test_a_drained_endpoint_gets_no_new_requests_until_it_is_undrained(pool):
     got = order(weir, ups[0], "drain")
     assert not got["healthy"] and got["share_percent"] == 0
     assert [m["mark"] for m in got["marks"]] == ["drained"]
-    assert weir.metric("weir_endpoint_state", endpoint=ups[0].address, state="drained") == 1
+    weir.wait_metric("weir_endpoint_state", 1, endpoint=ups[0].address, state="drained")
     assert set(draw(weir)) == {"b", "c"}
     got = order(weir, ups[0], "undrain")
     assert got["healthy"] and got["marks"] == []
@@ -105,7 +105,7 @@ def test_a_verb_may_be_repeated(pool, verb, what):
     for got in (first, again):
         got["marks"] = [m["mark"] for m in got["marks"]]
     assert first == again
-    assert weir.stderr().count(f"{ups[0].address} is {what}, says the admin") == 1
+    weir.said(f"{ups[0].address} is {what}, says the admin", 1)
 
 
 def test_what_is_in_flight_on_a_drained_endpoint_ends(pool):

@@ -468,7 +468,7 @@ def test_when_memory_is_short_what_is_new_is_shed_and_what_is_in_progress_ends(
     waiting.expect_closed()
     late = weir.client()
     late.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
-    wait_for(lambda: "pauses: Cannot allocate memory" in weir.stderr(), "accepting to pause")
+    weir.said("pauses: Cannot allocate memory")
     assert b" 200 OK" in going.recv_until(b"\r\n\r\n")
     assert going.recv_exact(len(large)) == large, "what was in progress"
     answering.join()

@@ -49,7 +49,7 @@ def test_a_new_process_takes_over_and_the_old_one_ends_with_its_last_connection(
     with weir.client() as fresh:
         assert not last(fresh.get())
         assert weir.metric("weir_upgrades") == 1 and weir.metric("weir_generation") == 1
-        wait_for(lambda: "drains for at most" in weir.stderr(), "the old one to drain")
+        weir.said("drains for at most")
         assert old.poll() is None
         answer = kept.get()  # what is idle is not cut, but told
         assert answer.body == b"here" and last(answer)
@@ -71,7 +71,7 @@ def test_a_tunnel_stays_with_the_old_one_until_its_deadline(start_weir, upstream
     up.expect("a word")
     ended(old)
     tunnel.expect_ended()
-    assert "the deadline has passed" in weir.stderr()
+    weir.said("the deadline has passed")
 
 
 def test_streams_of_http2_end_and_the_client_is_told_to_go(start_weir, upstream):
@@ -93,7 +93,7 @@ def test_the_number_of_workers_may_change(start_weir, auto):
     for workers in (4, 2, 3, 1, 1):
         rewrite(weir, text + str(workers))
         ended(upgrade(weir))
-        assert weir.metric("weir_workers") == workers
+        weir.wait_metric("weir_workers", workers)
         for _ in range(12):
             with weir.client() as client:
                 assert client.get().body == b"here"
@@ -165,8 +165,8 @@ def test_a_broken_file_leaves_the_old_one_serving(weir, auto):
     for count in (1, 2):
         refused(weir, count)
         assert not last(kept.get())
-    assert weir.stderr().count("the new process has ended before it was ready; this process serves on") == 2
-    assert "nothing was started" in weir.stderr()
+    weir.said("the new process has ended before it was ready; this process serves on", 2)
+    weir.said("nothing was started")
     (weir.tmp / "weir.yaml").write_text(good)
     upgrade(weir)
     assert last(kept.get())
@@ -203,7 +203,7 @@ def test_a_program_that_does_not_come_up_leaves_the_old_one_serving(start_weir, 
     become(program, script)
     refused(weir, 1)
     assert not last(kept.get())
-    assert why in weir.stderr()
+    weir.said(why)
     become(program, None)
     program.symlink_to(WEIR)
     old = upgrade(weir)
@@ -218,7 +218,7 @@ def test_a_second_one_is_refused_while_the_first_is_not_done(start_weir, auto, p
     weir.signal(signal.SIGUSR2)
     wait_for(hung.exists, "the new process to begin")
     weir.signal(signal.SIGUSR2)
-    wait_for(lambda: "it is refused: there is one already that is not done" in weir.stderr(), "a refusal")
+    weir.said("it is refused: there is one already that is not done")
     with weir.client() as client:
         assert client.get().status == 200
     weir.stop()
@@ -310,9 +310,9 @@ def test_a_ready_file_that_cannot_be_written_ends_nobody_who_serves(weir):
     ended(old)
     with weir.client() as client:
         assert client.get().body == b"here"
+    weir.said("cannot write --ready-file")
     weir.pid = int(re.search(r"process (\d+) serves", weir.stderr()).group(1))
     weir.proc = Process(weir.pid)
-    assert "cannot write --ready-file" in weir.stderr()
 
 
 class Before:
@@ -457,7 +457,7 @@ def test_nobody_notices_upgrades_under_load(start_weir, auto, workers):
         wait_for(lambda: all(one.failure or one.answers > count + 1
                              for one, count in zip(load, before)), "every client to go on")
         assert not any(one.failure for one in load), [one.failure for one in load]
-        assert weir.metric("weir_upgrades") == n
+        weir.wait_metric("weir_upgrades", n)
     for one in load:
         one.end()
     print(f"{UPGRADES} upgrades, {sum(one.answers for one in load)} requests, "

@@ -55,8 +55,8 @@ def test_an_endpoint_is_found_wherever_its_host_listens(start_weir, closing, bot
         assert conn.recv(65536).startswith(b"GET / HTTP/1.1\r\n")
         conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         assert c.response().body == b"ok"
-    assert weir.metric("weir_upstream_connections_total") == 1
-    assert weir.metric("weir_retries_total") == 0
+    weir.wait_metric("weir_upstream_connections_total", 1)
+    weir.wait_metric("weir_retries_total", 0)
     [endpoint] = json.loads(weir.admin_get("/pools/app").body)["endpoints"]
     assert (endpoint["address"], endpoint["also"]) == (f"127.0.0.1:{port}", f"[::1]:{port}")
 

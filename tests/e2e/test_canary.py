@@ -80,7 +80,7 @@ def test_one_that_passes_serves_all(two):
     assert sorted(draw(two, 12)) == ["one"] * 6 + ["two"] * 6
     assert asked.wait() == (200, "generation 2 serves\n")
     assert set(draw(two, 20)) == {"two"}
-    assert two.metric("weir_canaries_total", result="promoted") == 1
+    two.wait_metric("weir_canaries_total", 1, result="promoted")
     assert two.metric("weir_canary_share") == 0 and two.metric("weir_generation") == 2
     settled(two)
 
@@ -100,12 +100,12 @@ def test_one_that_fails_gets_no_more_than_its_share_and_is_taken_back(start_weir
         assert status == 422 and text.endswith("nothing has changed; generation 1 serves\n")
         assert "the canary is rolled back: 100.0% of " in text
         assert {c.get("/a").status for _ in range(50)} == {200}
-    assert weir.metric("weir_canaries_total", result="rolled_back") == 1
-    assert weir.metric("weir_reload_failed") == 1
+    weir.wait_metric("weir_canaries_total", 1, result="rolled_back")
+    weir.wait_metric("weir_reload_failed", 1)
     assert "rolled back" in generations(weir)["last_reload"]["said"]
     settled(weir)
     reload(weir, filled(ROUTES, up, up).replace("/b", "/c"))
-    assert weir.metric("weir_generation") == 3, "the canary was the second"
+    weir.wait_metric("weir_generation", 3)  # the canary was the second
 
 
 def test_one_that_is_slow_is_taken_back_by_its_latency(start_weir, auto):
@@ -190,7 +190,7 @@ def test_what_is_no_canary_is_refused(two, query, says):
     with Client(two.admin) as c:
         got = c.get(f"/reload?{query}", host="admin", method="POST", extra="X-Weir: 1\r\n")
     assert got.status == 400 and says in got.body.decode()
-    assert two.metric("weir_reloads_total") == 0
+    two.wait_metric("weir_reloads_total", 0)
 
 
 def test_a_new_listener_cannot_be_tried(start_weir, auto):

@@ -301,7 +301,7 @@ def test_many_clients_at_once_each_get_their_own_answer(auto, start_weir):
     for c in clients:
         c.close()
     own.wait_metric("weir_client_connections", 0)
-    assert own.metric("weir_requests_total", status="2xx") == 300
+    own.wait_metric("weir_requests_total", 300, status="2xx")
 
 
 def test_an_upstream_that_never_stops_saying_1xx_is_a_bad_response(weir, upstream):

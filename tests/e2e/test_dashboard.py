@@ -6,7 +6,7 @@ import pytest
 
 from browser import Browser, needs_chromium
 from harness import ROOT
-from peers import Client, wait_for
+from peers import Client
 
 PAGE = (ROOT / "dashboard" / "index.html").read_text()
 HTML = "Accept: text/html,*/*;q=0.8\r\nConnection: close\r\n"
@@ -103,9 +103,7 @@ def test_buttons_drain_undrain_and_weigh(shop, browser):
     browser.wait(cell(address, ".pill") + ".innerText === 'serving'", "it to serve")
     weigh = cell(address, "input")
     browser.run(f"{weigh}.value = 7, {weigh}.dispatchEvent(new Event('change'))")
-    wait_for(
-        lambda: f"{address} has weight 7, says the admin" in shop.stderr(), "the weight to be set"
-    )
+    shop.said(f"{address} has weight 7, says the admin")
     assert browser.complaints == []
 
 

@@ -80,8 +80,8 @@ def test_keys_come_and_go(start_weir, real, backends):
     wait_endpoints(weir, backends.addresses[1:3])
     assert hosts_that_answer(weir, 30) == set(backends.hosts[1:3])
     assert source(weir)["from"] == f"etcd {real.prefix}"
-    assert weir.metric("weir_reloads_total") == 0
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_reloads_total", 0)
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
     settled(weir)
 
 
@@ -117,7 +117,7 @@ def test_a_value_that_is_none_leaves_what_was_there(start_weir, real, backends):
     assert error == f'{real.prefix}1:1:32: wieght: unknown key; did you mean "weight"?'.replace(
         ":1:32:", re.search(r":1:\d+:", error)[0]
     )
-    assert weir.metric("weir_discovery_failing", pool="app") == 1
+    weir.wait_metric("weir_discovery_failing", 1, pool="app")
     real.put(real.prefix + "3", "app.internal:80")
     wait_for(lambda: "(and 1 more keys)" in source(weir)["error"], "both")
     real.delete(real.prefix + "3")
@@ -155,7 +155,7 @@ def test_thousands_of_keys(start_weir, real):
     assert endpoints(weir) == addresses
     real.delete(real.prefix + "00100", real.prefix + "00200")
     wait_endpoints(weir, addresses[:100] + addresses[200:])
-    assert weir.metric("weir_discovery_errors_total") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0)
 
 
 def test_a_restart_changes_nothing_and_loses_nothing(start_weir, own, backends):
@@ -189,7 +189,7 @@ def test_what_is_compacted_meanwhile_is_listed_anew(start_weir, own, closing, ba
     assert endpoints(weir) == backends.addresses[:2]
     door.open()
     wait_endpoints(weir, backends.addresses[1:3])
-    assert "etcd has compacted what had yet to be read" in weir.stderr()
+    weir.said("etcd has compacted what had yet to be read")
     etcd.put(P + "3", backends.addresses[3])
     wait_endpoints(weir, backends.addresses[1:4])
 
@@ -217,7 +217,7 @@ def test_the_next_member_is_asked(start_weir, own, closing, backends):
     door = closing(Door(etcd.address))
     weir = start_weir(pool(dead, door))
     assert endpoints(weir) == backends.addresses[:1]
-    assert weir.metric("weir_discovery_errors_total") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0)
     dead.open()
     door.shut()
     etcd.put(P + "1", backends.addresses[1])
@@ -319,7 +319,7 @@ def test_a_pool_grows_and_shrinks_while_requests_run(start_weir, real, closing):
         load.some()
     assert load.wrong == []
     assert all(backends.served.values()), backends.served
-    assert weir.metric("weir_errors_total") == 0
+    weir.wait_metric("weir_errors_total", 0)
     settled(weir)
 
 
@@ -424,7 +424,7 @@ def test_a_token_that_is_over_when_a_watch_is_begun(start_weir, closing, backend
     weir = start_weir(pool(gateway, more=known(tmp)))
     wait_endpoints(weir, backends.addresses[:2])
     assert watched[:3] == ["token0", "token0", "token1"]
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 def test_users_that_count_from_now_on(start_weir, closing, backends, tmp):
@@ -452,7 +452,7 @@ def test_users_that_count_from_now_on(start_weir, closing, backends, tmp):
     weir = start_weir(pool(gateway, more=known(tmp)))
     wait_endpoints(weir, backends.addresses[:2])
     assert watched[:3] == [None, None, "token"]
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 def test_users_that_count_from_now_on_and_nobody_is_named(start_weir, closing, backends):
@@ -469,7 +469,7 @@ def test_users_that_count_from_now_on_and_nobody_is_named(start_weir, closing, b
     gateway = closing(Gateway(listed(backends.addresses[0]), watches))
     weir = start_weir(pool(gateway))
     wait_for(lambda: len(watched) == 2, "another watch")
-    assert "wants to know who asks: give it a user and a password_file" in weir.stderr()
+    weir.said("wants to know who asks: give it a user and a password_file")
 
 
 NONSENSE = [
@@ -500,7 +500,7 @@ def test_nonsense_in_a_watch_changes_nothing(start_weir, closing, backends, said
     gateway = closing(Gateway(listed(backends.addresses[0]), watches))
     weir = start_weir(pool(gateway))
     wait_endpoints(weir, backends.addresses[:2])
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 1
+    weir.wait_metric("weir_discovery_errors_total", 1, pool="app")
     [error] = [text for text in weir.stderr().splitlines() if "its 1 endpoint stays" in text]
     assert f"etcd {P}: {gateway.address}: " in error and told in error, error
 
@@ -545,7 +545,7 @@ def test_a_message_without_end_is_not_kept(start_weir, closing, backends):
     gateway = closing(Gateway(listed(backends.addresses[0]), watches))
     weir = start_weir(pool(gateway))
     wait_for(lambda: len(watched) > 1, "another watch")
-    assert "a message of more than 8388608 bytes" in weir.stderr()
+    weir.said("a message of more than 8388608 bytes")
     assert endpoints(weir) == backends.addresses[:1]
 
 
@@ -566,7 +566,7 @@ def test_a_watch_that_falls_silent_is_begun_anew(start_weir, closing, backends):
     weir = start_weir(pool(gateway, more=", silence: 1s"))
     wait_endpoints(weir, backends.addresses[:2])
     assert asked[:3] == [6, 9, 9]
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 def test_a_change_in_parts_counts_when_it_is_whole(start_weir, closing, backends):
@@ -601,7 +601,7 @@ def test_members_that_take_connections_and_say_nothing(start_weir, closing, back
     gateway = closing(Gateway(listed(backends.addresses[0]), watches))
     weir = start_weir(pool(silent, gateway))
     wait_endpoints(weir, backends.addresses[:1])
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 def test_what_is_asked(start_weir, closing, backends):
@@ -647,7 +647,7 @@ def test_too_many_keys(start_weir, closing, backends):
     gateway = closing(Gateway(lists, watches))
     weir = start_weir(pool(gateway))
     weir.wait_metric("weir_discovery_failing", 1, pool="app")
-    assert "more than 65536 keys begin with the prefix: give it one that fewer have" in weir.stderr()
+    weir.said("more than 65536 keys begin with the prefix: give it one that fewer have")
     enough.set()
     wait_endpoints(weir, backends.addresses[:1])
     weir.wait_metric("weir_discovery_failing", 0, pool="app")
@@ -690,4 +690,4 @@ def test_what_no_watch_has_told_is_found_all_the_same(start_weir, closing, backe
     weir = start_weir(pool(gateway, more=", silence: 1s"))
     wait_endpoints(weir, backends.addresses[1:2])
     assert gateway.count("/v3/kv/range") >= 2
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")

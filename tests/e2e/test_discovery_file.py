@@ -43,8 +43,17 @@ def endpoints(weir, pool="app"):
     return [e["address"] for e in json.loads(weir.admin_get(f"/pools/{pool}").body)["endpoints"]]
 
 
+def workers_with_the_latest(weir):
+    """How many workers serve what the admin listener knows: it does so before they do."""
+    got = weir.admin_get("/explain?url=http://a/")
+    return len(json.loads(got.body)["next"]) if got.status == 200 else 0
+
+
 def wait_endpoints(weir, expected, pool="app"):
+    """Waits until the pool has these endpoints, and each worker has it."""
     wait_for(lambda: endpoints(weir, pool) == expected, f"endpoints {expected}")
+    workers = weir.metric("weir_workers")
+    wait_for(lambda: workers_with_the_latest(weir) == workers, "every worker to use them")
 
 
 def hosts_that_answer(weir, requests):
@@ -57,8 +66,8 @@ def test_endpoints_are_there_when_weir_is_ready(start_weir, tmp, backends):
     assert endpoints(weir) == backends.addresses[:2]
     assert hosts_that_answer(weir, 20) == set(backends.hosts[:2])
     assert weir.admin_get("/readyz").status == 200
-    assert weir.metric("weir_discovery_endpoints", pool="app") == 2
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_endpoints", 2, pool="app")
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 def test_a_change_is_used_without_a_reload(start_weir, tmp, backends):
@@ -66,8 +75,8 @@ def test_a_change_is_used_without_a_reload(start_weir, tmp, backends):
     put(tmp, {"endpoints": backends.addresses[1:3]})
     wait_endpoints(weir, backends.addresses[1:3])
     assert hosts_that_answer(weir, 20) == set(backends.hosts[1:3])
-    assert weir.metric("weir_reloads_total") == 0
-    assert weir.metric("weir_discovery_changes_total", pool="app") == 2
+    weir.wait_metric("weir_reloads_total", 0)
+    weir.wait_metric("weir_discovery_changes_total", 2, pool="app")
     settled(weir)
 
 
@@ -113,7 +122,7 @@ def test_an_endpoint_may_have_two_addresses(start_weir, tmp, backends):
     first, also = "127.0.0.77:1", backends.addresses[0]
     weir = started(start_weir, tmp, [{"address": first, "also": also}])
     assert hosts_that_answer(weir, 3) == {backends.hosts[0]}
-    assert weir.metric("weir_retries_total") == 0
+    weir.wait_metric("weir_retries_total", 0)
     assert endpoints(weir) == [first]
     put(tmp, [{"address": first, "also": backends.addresses[1]}])
     wait_for(lambda: hosts_that_answer(weir, 1) == {backends.hosts[1]}, "the other one")
@@ -200,8 +209,8 @@ def test_an_empty_file_that_is_filled_again_is_no_change(start_weir, tmp, backen
     wait_for(lambda: source(weir)["note"] == "the file lists none", "that it was read")
     put(tmp, backends.addresses[:2])
     wait_for(lambda: source(weir)["note"] is None, "that it was read again")
-    assert weir.metric("weir_discovery_changes_total", pool="app") == 1
-    assert weir.metric("weir_generation") == 2
+    weir.wait_metric("weir_discovery_changes_total", 1, pool="app")
+    weir.wait_metric("weir_generation", 2)
 
 
 def test_without_endpoints_the_answer_says_why(start_weir, tmp):
@@ -213,7 +222,7 @@ def test_without_endpoints_the_answer_says_why(start_weir, tmp):
             "503 Service Unavailable: the pool has no usable endpoint: file "
             f"{tmp}/endpoints.yaml: {tmp}/endpoints.yaml: No such file or directory; put"
         )
-    assert "for 1 pool no endpoints have been found yet" in weir.stderr()
+    weir.said("for 1 pool no endpoints have been found yet")
     assert "pool app: 0 endpoints, before" not in weir.stderr()  # nobody has said so
     assert not source(weir)["known"]
 
@@ -236,7 +245,7 @@ def test_a_reload_to_another_source_and_back(start_weir, tmp, backends):
     wait_endpoints(weir, backends.addresses[2:3])
     reload(weir, "routes: [ { to: app } ]\npools: { app: [ '%s' ] }" % backends.addresses[3])
     assert endpoints(weir) == backends.addresses[3:]
-    assert weir.metric("weir_discovery_endpoints") == 0
+    weir.wait_metric("weir_discovery_endpoints", 0)
     put(tmp, backends.addresses[:1])
     reload(weir, POOL % tmp)
     wait_endpoints(weir, backends.addresses[:1])

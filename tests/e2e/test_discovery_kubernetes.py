@@ -121,8 +121,8 @@ def test_a_list_then_a_watch_from_there(start, api, backends):
     api.drop("app-2")
     wait_endpoints(weir, backends.addresses[:1])
     assert len(api.requests) == 2
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
-    assert weir.metric("weir_reloads_total") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
+    weir.wait_metric("weir_reloads_total", 0)
     settled(weir)
 
 
@@ -155,7 +155,7 @@ def test_a_watch_goes_on_where_it_ended(start, api, backends):
     assert watches(api)[2][1] == "151"
     api.put(slice_of("app-1", backends.hosts[:2], backends.port))
     wait_endpoints(weir, backends.addresses[:2])
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 def watching(api, weir, backends):
@@ -186,7 +186,7 @@ def test_a_watch_that_falls_silent_is_left(start, api, backends, clock):
     left(api, 1)
     api.put(slice_of("app-1", backends.hosts[:3], backends.port))
     wait_endpoints(weir, backends.addresses[:3])
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 @needs_faults
@@ -201,7 +201,7 @@ def test_a_watch_that_does_not_end_is_ended(start, api, backends, clock):
     clock.on(100)
     api.wait_requests(3)
     assert watches(api)[1][1] == str(api.version)
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 @needs_faults
@@ -245,7 +245,7 @@ def test_410_lists_anew(start, api, backends, how):
     wait_endpoints(weir, backends.addresses[:2])
     api.watched()
     assert api.paths().count(LIST) == 2
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
     settled(weir)
 
 
@@ -283,7 +283,7 @@ def test_a_watch_that_is_refused_is_followed_by_a_list(start, api, backends):
     wait_endpoints(weir, backends.addresses[:2])
     api.watched()
     assert api.paths().count(LIST) == 2
-    assert "the API server answers 400: invalid resource version" in weir.stderr()
+    weir.said("the API server answers 400: invalid resource version")
     works(weir)
 
 
@@ -367,7 +367,7 @@ def test_a_token_that_was_replaced_is_no_failure(start, api, tmp, backends):
     api.cut()
     api.wait_requests(3)
     api.watched()
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 def test_each_page_is_asked_for_with_the_token_as_it_is_then(start, api, tmp):
@@ -382,7 +382,7 @@ def test_each_page_is_asked_for_with_the_token_as_it_is_then(start, api, tmp):
     weir = start()
     assert len(endpoints(weir)) == 30
     assert [bearer for _, bearer in api.requests[:2]] == ["Bearer one", "Bearer two"]
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 PROOF = LIST.replace("limit=20", "limit=1")
@@ -401,7 +401,7 @@ def test_a_ca_that_was_replaced_is_used_by_the_watch_that_goes_on(start, api, tm
     assert [version for _, version in watches(api)] == ["101", "151"]
     api.put(slice_of("app-1", backends.hosts[:2], backends.port))
     wait_endpoints(weir, backends.addresses[:2])
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 0
+    weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
 
 
 @needs_faults
@@ -477,7 +477,7 @@ def test_429_waits_as_it_is_told(start, api, backends):
     weir = start()
     wait_endpoints(weir, backends.addresses[:1])
     assert time.monotonic() - begun >= 3
-    assert weir.metric("weir_discovery_errors_total", pool="app") == 1
+    weir.wait_metric("weir_discovery_errors_total", 1, pool="app")
     works(weir)
 
 
@@ -539,7 +539,7 @@ def test_what_is_no_event_changes_nothing(start, api, backends, bytes_, words):
     api.watched()
     api.next(*[status(503)] * 100)
     api.send(bytes_)
-    wait_for(lambda: words in weir.stderr(), words)
+    weir.said(words)
     assert endpoints(weir) == backends.addresses[:1]
     api.scripted.clear()
     api.slices["app-1"] = slice_of("app-1", backends.hosts[:2], backends.port)
@@ -561,7 +561,7 @@ def test_a_failure_is_not_over_by_what_was_said_before(start, api, backends):
     api.send(b"".join(line({"type": "ADDED", "object": one}) for one in (more, several)))
     fails(weir, "the API server answers 503")
     assert endpoints(weir) == backends.addresses[:2]
-    assert "the API server's watch: the Service has several ports" in weir.stderr()
+    weir.said("the API server's watch: the Service has several ports")
     assert "answers again" not in weir.stderr()
 
 
@@ -674,7 +674,7 @@ def test_a_list_that_has_no_end(start_weir, closing, tmp):
         f"pools: {{ app: {{ kubernetes: {{ service: app, kubeconfig: {kubeconfig(tmp, api.url)} }} }} }}\n"
     )
     words = "it has no end: after 5000 pages (0 MiB) there is one more"
-    wait_for(lambda: words in weir.stderr(), words)
+    weir.said(words)
 
 
 def kubeconfig(tmp, server, cluster="", user="", namespace="default"):

@@ -179,7 +179,7 @@ def test_in_a_storm_of_faults_every_request_has_an_end_and_nothing_stays_behind(
     for reason, count in authored.items():
         assert ends[reason] >= count, (authored, ends)
     for reason in set(ends) - {"done"}:
-        assert weir.metric("weir_errors_total", reason=reason) == ends[reason]
+        weir.wait_metric("weir_errors_total", ends[reason], reason=reason)
 
     # A POST is never done twice.
     posts = Counter(r.target for u in ups for r in u.requests if r.method == "POST")
@@ -226,7 +226,7 @@ def test_idempotent_requests_survive_what_can_be_tried_again(
     # A conn that was kept and is dead is replaced, which is no retry.
     assert idle or weir.metric("weir_retries_total") > 0
     assert weir.metric("weir_attempts_failed_total") > 0
-    assert weir.metric("weir_errors_total") == 0
+    weir.wait_metric("weir_errors_total", 0)
 
 
 @pytest.mark.parametrize("error", ["emfile", "enfile"])
@@ -238,7 +238,7 @@ def test_accept_that_fails_pauses_and_loses_no_client(start_weir, auto, tmp, err
             assert c.get(f"/small/{i}").status == 200
     assert page[f"accept_{error}"] > 0
     assert weir.metric("weir_accept_paused_total") > 0
-    assert weir.metric("weir_client_connections_total") == 12
+    weir.wait_metric("weir_client_connections_total", 12)
 
 
 def test_a_connection_reset_by_the_preload_is_reset_for_the_peer_as_well(start_weir, auto, tmp):

@@ -114,7 +114,7 @@ def test_a_hundred_calls_share_conns(calls):
         client.channel.unary_unary("/test.Echo/Unary").future(b"%d" % i, timeout=60) for i in range(100)
     ]
     assert [f.result() for f in futures] == [b"%d" % i for i in range(100)]
-    assert own.metric("weir_client_connections") == 1
+    own.wait_metric("weir_client_connections", 1)
 
 
 def test_a_call_that_is_cancelled_is_cancelled_at_the_server(calls):
@@ -316,7 +316,7 @@ def test_a_grpc_status_of_no_call_says_nothing(start_weir, new_upstream):
             u.respond(n, 200, b"hi", [], [("grpc-status", "14")])
             c.response(s)
     own.wait_metric("weir_requests_total", 5)
-    assert own.metric("weir_ejections_total") == 0
+    own.wait_metric("weir_ejections_total", 0)
 
 
 @pytest.mark.parametrize("where", ["head", "trailers"])

@@ -236,7 +236,7 @@ def test_a_hundred_streams_at_once(auto, start_weir):
             for s, path in streams.items():
                 assert c.response(s).body == path
     own.wait_metric("weir_client_connections", 0)
-    assert own.metric("weir_requests_total", status="2xx") == 300
+    own.wait_metric("weir_requests_total", 300, status="2xx")
 
 
 def test_a_reset_stream_ends_the_upstreams_request_and_no_other(weir, upstream, c):

@@ -145,7 +145,7 @@ def test_a_killed_process_and_its_return(start_weir, hello):
     assert weir.metric("weir_health_checks_total", reason="connect_refused") >= 1
     before = weir.metric("weir_attempts_failed_total")
     assert draw(weir) == {b"a"}
-    assert weir.metric("weir_attempts_failed_total") == before, "nothing is tried there any more"
+    weir.wait_metric("weir_attempts_failed_total", before)  # nothing is tried there any more
     hello("--body", "b", "--listen", b.text)
     wait_up(weir, b.text, True)
     assert draw(weir, 100) == {b"a", b"b"}
@@ -219,7 +219,7 @@ def test_one_without_a_verdict_gets_requests(start_weir, auto, closing):
         check.request()
         wait_up(weir, one.address, True)
         assert draw(weir, 5) == {b"a"}
-        assert weir.metric("weir_health_checks_total") == 0
+        weir.wait_metric("weir_health_checks_total", 0)
 
 
 def test_one_that_is_down_is_asked_in_an_interval_of_its_own(start_weir, auto):
@@ -377,7 +377,7 @@ def test_over_tls(start_weir, hello, authority, health, protocol):
     tls = f"upstream: {{ protocol: {protocol}, tls: {{ ca: {authority.cert} }} }}"
     weir = start_weir(pool(f"{health}, {AT_ONCE}, must_pass: true", one.text, more=tls))
     wait_up(weir, one.text, True)
-    assert weir.metric("weir_health_checks_total", result="failed") == 0
+    weir.wait_metric("weir_health_checks_total", 0, result="failed")
     with weir.client() as c:
         assert c.get().status == 200
 
@@ -565,7 +565,7 @@ def test_no_check_runs_on_a_worker_and_none_is_asked_too_often(start_weir, auto)
     assert max(counts) <= most, f"{counts} in {most - 1:.1f} s"
     samples = weir.metrics()
     assert sum(v for (n, _), v in samples.items() if n == "weir_upstream_connections_total") == 0
-    assert weir.metric("weir_objects", kind="h1_client") == 0, "of the workers"
+    weir.wait_metric("weir_objects", 0, kind="h1_client")  # of the workers
     assert sum(u.connections for u in ups) >= 60, "each on a connection of its own"
 
 

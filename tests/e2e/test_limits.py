@@ -49,7 +49,7 @@ def test_a_request_too_many_is_refused_and_one_less_makes_room(limited):
     with weir.counts("request_limit", "request_limit"), weir.client() as c:
         assert_authored(c.get(), 503, "request_limit")
         assert_authored(c.get(), 503, "request_limit")
-    assert weir.metric("weir_pool_limit", pool="app") == 2
+    weir.wait_metric("weir_pool_limit", 2, pool="app")
     weir.wait_metric("weir_pool_requests_in_flight", 2, pool="app")
     free(up)
     weir.wait_metric("weir_pool_requests_in_flight", 1, pool="app")
@@ -85,7 +85,7 @@ def test_a_retry_needs_no_place_of_its_own(start_weir, auto):
     dying.die()
     assert client.response().body == b"good"
     weir.wait_metric("weir_pool_requests_in_flight", 0, pool="app")
-    assert weir.metric("weir_retries_total") == 1
+    weir.wait_metric("weir_retries_total", 1)
 
 
 def test_a_client_that_goes_away_gives_its_place_back(limited):
@@ -104,7 +104,7 @@ def test_a_client_that_goes_away_gives_its_place_back(limited):
 
 def test_a_pool_without_a_limit_has_no_place_to_count(limited):
     weir, up = limited("balance: p2c")
-    assert weir.metric("weir_pool_limit") == 0
+    weir.wait_metric("weir_pool_limit", 0)
     ask(weir, 20)
     up.wait_held(20)
 
@@ -199,7 +199,7 @@ def test_a_limit_is_found_by_itself_within_its_bounds(start_weir, auto):
         " limit: { mode: adaptive, min: 1, start: 1 } } }\n",
         workers=1,
     )
-    assert weir.metric("weir_pool_limit", pool="app") == 1
+    weir.wait_metric("weir_pool_limit", 1, pool="app")
     with weir.client() as c:
         # One at a time is as many as it may have, and takes no longer: there may be more.
         wait_for(lambda: c.get().status == 200 and weir.metric("weir_pool_limit") == 2, "a rise")

@@ -79,8 +79,8 @@ def test_connections_and_requests_in_flight_are_gauges(start_weir, new_upstream)
     c.close()
     other.close()
     weir.wait_metric("weir_client_connections", 0)
-    assert weir.metric("weir_client_connections_total") == 2, "the admin listener's are not clients"
-    assert weir.metric("weir_upstream_connections_total", pool="app") == 1
+    weir.wait_metric("weir_client_connections_total", 2)  # the admin listener's are not clients
+    weir.wait_metric("weir_upstream_connections_total", 1, pool="app")
 
 
 def test_requests_and_connections_by_listener(start_weir, auto):
@@ -115,7 +115,7 @@ def test_what_the_kernel_says_of_the_process(start_weir, auto):
 
 def test_memory_by_kind_is_there_once_it_was_needed(start_weir, auto, side):
     weir = start_weir(config(auto().address))
-    assert weir.metric("weir_memory_bytes", kind="exchange") == 0
+    weir.wait_metric("weir_memory_bytes", 0, kind="exchange")
     with weir.client() as c:
         assert c.get().status == 200
         kept = () if harness.sanitizer() else ("exchange", "head", "block")  # it keeps nothing
@@ -161,7 +161,7 @@ def test_a_scrape_wakes_no_worker(start_weir, auto):
 
 def test_the_number_of_workers_is_shown(start_weir, auto):
     weir = start_weir(config(auto().address), workers=3)
-    assert weir.metric("weir_workers") == 3
+    weir.wait_metric("weir_workers", 3)
 
 
 def test_series_do_not_grow_with_what_clients_send(start_weir, auto):

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from peers import DEADLINE, deadline, wait_for
+from peers import DEADLINE, deadline
 from upgrading import ended, upgrade
 
 CONFIG = """
@@ -66,7 +66,7 @@ def test_it_says_when_it_reloads_and_that_it_serves_whatever_came_of_it(start_we
     assert before <= int(said.pop("MONOTONIC_USEC")) <= time.monotonic_ns() // 1000
     assert said == {"RELOADING": "1", "STATUS": "reloading"}
     assert manager.said() == {"READY": "1", "STATUS": "serving"}
-    assert weir.metric("weir_reloads_total", result=result) == 1
+    weir.wait_metric("weir_reloads_total", 1, result=result)
 
 
 HANGS_UP = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP]); \
@@ -77,7 +77,7 @@ def test_a_reload_before_it_serves_says_nothing(start_weir, manager, tmp):
     """Endpoints are waited for, still."""
     config = CONFIG.replace('[ "127.0.0.1:9" ]', f"{{ file: {tmp}/none }}")
     weir = start_weir(config, env={"NOTIFY_SOCKET": manager.where}, wrap=[sys.executable, "-c", HANGS_UP])
-    assert "reload: generation" in weir.stderr()
+    weir.said("reload: generation")
     assert manager.said() == {"READY": "1", "STATUS": "serving"}
     manager.sock.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -115,7 +115,7 @@ def test_a_worker_that_hangs_is_not_hidden_from_the_watchdog(start_weir, manager
     worker = max(int(t) for t in os.listdir(f"/proc/{weir.pid}/task"))
     ptrace(ATTACH, worker)  # this thread alone stands still
     os.waitpid(worker, WALL)
-    wait_for(lambda: "does not move: the watchdog is not fed" in weir.stderr(), "the hanging worker to be told")
+    weir.said("does not move: the watchdog is not fed")
     manager.sock.setblocking(False)
     with suppress(BlockingIOError):
         while manager.sock.recv(4096):
@@ -177,7 +177,7 @@ def test_a_manager_that_cannot_be_told_is_a_warning(start_weir, tmp, where, why)
     where = where.replace("$TMP", str(tmp))
     weir = start_weir(CONFIG, env={"NOTIFY_SOCKET": where})
     weir.stop()
-    assert weir.stderr().count(f"cannot tell the service manager at {where}: {why}") == 2
+    weir.said(f"cannot tell the service manager at {where}: {why}", 2)
 
 
 def test_one_that_reads_nothing_does_not_stop_it(start_weir, tmp, closing):

@@ -83,8 +83,8 @@ def test_five_failures_in_a_row_put_an_endpoint_out(pool):
     assert [p.state(i) for i in range(3)] == [{"healthy"}, {"ejected"}, {"healthy"}]
     assert [p.share(i) for i in range(3)] == [0.5, 0, 0.5]
     assert len(p.ups[1].requests) == 5
-    wait_for(lambda: "5 failures in a row, the last: error" in p.weir.stderr(), "the log to tell")
-    assert f"pool app: {p.ups[1].address} is ejected for 3600.0 s" in p.weir.stderr()
+    p.weir.said("5 failures in a row, the last: error")
+    p.weir.said(f"pool app: {p.ups[1].address} is ejected for 3600.0 s")
 
 
 def test_four_failures_do_not_and_an_answer_begins_the_row_again(pool):
@@ -107,8 +107,8 @@ def test_an_endpoint_that_refuses_is_put_out(start_weir, auto, closing):
     )
     with weir.client() as c:
         assert {c.get().body for _ in range(20)} == {b"good"}, "the retry goes to the other one"
-    assert weir.metric("weir_retries_total", pool="app") == 5
-    assert weir.metric("weir_ejections_total", cause="errors", result="ejected") == 1
+    weir.wait_metric("weir_retries_total", 5, pool="app")
+    weir.wait_metric("weir_ejections_total", 1, cause="errors", result="ejected")
 
 
 def test_what_is_in_flight_at_an_ejected_endpoint_ends_as_it_would(pool):
@@ -164,7 +164,7 @@ def test_a_connection_that_died_while_idle_is_not_held_against_its_endpoint(
         fresh.request()
         fresh.answer()
         assert c.response().status == 200
-        assert weir.metric("weir_ejections_total") == 0, "not even held, for being the last"
+        weir.wait_metric("weir_ejections_total", 0)  # not even held, for being the last
         c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         fresh.request()
         fresh.answer(status="500 Oops")
@@ -185,7 +185,7 @@ def test_a_silence_within_an_answer_is_not_held_against_the_endpoint(start_weir,
         u.request()
         u.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         c.expect_ended()
-    assert weir.metric("weir_ejections_total") == 0, "not even held, for being the last"
+    weir.wait_metric("weir_ejections_total", 0)  # not even held, for being the last
 
 
 def test_a_slow_client_is_not_held_against_the_endpoint(start_weir, new_upstream):
@@ -198,7 +198,7 @@ def test_a_slow_client_is_not_held_against_the_endpoint(start_weir, new_upstream
         c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
         assert c.response().status == 504
     weir.wait_metric("weir_requests_in_flight", 0)
-    assert weir.metric("weir_ejections_total") == 0
+    weir.wait_metric("weir_ejections_total", 0)
     with weir.client() as c:
         assert c.get().status == 504, "now it is the endpoint that says nothing"
     weir.wait_metric("weir_ejections_total", 1, result="held")
@@ -226,7 +226,7 @@ def test_observing_only_counts(pool):
     assert p.draw(40).count("") == 20
     assert p.ejections() == 0 and p.ejections("observed", cause="errors") == 1
     assert p.state(1) == {"healthy"}
-    wait_for(lambda: f"{p.ups[1].address} would be ejected" in p.weir.stderr(), "the log to tell")
+    p.weir.said(f"{p.ups[1].address} would be ejected")
 
 
 def test_nothing_is_detected_with_mode_none(pool):
@@ -253,7 +253,7 @@ def test_one_request_is_let_through_and_brings_the_endpoint_back(pool):
     asking.join()
     assert p.state(1) == {"healthy"}
     assert p.draw(20).count("b") == 10
-    wait_for(lambda: f"{p.ups[1].address} is back" in p.weir.stderr(), "the log to tell")
+    p.weir.said(f"{p.ups[1].address} is back")
 
 
 def test_a_failed_probe_puts_it_out_for_longer(pool):
@@ -269,7 +269,7 @@ def test_a_failed_probe_puts_it_out_for_longer(pool):
     wait_for(probed, "two requests to be let through")
     assert p.ejections(cause="errors") == 1
     assert len(p.ups[1].requests) == 5 + p.ejections(cause="probe"), "one each time"
-    wait_for(lambda: "the request that was let through failed: error" in p.weir.stderr(), "the log")
+    p.weir.said("the request that was let through failed: error")
 
 
 def test_success_rates_are_compared(pool):
@@ -294,9 +294,9 @@ def test_five_timeouts_in_a_row_put_an_endpoint_out(pool):
     p = pool(2, f"{{ {LONG} }}", top="timeouts: { response_head: 1s }\n")
     p.holding = {1}
     assert set(p.draw(20)) == {"a"}, "the retry goes to the other one"
-    assert p.weir.metric("weir_attempts_failed_total", reason="response_head_timeout") == 5
+    p.weir.wait_metric("weir_attempts_failed_total", 5, reason="response_head_timeout")
     assert p.ejections(cause="errors") == 1 and p.state(1) == {"ejected"}
-    wait_for(lambda: "5 failures in a row, the last: timed_out" in p.weir.stderr(), "the log")
+    p.weir.said("5 failures in a row, the last: timed_out")
 
 
 @pytest.mark.parametrize("mode", ["enforce", "observe"])

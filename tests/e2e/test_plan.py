@@ -57,7 +57,7 @@ def test_what_is_added_changed_and_removed(served, auto):
         "~ setting log",
         "4 added, 4 changed, 2 removed; 0 client connections to be closed",
     ]
-    assert weir.metric("weir_generation") == 1
+    weir.wait_metric("weir_generation", 1)
 
 
 def test_who_is_there_is_counted_where_something_changes_and_nowhere_else(served, upstream):

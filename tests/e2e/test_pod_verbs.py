@@ -184,7 +184,7 @@ def test_a_drained_weir_is_not_ready_serves_on_and_ends_connections(weir):
         kept.expect_last(kept.get())
     with weir.client() as late:
         late.expect_last(late.get())
-    assert weir.stderr().count("draining, as the admin listener was asked to") == 1
+    weir.said("draining, as the admin listener was asked to", 1)
 
 
 def test_a_drain_waits_for_what_is_in_flight(start_weir, new_upstream):
@@ -221,7 +221,7 @@ def test_a_drain_takes_its_time_to_settle_once(weir):
     state = json.loads(weir.admin_get("/drain").body)
     assert state["draining"] and state["for_ms"] >= 300 and state["in_flight"] == 0
     assert run_weir("drain", "--settle", "300ms", "--admin", weir.admin).returncode == 0
-    assert weir.stderr().count("draining, as the admin listener was asked to") == 1
+    weir.said("draining, as the admin listener was asked to", 1)
 
 
 def test_sigterm_after_a_drain_has_no_moment_left(start_weir, auto):
@@ -230,7 +230,7 @@ def test_sigterm_after_a_drain_has_no_moment_left(start_weir, auto):
     assert run_weir("drain", "--settle", "2s", "--admin", weir.admin).returncode == 0
     weir.signal(signal.SIGTERM)
     assert weir.wait() == 0
-    assert "serving on for 0.0 s of it" in weir.stderr()
+    weir.said("serving on for 0.0 s of it")
 
 
 def test_a_reload_leaves_a_drain_as_it_is(weir):

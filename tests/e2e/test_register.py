@@ -183,7 +183,7 @@ def test_backends_come_and_go_while_requests_run(weir, hello):
             assert backend.proc.wait(DEADLINE) == 0
         load.some()
         assert load.wrong == []
-        assert weir.metric("weir_errors_total") == 0
+        weir.wait_metric("weir_errors_total", 0)
     finally:
         load.close()
     assert registered(weir)["removed"] == 7 and registered(weir)["expired"] == 0

@@ -68,11 +68,11 @@ def test_a_heartbeat_changes_nothing(weir, backends):
     for _ in range(20):
         register(weir, "one", backends.addresses[0], status=[200], ttl="20s")
     assert registered(weir)["renewed"] == 20
-    assert weir.metric("weir_registry_renewed_total", pool="app") == 20
-    assert weir.metric("weir_registry_registered_total", pool="app") == 1
+    weir.wait_metric("weir_registry_renewed_total", 20, pool="app")
+    weir.wait_metric("weir_registry_registered_total", 1, pool="app")
     register(weir, "two", backends.addresses[1])  # a change, that all before it must have preceded
     wait_endpoints(weir, backends.addresses[:2])
-    assert weir.metric("weir_discovery_changes_total", pool="app") == 3
+    weir.wait_metric("weir_discovery_changes_total", 3, pool="app")
     wait_for(lambda: os.stat(weir.tmp / "registry.yaml").st_ino != written.st_ino, "another file")
 
 
@@ -118,7 +118,7 @@ def test_what_is_wrong_is_refused_with_what_to_do(weir, body, status, said):
     assert (got.status, said in got.body.decode()) == (status, True), (got.status, got.body)
     assert ids(weir) == []
     if status != 413:
-        assert weir.metric("weir_registry_refused_total", why="invalid") == 1
+        weir.wait_metric("weir_registry_refused_total", 1, why="invalid")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_pool_has_so_many_at_most(start_weir):
         register(weir, f"a{i}", f"10.0.0.{i}:80")
     got = ask(weir, "/registry/app/a2", "PUT", {"address": "10.0.0.2:80"})
     assert got.status == 429 and b"2 registrations" in got.body
-    assert weir.metric("weir_registry_refused_total", why="full") == 1
+    weir.wait_metric("weir_registry_refused_total", 1, why="full")
     register(weir, "a1", "10.0.0.3:80", status=[200])
     leave(weir, "a0")
     register(weir, "a2", "10.0.0.2:80", status=[201])
@@ -320,8 +320,8 @@ def test_who_is_silent_while_others_are_not_is_expired(weir, backends):
 
     wait_for(gone, "that one has expired")
     wait_endpoints(weir, backends.addresses[1:2])
-    assert weir.metric("weir_registry_expired_total", pool="app") == 1
-    assert "one at " + backends.addresses[0] + " has not been heard of for 1 s" in weir.stderr()
+    weir.wait_metric("weir_registry_expired_total", 1, pool="app")
+    weir.said("one at " + backends.addresses[0] + " has not been heard of for 1 s")
 
 
 def test_if_all_are_silent_at_once_they_stay(weir, backends):
@@ -397,7 +397,7 @@ def test_a_file_that_cannot_be_written_does_not_keep_weir_from_its_end(start_wei
     if again:
         weir.signal(signal.SIGTERM)
     assert weir.wait() == 0
-    assert "a file would not be written; leaving it" in weir.stderr()
+    weir.said("a file would not be written; leaving it")
     assert "two" not in state(weir)
 
 

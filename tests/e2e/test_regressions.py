@@ -292,8 +292,8 @@ pools:
     ended("upstream_unsolicited")
     idle().close()
     ended("upstream_idle_closed")
-    assert weir.metric("weir_upstream_idle_ended_total") == 3
-    assert weir.metric("weir_errors_total") == 0
+    weir.wait_metric("weir_upstream_idle_ended_total", 3)
+    weir.wait_metric("weir_errors_total", 0)
 
 
 def test_a_ready_file_that_can_not_be_written_is_an_error_of_the_start(tmp):
@@ -386,7 +386,7 @@ def test_a_download_that_outlives_the_drain_is_the_last_on_its_connection(
         u.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
         c.recv_until(b"abc")
         weir.signal(signal.SIGINT)
-        wait_for(lambda: "draining" in weir.stderr(), "the drain to begin")
+        weir.said("draining")
         c.quiet_for(0.1)
         u.send("def")
         c.recv_until(b"def")

@@ -167,4 +167,4 @@ def test_a_stream_that_is_reset_is_no_sign_of_a_stale_connection(start_weir, new
         u.reset(n, code)
         assert c.response().status == 502
     up.assert_untouched()
-    assert weir.metric("weir_attempts_failed_total") == 1
+    weir.wait_metric("weir_attempts_failed_total", 1)

@@ -47,7 +47,7 @@ def test_idle_connections_of_a_pool_that_changes_are_used_again(start_weir, auto
         reload(weir, text([other], IDLE % 60))
         settled(weir)
         weir.wait_metric("weir_upstream_connections", 0)
-    assert weir.metric("weir_upstream_connections_total", pool="app") == 1
+    weir.wait_metric("weir_upstream_connections_total", 1, pool="app")
 
 
 def test_a_connection_in_use_is_the_next_pools_when_it_is_idle(start_weir, upstream, text, place):
@@ -116,5 +116,5 @@ def test_retries_that_were_spent_stay_spent(start_weir, auto, place):
             c.get()
             if n == 4:
                 reload(weir, written(60))
-    assert weir.metric("weir_retries_total", pool="app") == 5
-    assert weir.metric("weir_retries_denied_total", pool="app") == 5
+    weir.wait_metric("weir_retries_total", 5, pool="app")
+    weir.wait_metric("weir_retries_denied_total", 5, pool="app")

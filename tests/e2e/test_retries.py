@@ -56,9 +56,9 @@ def test_retries_are_a_fifth_of_the_requests_and_the_rest_is_503(start_weir, han
             assert_authored(answer, 502, "upstream_closed")
             assert entry["attempts"] == 2
             assert set(entry["trail"]) == {f"upstream_closed {a}" for a in hanging_up}
-    assert weir.metric("weir_retries_total", pool="app") == 10
-    assert weir.metric("weir_retries_denied_total", pool="app") == 40
-    assert weir.metric("weir_attempts_failed_total", reason="upstream_closed") == 60
+    weir.wait_metric("weir_retries_total", 10, pool="app")
+    weir.wait_metric("weir_retries_denied_total", 40, pool="app")
+    weir.wait_metric("weir_attempts_failed_total", 60, reason="upstream_closed")
 
 
 def test_requests_that_need_none_pay_for_those_that_do(start_weir, closing, hanging_up):
@@ -76,8 +76,8 @@ pools:
     with weir.client() as c:
         assert {c.get().status for _ in range(20)} == {204}
         assert [c.get().status for _ in range(10)] == [502] * 5 + [503] * 4 + [502]
-    assert weir.metric("weir_retries_total", pool="app") == 6
-    assert weir.metric("weir_retries_denied_total", pool="app") == 4
+    weir.wait_metric("weir_retries_total", 6, pool="app")
+    weir.wait_metric("weir_retries_denied_total", 4, pool="app")
 
 
 def test_the_budget_is_one_for_all_workers(start_weir, hanging_up):
@@ -90,7 +90,7 @@ def test_the_budget_is_one_for_all_workers(start_weir, hanging_up):
         with weir.client() as c:
             statuses.append(c.get().status)
     assert statuses == ([503] * 4 + [502]) * 10
-    assert weir.metric("weir_retries_total", pool="app") == 10
+    weir.wait_metric("weir_retries_total", 10, pool="app")
 
 
 def test_few_requests_have_the_minimum(start_weir, hanging_up):
@@ -105,7 +105,7 @@ def test_without_a_budget_any_number_is_retried(start_weir, hanging_up):
     weir = start_weir(config(*hanging_up, pool=budget("none")))
     with weir.client() as c:
         assert {c.get().status for _ in range(150)} == {502}
-    assert weir.metric("weir_retries_total", pool="app") == 150
+    weir.wait_metric("weir_retries_total", 150, pool="app")
 
 
 def test_what_reached_nobody_costs_no_retry_of_the_budget(start_weir, refused):
@@ -117,8 +117,8 @@ def test_what_reached_nobody_costs_no_retry_of_the_budget(start_weir, refused):
     for entry in log:
         assert entry["attempts"] == 2
         assert set(entry["trail"]) == {f"connect_refused {a}" for a in refused}
-    assert weir.metric("weir_retries_total", pool="app") == 10
-    assert weir.metric("weir_retries_denied_total", pool="app") == 0
+    weir.wait_metric("weir_retries_total", 10, pool="app")
+    weir.wait_metric("weir_retries_denied_total", 0, pool="app")
 
 
 def test_a_stale_connection_costs_no_retry_of_the_budget(start_weir, new_upstream):
@@ -135,8 +135,8 @@ def test_a_stale_connection_costs_no_retry_of_the_budget(start_weir, new_upstrea
             u.request()
             u.answer()
             assert c.response().body == b"ok"
-    assert weir.metric("weir_retries_denied_total") == 0
-    assert weir.metric("weir_retries_total") == 0
+    weir.wait_metric("weir_retries_denied_total", 0)
+    weir.wait_metric("weir_retries_total", 0)
 
 
 # ---- when, where, and what ----------------------------------------------------------------------
@@ -191,8 +191,8 @@ def test_an_answer_of_a_wanted_status_is_followed_by_another_attempt(two, method
     assert log[0]["trail"] == [f"status_503 {first.address}"]
     assert (log[0]["attempts"], log[0]["endpoint"]) == (2, second.address)
     assert (log[0]["status"], log[0]["reason"], log[0]["bytes_out"]) == (200, "", 5)
-    assert weir.metric("weir_retries_total", pool="app") == 1
-    assert weir.metric("weir_attempts_failed_total", reason="upstream_status") == 1
+    weir.wait_metric("weir_retries_total", 1, pool="app")
+    weir.wait_metric("weir_attempts_failed_total", 1, reason="upstream_status")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_any_other_answer_is_passed_on(two, retry, method, status):
         u.answer("no", status=status)
         assert (c.response().status, c.unread) == (int(status[:3]), b"")
         second.assert_untouched()
-    assert weir.metric("weir_retries_total") == 0
+    weir.wait_metric("weir_retries_total", 0)
 
 
 def test_a_post_is_sent_twice_if_the_route_says_so(two):
@@ -246,7 +246,7 @@ def test_a_post_is_never_sent_twice_once_a_byte_of_it_may_have_been_processed(tw
         assert c.response().status == 502
         second.assert_untouched()
         first.assert_untouched()
-    assert weir.metric("weir_retries_total") == 0
+    weir.wait_metric("weir_retries_total", 0)
 
 
 @pytest.mark.parametrize("when,again", [("reset", True), ("connect", False), ("503", False)])
@@ -293,7 +293,7 @@ def test_over_the_budget_the_answer_is_passed_on_and_the_trail_says_why(two):
         assert (answer.status, answer.body) == (503, b"busy")
         second.assert_untouched()
     assert log[0]["trail"] == [f"retry_budget {first.address}"] and log[0]["attempts"] == 1
-    assert weir.metric("weir_retries_denied_total", pool="app") == 1
+    weir.wait_metric("weir_retries_denied_total", 1, pool="app")
 
 
 @pytest.mark.parametrize("value,again", [("0", True), ("2", False), ("never", False)])

@@ -62,8 +62,8 @@ def test_the_next_request_reuses_the_idle_connection(own):
         serve(c, u, f"/{i}")
     with weir.client() as other:
         serve(other, u, "/other")
-    assert weir.metric("weir_upstream_connections_total", pool="app") == 1
-    assert weir.metric("weir_upstream_reused_total", pool="app") == 6
+    weir.wait_metric("weir_upstream_connections_total", 1, pool="app")
+    weir.wait_metric("weir_upstream_reused_total", 6, pool="app")
     weir.wait_metric("weir_upstream_connections", 1)
     up.assert_untouched()
 
@@ -115,7 +115,7 @@ def test_an_idempotent_request_on_a_connection_that_dies_is_sent_again_on_a_fres
         fresh.answer("" if method == "HEAD" else "ok")
         assert c.response(method).status == 200
     assert log[0]["status"] == 200 and log[0]["reason"] == ""
-    assert weir.metric("weir_retries_total") == 0, "a stale connection does not count as a retry"
+    weir.wait_metric("weir_retries_total", 0)  # a stale connection does not count as a retry
     up.assert_untouched()
 
 
@@ -140,7 +140,7 @@ def test_several_stale_connections_in_a_row_still_end_in_a_response(own):
         u.answer()
     for c in clients:
         assert c.response().status == 200
-    assert weir.metric("weir_errors_total") == 0
+    weir.wait_metric("weir_errors_total", 0)
 
 
 @pytest.mark.parametrize("how,reason", [("close", "upstream_closed"), ("reset", "upstream_reset")])
@@ -154,7 +154,7 @@ def test_a_request_that_is_not_idempotent_is_never_sent_twice(own, how, reason, 
         getattr(u, how)()
         assert c.response().status == 502
     up.assert_untouched()
-    assert weir.metric("weir_upstream_connections_total") == 1
+    weir.wait_metric("weir_upstream_connections_total", 1)
 
 
 @pytest.mark.h1_upstream("half a head is no frame")

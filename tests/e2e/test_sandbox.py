@@ -49,7 +49,7 @@ def test_every_thread_is_in_the_sandbox_and_workers_are_deeper(start_weir, auto)
     assert {t["NoNewPrivs"] for t in found} == {"1"} and {t["Seccomp"] for t in found} == {"2"}
     assert found[0]["Seccomp_filters"] == "1"
     wait_for(lambda: sum(t["Seccomp_filters"] == "2" for t in threads(weir)) == 2, "two workers to enter it")
-    assert "sandbox: no_new_privs, landlock, seccomp" in weir.stderr()
+    weir.said("sandbox: no_new_privs, landlock, seccomp")
     with weir.client() as client:
         assert client.get().status == 200
 
@@ -155,8 +155,8 @@ def test_a_certificate_elsewhere_is_refused_with_what_mends_it(start_weir, auto,
     weir = start_weir(listener(here) + text)
     there = authority.issue("a.example").into(far / "deep", "there")
     reload(weir, listener(there) + text, result="failed")
-    assert f"{there.cert}: Permission denied" in weir.stderr()
-    assert "a binary upgrade (SIGUSR2) or a restart allows those of the new one" in weir.stderr()
+    weir.said(f"{there.cert}: Permission denied")
+    weir.said("a binary upgrade (SIGUSR2) or a restart allows those of the new one")
     late = authority.issue("a.example").into(near, "late")  # another file of a folder that is known
     reload(weir, listener(late) + text)
     rewrite(weir, listener(there) + text)

@@ -326,7 +326,7 @@ def test_a_session_waits_for_so_long_at_most(holding):
     weir, first, own, other = holding(queue="{ wait: 50ms }")
     with weir.counts("queue_timeout"), weir.client() as c:
         assert c.get(extra=cookie(token(own))).status == 503
-    assert weir.metric("weir_pool_queued", pool="app") == 0
+    weir.wait_metric("weir_pool_queued", 0, pool="app")
     own.release()
     assert first.response().body == b"a"
     assert not other.requests

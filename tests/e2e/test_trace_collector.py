@@ -70,7 +70,7 @@ def test_a_collector_that_refuses_is_not_asked_again(traced, status):
         c.get("/shop")
     to.wait(2)
     wait_results(weir, rejected=2, exported=2)
-    assert weir.stderr().count(f"answered {status}") == 1
+    weir.said(f"answered {status}", 1)
 
 
 def test_a_part_may_be_refused(traced):
@@ -79,7 +79,7 @@ def test_a_part_may_be_refused(traced):
     with weir.client() as c:
         c.get("/shop")
     wait_results(weir, rejected=1, exported=1)
-    assert "did not take 1 of 2 spans: too?old" in weir.stderr()
+    weir.said("did not take 1 of 2 spans: too?old")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_collector_that_comes_back_gets_what_waited(start_weir, closing, auto)
     with weir.client() as c:
         for _ in range(10):
             assert c.get("/shop").status == 200
-        wait_for(lambda: "are sent again" in weir.stderr(), "weir to say so")
+        weir.said("are sent again")
         to = closing(Collector(port=port))
         to.wait(20)
     wait_results(weir, exported=20)
@@ -161,7 +161,7 @@ def test_spans_that_wait_go_to_the_next_collector(start_weir, collector, auto, c
     weir = start_weir(config(f"to: 'http://{away}', {SOON}", [up.address]))
     with weir.client() as c:
         c.get("/shop")
-        wait_for(lambda: "are sent again" in weir.stderr(), "weir to say so")
+        weir.said("are sent again")
         rewrite(weir, config(f"to: {two.url}, {SOON}", [up.address]))
         two.wait(2)
         c.get("/shop")
@@ -256,7 +256,7 @@ def test_the_end_does_not_wait_for_a_silent_collector(traced):
         wait_for(lambda: to.requests == 1, "the batch")
     began = time.monotonic()
     weir.stop()
-    assert "has not answered in time; 2 spans are lost" in weir.stderr()
+    weir.said("has not answered in time; 2 spans are lost")
     assert time.monotonic() - began < 20
 
 
@@ -277,7 +277,7 @@ def test_signals_are_heeded_while_the_end_waits_for_the_collector(traced):
         wait_for(lambda word=said: word in weir.stderr(), said)
     weir.signal(signal.SIGTERM)
     weir.stop()
-    assert "has not answered in time; 2 spans are lost" in weir.stderr()
+    weir.said("has not answered in time; 2 spans are lost")
 
 
 def test_the_end_does_not_wait_for_a_collector_that_is_away(start_weir, closing, auto):
@@ -286,7 +286,7 @@ def test_the_end_does_not_wait_for_a_collector_that_is_away(start_weir, closing,
     with weir.client() as c:
         c.get("/shop")
     weir.stop()
-    assert "2 spans are lost" in weir.stderr()
+    weir.said("2 spans are lost")
 
 
 def test_a_reload_cannot_read_what_the_sandbox_forbids(traced, authority):
@@ -297,7 +297,7 @@ def test_a_reload_cannot_read_what_the_sandbox_forbids(traced, authority):
     (weir.tmp / "weir.yaml").write_text(weir._complete(new, None))
     weir.signal(signal.SIGHUP)
     weir.wait_metric("weir_reloads_total", 1, result="failed")
-    assert f"cannot read {authority.cert}: Permission denied" in weir.stderr()
+    weir.said(f"cannot read {authority.cert}: Permission denied")
     with weir.client() as c:
         c.get("/shop")
     to.wait(2)  # as before

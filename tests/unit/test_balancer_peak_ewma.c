@@ -202,6 +202,52 @@ static void test_a_slow_one_is_spared_until_it_is_fast_again(void **state)
     pool_free(&p);
 }
 
+static int order_of(struct lb_endpoint *a, struct lb_endpoint *b, uint64_t now)
+{
+    float expected[2];
+    lb_latency_of_two(a, b, now, expected);
+    return (expected[0] > expected[1]) - (expected[0] < expected[1]);
+}
+
+/* Of two that are almost equal, too: whoever asks what comes next is told what will. */
+static void test_who_is_sooner_is_no_matter_of_when_one_asks(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        struct lb_endpoint ep[2];
+        lb_endpoint_init(&ep[0], 1, 0, 1);
+        lb_endpoint_init(&ep[1], 1, 0, 1);
+        int order = order_of(&ep[0], &ep[1], START);
+        assert_int_equal(order, 0);
+        for (uint64_t k = 0; k < 20; k++)
+            lb_latency_seen(&ep[(k * 7 + seed) % 2], 120 + (k * 31 + seed) % 17,
+                            START + (k / 2 + 1) * 1024);
+        order = order_of(&ep[0], &ep[1], START + 12 * 1024);
+        for (uint64_t tick = 13; tick < 3000; tick++) {
+            assert_int_equal(order_of(&ep[0], &ep[1], START + tick * 1024), order);
+            assert_int_equal(order_of(&ep[1], &ep[0], START + tick * 1024), -order);
+        }
+    }
+}
+
+/* To one scale, whichever of them was heard of later. */
+static void test_two_keep_their_ratio(void **state)
+{
+    struct lb_endpoint a, b;
+    float expected[2];
+    (void)state;
+    lb_endpoint_init(&a, 1, 0, 1);
+    lb_endpoint_init(&b, 1, 0, 1);
+    lb_latency_seen(&a, 400 * MS, START);
+    lb_latency_seen(&b, 100 * MS, START + 5 * SECOND);
+    for (uint64_t t = START + 5 * SECOND; t < START + 60 * SECOND; t += 7 * SECOND) {
+        lb_latency_of_two(&a, &b, t, expected);
+        assert_true(fabs(expected[0] / expected[1] / (4 * exp(-0.5)) - 1) < 1e-3);
+        lb_latency_of_two(&b, &a, t, expected);
+        assert_true(fabs(expected[1] / expected[0] / (4 * exp(-0.5)) - 1) < 1e-3);
+    }
+}
+
 static void *tell(void *arg)
 {
     struct lb_endpoint *ep = arg;
@@ -238,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_failures_are_charged_five_seconds),
         cmocka_unit_test(test_equals_are_shared_by_weight),
         cmocka_unit_test(test_a_slow_one_is_spared_until_it_is_fast_again),
+        cmocka_unit_test(test_two_keep_their_ratio),
+        cmocka_unit_test(test_who_is_sooner_is_no_matter_of_when_one_asks),
         cmocka_unit_test(test_workers_share_what_they_learnt),
     };
     return cmocka_run_group_tests_name("peak_ewma", tests, NULL, NULL);
