@@ -394,7 +394,7 @@ void admin_leave(struct admin *a)
 void admin_close(struct admin *a)
 {
     a->closing = true;
-    listener_close(&a->listener, false);
+    listener_close(&a->listener);
     admin_history_close(a->history);
     admin_tls_close(a->tls);
     list_for_each_safe (node, &a->conns)

@@ -149,11 +149,17 @@ bool worker_shed_idle(struct worker *w)
 /* What a client was told of its conn stays true: it may be about to use it. */
 static void worker_leave(struct worker *w)
 {
+    bool half_in = false;
     w->draining = w->closing = w->leaving = true;
+    for (size_t i = 0; i < w->view->snapshot->n_listeners; i++)
+        if (w->view->listeners[i].at->left)
+            half_in |= listener_shut(&w->view->listeners[i].at->base);
+    if (half_in)
+        listener_last_call();
     for (size_t i = 0; i < w->view->snapshot->n_listeners; i++) {
         struct worker_listener *at = w->view->listeners[i].at;
         if (at->left)
-            listener_close(&at->base, true);
+            listener_close(&at->base);
         else
             listener_leave(&at->base);
     }
@@ -166,7 +172,7 @@ static void worker_close(struct worker *w)
     w->draining = w->closing = true;
     w->leaving = false;
     for (size_t i = 0; i < w->view->snapshot->n_listeners; i++)
-        listener_close(&w->view->listeners[i].at->base, false);
+        listener_close(&w->view->listeners[i].at->base);
     list_for_each_safe (node, &w->conns)
         client_conn_close_idle(client_conn_at(node));
 }
@@ -306,9 +312,9 @@ static int listener_take(struct worker *w, struct snapshot_view *view, size_t i)
 }
 
 /* Those that came by it and are in the middle of something may finish that. */
-static void listener_drop(struct worker *w, struct worker_listener *at, bool alone)
+static void listener_drop(struct worker *w, struct worker_listener *at)
 {
-    listener_close(&at->base, alone);
+    listener_close(&at->base);
     list_for_each_safe (node, &w->conns)
         if (client_conn_at(node)->peer.listener == at)
             client_conn_close_idle(client_conn_at(node));
@@ -324,9 +330,15 @@ static int listeners_take(struct worker *w, const struct snapshot_view *old,
         int failed = listener_take(w, view, i);
         err = err != 0 ? err : failed;
     }
+    bool half_in = false;
+    for (size_t i = 0; view->alone && old != NULL && i < old->snapshot->n_listeners; i++)
+        if (!old->listeners[i].at->open)
+            half_in |= listener_shut(&old->listeners[i].at->base);
+    if (half_in)
+        listener_last_call();
     for (size_t i = 0; old != NULL && i < old->snapshot->n_listeners; i++)
         if (!old->listeners[i].at->open)
-            listener_drop(w, old->listeners[i].at, view->alone);
+            listener_drop(w, old->listeners[i].at);
     return err;
 }
 

@@ -23,7 +23,7 @@
 #define FULL_BATCHES   8   /* in a row: more are waiting than a batch takes */
 #define OVER_MAX       16  /* conns over the budget that are answered 503 at a time */
 #define RETRY_MS       100 /* between looks whether there is room again */
-#define LAST_MS        2   /* for who is about to be there when a socket is closed */
+#define LAST_MS        2   /* for the last word of who is half in, which is on its way */
 
 #define TCP_FLAGS 13 /* where they are in its header, RFC 9293 section 3.1 */
 
@@ -353,9 +353,8 @@ void listener_leave(struct listener *l)
     reactor_unhold(l->reactor);
 }
 
-/* Nobody new comes by it any more, or whoever came between the last accept and the close would be
- * reset. TCP's first packets are dropped: who sent one does so again a second later, and is
- * refused. A Unix socket refuses at once, and has no filters. True: somebody may be half in. */
+/* TCP's first packets are dropped: who sent one does so again a second later, and is refused. A Unix
+ * socket refuses at once, and has no filters. True: somebody may be half in. */
 static bool stop_coming(int fd)
 {
     static struct sock_filter no_syn[] = {
@@ -377,24 +376,27 @@ static bool stop_coming(int fd)
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0;
 }
 
-/* A client may be connected before its last word has reached the queue. */
-static bool someone_comes(int fd)
+bool listener_shut(struct listener *l)
 {
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
-    return poll(&wait, 1, LAST_MS) == 1 && (wait.revents & POLLIN) != 0;
+    bool half_in = false;
+    int fd;
+    for (size_t i = 0; !l->closing && (fd = listener_socket(l, i)) >= 0; i++)
+        half_in |= stop_coming(fd);
+    return half_in;
 }
 
-void listener_close(struct listener *l, bool alone)
+void listener_last_call(void)
+{
+    (void)poll(NULL, 0, LAST_MS);
+}
+
+void listener_close(struct listener *l)
 {
     int fd;
     if (l->closing || l->watch.fd < 0)
         return;
-    for (size_t i = 0; (fd = listener_socket(l, i)) >= 0; i++) {
-        bool half_in = alone && stop_coming(fd);
-        do {
-            while (!l->paused && accept_one(l, fd)) /* else they would be reset with the socket */
-                ;
-        } while (half_in && !l->paused && someone_comes(fd));
-    }
+    for (size_t i = 0; (fd = listener_socket(l, i)) >= 0; i++)
+        while (!l->paused && accept_one(l, fd)) /* else they would be reset with the socket */
+            ;
     listener_leave(l);
 }

@@ -75,10 +75,18 @@ int listener_add(struct listener *l, int fd);
 /* The descriptors that it accepts on, one after the other; -1: that were all. */
 int listener_socket(const struct listener *l, size_t i);
 
+/* Nobody new comes by it from now on: before listener_close, for sockets that no other process has
+ * (but a service manager, whose stay as they are), or whoever came between the last accept and the
+ * close would be reset. A client of TCP is refused a second later than else. True: somebody may be
+ * half in, whom listener_close misses without listener_last_call. */
+bool listener_shut(struct listener *l);
+
+/* Waits a moment (2 ms), once for all that were shut, for those who are half in. */
+void listener_last_call(void);
+
 /* Stops, once what waits in its sockets is accepted, and closes them; the struct may go after this
- * turn. alone: no other process has them, but for a service manager; then nobody who comes is
- * reset: a client of TCP is refused a second later than else. */
-void listener_close(struct listener *l, bool alone);
+ * turn. */
+void listener_close(struct listener *l);
 
 /* The same for one whose sockets another process has too, which accepts what waits in them. */
 void listener_leave(struct listener *l);

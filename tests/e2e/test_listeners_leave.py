@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Listeners that a change of the configuration takes away: whoever has connected is served, and who
 comes later is refused; nobody is cut in between."""
+import re
+import shutil
 import signal
 import socket
 import threading
@@ -8,6 +10,7 @@ import threading
 import pytest
 
 import harness
+from counting import Strace
 from peers import DEADLINE, wait_for
 from test_reload import rewrite
 from upgrading import ended, upgrade
@@ -92,3 +95,20 @@ def test_nobody_is_cut_who_came_by_a_listener_that_goes(start_weir, auto, where,
         go(weir)
         comers.refused()
         assert not comers.lost, f"{len(comers.lost)} of {comers.served}: {comers.lost[:3]}"
+
+
+@pytest.mark.exact_calls
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.skipif(bool(harness.sanitizer()), reason="a sanitizer makes calls of its own")
+def test_many_that_go_at_once_keep_a_worker_waiting_once(start_weir, auto, tmp):
+    """For who is half in: 2 ms for all of them, not for each."""
+    up = auto(body=b"here")
+    weir = start_weir(text(up, {f"going-{n}": "127.0.0.1:0" for n in range(40)}), workers=1)
+    rewrite(weir, text(up, {}))
+    strace = Strace(weir.pid, tmp / "strace")
+    by_reload(weir)
+    strace.stop()
+    waits = re.findall(r"\bpoll\(.*", strace.out.read_text(errors="replace"))
+    assert len(waits) == 1 and "NULL, 0, 2" in waits[0], waits
+    with weir.client() as client:
+        assert client.get().body == b"here"

@@ -72,7 +72,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    listener_close(&f->l, false);
+    listener_close(&f->l);
     for (unsigned i = 0; i < CLIENTS; i++) {
         if (f->clients[i] >= 0)
             close(f->clients[i]);
@@ -323,10 +323,10 @@ static void closing_takes_what_is_in_the_queue(void **state)
     for (unsigned i = 0; i < 5; i++)
         dial(f, i);
     await_queue(f->l.watch.fd, 5);
-    listener_close(&f->l, false);
+    listener_close(&f->l);
     assert_int_equal(f->n_accepted, 5);
     assert_int_equal(f->l.watch.fd, -1);
-    listener_close(&f->l, false); /* once is enough */
+    listener_close(&f->l); /* once is enough */
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, &f->bound.u.sa, f->bound.len), -1);
     assert_int_equal(errno, ECONNREFUSED);
@@ -352,7 +352,9 @@ static void nobody_comes_while_one_is_closed_that_nobody_else_has(void **state)
     start(f, CLIENTS);
     dial(f, 0);
     f->l.accepted = on_accepted_and_one_comes;
-    listener_close(&f->l, true); /* may find it a little later than dial() has */
+    assert_true(listener_shut(&f->l));
+    listener_last_call(); /* it may be in the queue a little later than dial() has returned */
+    listener_close(&f->l);
     assert_int_equal(f->n_accepted, 1);
     assert_int_equal(f->late, EINPROGRESS);
     assert_int_equal(getsockopt(f->clients[CLIENTS - 1], IPPROTO_TCP, TCP_INFO, &info, &len), 0);
@@ -370,7 +372,8 @@ static void nobody_comes_by_a_path_that_nobody_else_has(void **state)
     int fd = listen_socket(&f->bound, false, 0600);
     assert_int_equal(listener_start(&f->l, &f->r, fd, &f->budget), 0);
     dial(f, 0);
-    listener_close(&f->l, true);
+    assert_false(listener_shut(&f->l)); /* who is refused knows at once */
+    listener_close(&f->l);
     assert_int_equal(f->n_accepted, 1);
     assert_int_equal(f->n_paused, 0);
     assert_int_equal(f->late, ECONNREFUSED);
