@@ -6,7 +6,6 @@
 #include "backends/lookup.h"
 
 #include <pthread.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>

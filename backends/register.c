@@ -255,8 +255,8 @@ static void add_etcd_put(struct text *to, const struct target *t)
     add_endpoint(&endpoint, t);
     add(&endpoint, "}");
     const char *path = t->url.path;
-    const char *slash =
-        path[strlen(path) - 1] == '/' ? "" : "/"; /* else no pool would look there */
+    /* A prefix that does not end with a slash is one of other names, too. */
+    const char *slash = path[strlen(path) - 1] == '/' ? "" : "/";
     int n = snprintf(key, sizeof(key), "%s%s%s", path, slash, t->registrar->id);
     add(to, "{\"key\":\"");
     add_base64(to, key, (size_t)n);

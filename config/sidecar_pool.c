@@ -21,15 +21,6 @@ void sidecar_emit(FILE *out, struct span text)
     emit_text(out, copy);
 }
 
-/* Whether it begins so; then *text is the rest. */
-static bool skip(struct span *text, struct span prefix)
-{
-    if (!span_starts(*text, prefix))
-        return false;
-    *text = span_of(text->ptr + prefix.len, text->len - prefix.len);
-    return true;
-}
-
 /* What is behind the last `by`, which goes with it; else nothing. */
 static struct span cut_behind(struct span *text, char by)
 {
@@ -84,7 +75,7 @@ static bool is_service(struct span text)
 
 static bool is_dns(struct span text)
 {
-    if (skip(&text, SPAN_LIT("dns://")) || is_service(text))
+    if (span_skip(&text, SPAN_LIT("dns://")) || is_service(text))
         return true;
     if (span_starts(text, SPAN_LIT("unix:")))
         return false;
@@ -94,7 +85,7 @@ static bool is_dns(struct span text)
 
 static void write_dns(FILE *out, struct span text)
 {
-    skip(&text, SPAN_LIT("dns://"));
+    span_skip(&text, SPAN_LIT("dns://"));
     bool service = is_service(text);
     struct span port = service ? span_of(NULL, 0) : cut_behind(&text, ':');
     fputs("{ dns: { name: ", out);
@@ -141,8 +132,7 @@ static const char *etcd_flaw(const char *text)
     return why;
 }
 
-static void write_options(FILE *out, const char *begin, const char *end,
-                          const struct config_etcd *etcd)
+static void write_tls(FILE *out, const struct config_etcd *etcd)
 {
     const struct {
         const char *name, *value;
@@ -150,15 +140,15 @@ static void write_options(FILE *out, const char *begin, const char *end,
                    {"cert", etcd->tls.cert.text},
                    {"key", etcd->tls.key.text},
                    {"sni", etcd->tls.sni}};
-    const char *mark = begin;
+    bool any = false;
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
         if (options[i].value == NULL)
             continue;
-        fprintf(out, "%s%s: ", mark, options[i].name);
+        fprintf(out, "%s%s: ", any ? ", " : ", tls: { ", options[i].name);
         emit_text(out, options[i].value);
-        mark = ", ";
+        any = true;
     }
-    fputs(mark == begin ? ", tls: true" : end, out);
+    fputs(any ? " }" : ", tls: true", out);
 }
 
 static void write_etcd(FILE *out, const char *text)
@@ -179,7 +169,7 @@ static void write_etcd(FILE *out, const char *text)
     fputs("], prefix: ", out);
     emit_text(out, etcd->prefix);
     if (etcd->tls.enabled)
-        write_options(out, ", tls: { ", " }", etcd);
+        write_tls(out, etcd);
     if (etcd->user != NULL) {
         fputs(", user: ", out);
         emit_text(out, etcd->user);
@@ -205,16 +195,16 @@ const char *sidecar_pool_flaw(const char *text)
     struct span s = span_str(text);
     if (etcd_url_is(text))
         return etcd_flaw(text);
-    if (skip(&s, SPAN_LIT("kubernetes://")))
+    if (span_skip(&s, SPAN_LIT("kubernetes://")))
         return s.len > 0 && s.ptr[0] != '/' && s.ptr[s.len - 1] != '/'
                    ? NULL
                    : "expected kubernetes://[NAMESPACE/]SERVICE[:PORT], such as "
                      "kubernetes://shop/orders:http";
-    if (skip(&s, SPAN_LIT("dns://")))
+    if (span_skip(&s, SPAN_LIT("dns://")))
         return is_dns(s) ? NULL
                          : "expected a name and a port, such as dns://orders.shop.svc:8080, or "
                            "what has SRV records, such as dns://_http._tcp.orders.shop.svc";
-    if (skip(&s, SPAN_LIT("file:")))
+    if (span_skip(&s, SPAN_LIT("file:")))
         return s.len > 0 ? NULL : "expected a file of endpoints, such as file:/run/orders.yaml";
     return !is_url(text)
                ? NULL
@@ -227,10 +217,10 @@ void sidecar_pool_write(FILE *out, const char *text)
     struct span s = span_str(text);
     if (etcd_url_is(text)) {
         write_etcd(out, text);
-    } else if (skip(&s, SPAN_LIT("kubernetes://"))) {
+    } else if (span_skip(&s, SPAN_LIT("kubernetes://"))) {
         write_kubernetes(out, s);
-    } else if (skip(&s, SPAN_LIT("file:"))) {
-        skip(&s, SPAN_LIT("//"));
+    } else if (span_skip(&s, SPAN_LIT("file:"))) {
+        span_skip(&s, SPAN_LIT("//"));
         fputs("{ file: ", out);
         sidecar_emit(out, s);
         fputs(" }", out);

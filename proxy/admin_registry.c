@@ -287,7 +287,7 @@ static bool find(const struct admin_ask *ask, struct place *at)
     if (!span_next_piece(&rest, '/', &segment))
         return true;
     admin_decode(segment, at->id, sizeof(at->id));
-    if (registry_id_ok(at->id) && rest.ptr == NULL)
+    if (config_registration_id_ok(at->id) && rest.ptr == NULL)
         return true;
     refuse(ask, REGISTRY_REFUSED_INVALID, 400, REGISTRY_ID_GRAMMAR "\n");
     return false;

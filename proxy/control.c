@@ -16,14 +16,15 @@
 #include "proxy/base/mem.h"
 #include "proxy/cert_use.h"
 #include "proxy/cert_watch.h"
-#include "proxy/runtime_centre.h"
 #include "proxy/config_watch.h"
+#include "proxy/control_upgrade.h"
 #include "proxy/discovery/discovery.h"
-#include "proxy/early.h"
 #include "proxy/discovery/registry.h"
+#include "proxy/early.h"
 #include "proxy/generation.h"
 #include "proxy/http/h2_session.h"
 #include "proxy/outlier_watch.h"
+#include "proxy/runtime_centre.h"
 #include "proxy/sandbox.h"
 #include "proxy/upgrade.h"
 #include "proxy/upstream/health.h"
@@ -38,7 +39,7 @@ static struct control *control_of(void *data)
     return data;
 }
 
-static void order_all(struct control *c, enum worker_order order)
+void control_order(struct control *c, enum worker_order order)
 {
     for (unsigned i = 0; i < c->options->n_workers; i++)
         worker_order(&c->workers[i], order);
@@ -89,8 +90,8 @@ static void control_abort(struct control *c)
 {
     c->phase = PHASE_ABORTING;
     cert_watch_close(c->certs); /* a worker that has ended takes no orders */
-    order_all(c, WORKER_CLOSE);
-    order_all(c, WORKER_ABORT);
+    control_order(c, WORKER_CLOSE);
+    control_order(c, WORKER_ABORT);
     uv_timer_start(&c->deadline, on_stuck, ABORT_MS, 0);
 }
 
@@ -109,11 +110,16 @@ static void on_deadline(uv_timer_t *timer)
     control_abort(c);
 }
 
+void control_set_deadline(struct control *c, uint64_t ms)
+{
+    uv_timer_start(&c->deadline, on_deadline, ms, 0);
+}
+
 static void control_close(struct control *c)
 {
     c->phase = PHASE_CLOSING;
     cert_watch_close(c->certs);
-    order_all(c, WORKER_CLOSE);
+    control_order(c, WORKER_CLOSE);
 }
 
 static void on_moment(uv_timer_t *timer)
@@ -137,9 +143,9 @@ static void control_drain(struct control *c, int signum)
     uint64_t shutdown = c->shutdown_ms;
     uint64_t moment = signum == SIGINT ? 0 : moment_left(c);
     c->view.ready = c->view.starting = false;
-    order_all(c, WORKER_DRAIN);
+    control_order(c, WORKER_DRAIN);
     notify_stopping(shutdown);
-    uv_timer_start(&c->deadline, on_deadline, shutdown, 0);
+    control_set_deadline(c, shutdown);
     log_info(
         "%s: draining for at most %.1f s, and serving on for %.1f s of it; a second signal ends "
         "it now",
@@ -161,7 +167,7 @@ static void on_drain(void *ctx)
         return;
     c->view.draining_us = uv_hrtime() / 1000;
     log_info("draining, as the admin listener was asked to; SIGTERM ends it");
-    order_all(c, WORKER_DRAIN);
+    control_order(c, WORKER_DRAIN);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -251,96 +257,6 @@ static bool on_certs(void *ctx, size_t index, const struct tls_set *set)
     return ok;
 }
 
-/* ---- upgrading ---- */
-
-/* What waits in their queues is for this process to accept. */
-static void leave_listeners(struct control *c)
-{
-    const struct snapshot *snap = c->latest->snapshot;
-    for (size_t i = 0; i < snap->n_listeners; i++) {
-        if (!upgrade_left(c->upgrade, snap->listeners[i]))
-            continue;
-        listen_remove(&snap->listeners[i]->addr);
-        for (unsigned w = 0; w < c->options->n_workers; w++)
-            c->workers[w].latest->listeners[i].at->left = true;
-    }
-}
-
-/* Nothing closes here before its client knows: new conns are the other process' already. */
-static void control_leave(struct control *c, pid_t successor)
-{
-    c->phase = PHASE_LEAVING;
-    c->view.ready = false;
-    cert_watch_close(c->certs);
-    runtime_centre_stop(c->options->centre);
-    leave_listeners(c);
-    order_all(c, WORKER_LEAVE);
-    if (c->admin != NULL)
-        admin_leave(c->admin);
-    uv_timer_start(&c->deadline, on_deadline, c->shutdown_ms, 0);
-    log_info("upgrade: process %d serves; this one drains for at most %.1f s", (int)successor,
-             (double)c->shutdown_ms / 1000);
-    if (c->asked) /* it may have read what was there before */
-        (void)kill(successor, SIGHUP);
-}
-
-static void on_upgraded(void *ctx, pid_t successor)
-{
-    struct control *c = ctx;
-    if (successor > 0) {
-        control_leave(c, successor);
-        return;
-    }
-    c->view.upgrades_failed++;
-    registry_release(c->registry);
-    uv_async_send(&c->told); /* a reload may have waited */
-}
-
-/* The upgrade has waited for it: the new process reads that file. */
-static void on_registry_written(void *ctx)
-{
-    uv_async_send(&((struct control *)ctx)->told);
-}
-
-/* Who drains changes nothing any more. */
-static bool too_late(const struct control *c, int signum)
-{
-    if (c->phase == PHASE_SERVING)
-        return false;
-    log_warn("SIG%s: refused: this process drains already", sigabbrev_np(signum));
-    return true;
-}
-
-/* Not while workers change their sockets; nor before this one has what it may itself take over. */
-static void control_upgrade(struct control *c)
-{
-    struct upgrade_offer offer = {
-        .workers = c->workers,
-        .n_workers = c->options->n_workers,
-        .snapshot = c->latest->snapshot,
-        .admin_socket = c->options->admin_socket,
-        .admin = &c->options->admin,
-    };
-    if (too_late(c, SIGUSR2)) {
-        c->upgrade_asked = false;
-        return;
-    }
-    if (!registry_hold(c->registry, on_registry_written, c))
-        return;
-    c->upgrade_asked = false;
-    if (!upgrade_start(c->upgrade, &offer) && !upgrade_runs(c->upgrade))
-        registry_release(c->registry);
-}
-
-static void on_upgrade(uv_signal_t *handle, int signum)
-{
-    struct control *c = control_of(handle->data);
-    if (too_late(c, signum))
-        return;
-    c->upgrade_asked = true;
-    uv_async_send(&c->told);
-}
-
 /* ---- endpoints that were found ---- */
 
 static void on_found(void *ctx)
@@ -383,7 +299,7 @@ static void on_first(uv_timer_t *timer)
     begin_serving(c);
 }
 
-/* ---- what workers tell, and SIGHUP ---- */
+/* ---- what workers tell, and signals ---- */
 
 static void on_told(uv_async_t *async)
 {
@@ -425,15 +341,32 @@ static void on_centre_changed(void *ctx, bool asked)
     uv_async_send(&c->told);
 }
 
+bool control_is_late(const struct control *c, int signum)
+{
+    if (c->phase == PHASE_SERVING)
+        return false;
+    log_warn("SIG%s: refused: this process drains already", sigabbrev_np(signum));
+    return true;
+}
+
 static void on_hangup(uv_signal_t *handle, int signum)
 {
     struct control *c = control_of(handle->data);
-    if (too_late(c, signum))
+    if (control_is_late(c, signum))
         return;
     if (c->options->load == NULL)
         log_warn("SIGHUP: there is nothing to load again");
     else
         control_reload_ask(c, NULL);
+}
+
+static void on_upgrade(uv_signal_t *handle, int signum)
+{
+    struct control *c = control_of(handle->data);
+    if (control_is_late(c, signum))
+        return;
+    c->upgrade_asked = true;
+    uv_async_send(&c->told);
 }
 
 /* Somebody has renamed the file of the access log. */
@@ -560,8 +493,10 @@ static int control_init(struct control *c, const struct control_options *options
     c->registry = registry_new(&c->reactor.loop, options->registry_state);
     c->discovery = discovery_new(&(struct source_world){&c->reactor, c->registry}, on_found, c);
     c->exporter = exporter_new(&c->reactor, options->n_workers);
-    c->upgrade = upgrade_new(&(struct upgrade_options){
-        .loop = &c->reactor.loop, .launcher = options->launcher, .done = on_upgraded, .ctx = c});
+    c->upgrade = upgrade_new(&(struct upgrade_options){.loop = &c->reactor.loop,
+                                                       .launcher = options->launcher,
+                                                       .done = control_upgraded,
+                                                       .ctx = c});
     health_on_settled(c->health, on_checks_settled, c);
     if ((err = workers_init(c)) != 0 || (err = signals_start(c)) != 0 ||
         (err = admin_start(c)) != 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the control thread has. Private to control.c and control_reload.c. Control thread. */
+/* What the control thread has, and what its parts ask of control.c. Private to control.c,
+ * control_reload.c and control_upgrade.c. Control thread. */
 #ifndef WEIR_CONTROL_STATE_H
 #define WEIR_CONTROL_STATE_H
 
@@ -57,5 +58,14 @@ struct control {
     uv_async_t told; /* by workers */
     uv_timer_t moment, deadline;
 };
+
+/* To every worker. */
+void control_order(struct control *c, enum worker_order order);
+
+/* What is open then is ended. */
+void control_set_deadline(struct control *c, uint64_t ms);
+
+/* Is what the signal asks for refused, and told so? Who drains changes nothing any more. */
+bool control_is_late(const struct control *c, int signum);
 
 #endif

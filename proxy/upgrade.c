@@ -196,6 +196,8 @@ __attribute__((format(printf, 2, 3))) static void fail(struct upgrade *u, const 
 static void succeed(struct upgrade *u, pid_t pid)
 {
     notify_main(pid);
+    /* Which removes the paths of listeners that the new process has not; from passed_on() no path
+     * is this one's to remove. */
     u->options.done(u->options.ctx, pid);
     passed_on();
     (void)fd_packet_send(u->channel, "go", 2, -1); /* without it, it goes on just so */

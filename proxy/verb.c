@@ -132,25 +132,17 @@ static const char *find_admin(const struct verb *verb, struct verb_admin *a)
     return env != NULL ? env : ADMIN_DEFAULT;
 }
 
-static bool begins(const char **text, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    if (strncmp(*text, prefix, len) != 0)
-        return false;
-    *text += len;
-    return true;
-}
-
 /* What was given may be a URL, of which only the host and the port are of use. False: stderr has
  * what is wrong. */
 static bool take_address(const struct verb *verb, struct verb_admin *a, const char *given)
 {
-    const char *at = given;
-    bool is_https = begins(&at, "https://"), is_url = is_https || begins(&at, "http://");
+    struct span at = span_str(given);
+    bool is_https = span_skip(&at, SPAN_LIT("https://"));
+    bool is_url = is_https || span_skip(&at, SPAN_LIT("http://"));
     free(a->at);
-    a->at = mem_need(strdup(at));
+    a->at = mem_need(strdup(at.ptr));
     a->https = is_https;
-    char *path = is_url || strncmp(at, "unix:", 5) != 0 ? strchr(a->at, '/') : NULL;
+    char *path = is_url || !span_starts(at, SPAN_LIT("unix:")) ? strchr(a->at, '/') : NULL;
     if (path == NULL)
         return true;
     if (path[1] != '\0') {

@@ -54,6 +54,16 @@ static inline bool span_starts(struct span s, struct span prefix)
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+/* Whether it begins so; then *s is the rest. */
+static inline bool span_skip(struct span *s, struct span prefix)
+{
+    if (!span_starts(*s, prefix))
+        return false;
+    s->ptr += prefix.len;
+    s->len -= prefix.len;
+    return true;
+}
+
 /* Without leading and trailing SP and HTAB (RFC 9110 section 5.6.3, OWS). */
 static inline struct span span_trim(struct span s)
 {

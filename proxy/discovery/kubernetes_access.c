@@ -288,15 +288,14 @@ static bool read_kubeconfig(struct kube_access *a, const char *path, char *why)
     note_file(a, path);
     const struct tree_node *root = parse(a, path, why), *context = NULL, *cluster = NULL,
                            *user = NULL;
-    const char *who = NULL;
     if (root != NULL)
         context = named(root, "contexts", "context", text_of(root, "current-context"), why);
     if (context != NULL)
         cluster = named(root, "clusters", "cluster", text_of(context, "cluster"), why);
     if (cluster == NULL)
         return false;
-    if ((who = text_of(context, "user")) !=
-        NULL) /* else weir is nobody, whom the server may like */
+    const char *who = text_of(context, "user"); /* NULL: weir is nobody, whom the server may like */
+    if (who != NULL)
         user = named(root, "users", "user", who, why);
     if (a->namespace == NULL)
         a->namespace = text_of(context, "namespace");

@@ -161,11 +161,6 @@ static void replace(struct registry *r, struct registry_pool *p, const struct re
     p->counts.replaced++;
 }
 
-bool registry_id_ok(const char *id)
-{
-    return config_registration_id_ok(id);
-}
-
 static char *tell_errors(struct config_errors *errs)
 {
     char *text = NULL;

@@ -50,11 +50,9 @@ enum registry_done {
     REGISTRY_INVALID, /* refused: what was said is wrong */
 };
 
-/* An id that may be registered? Those that may not must not be given to the others. */
-bool registry_id_ok(const char *id);
-
-/* said: an endpoint and its ttl, in JSON. Another id of the same pool and address is forgotten:
- * there is one endpoint at an address, and this is the latest word of it. *wrong: lines that say
+/* id: one that config_registration_id_ok, as for the others. said: an endpoint and its ttl, in JSON.
+ * Another id of the same pool and address is forgotten: there is one endpoint at an address, and
+ * this is the latest word of it. *wrong: lines that say
  * what is wrong, malloc'd, of REGISTRY_INVALID; else NULL. */
 enum registry_done registry_put(struct registry *r, const char *pool, uint32_t max, const char *id,
                                 struct span said, char **wrong);

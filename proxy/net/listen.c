@@ -353,8 +353,8 @@ void listener_leave(struct listener *l)
     reactor_unhold(l->reactor);
 }
 
-/* TCP's first packets are dropped: who sent one does so again a second later, and is refused. A Unix
- * socket refuses at once, and has no filters. True: somebody may be half in. */
+/* TCP's first packets are dropped: who sent one does so again a second later, and is refused. A
+ * Unix socket refuses at once, and has no filters. True: somebody may be half in. */
 static bool stop_coming(int fd)
 {
     static struct sock_filter no_syn[] = {

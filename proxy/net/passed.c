@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "proxy/base/env.h"
 #include "proxy/base/check.h"
+#include "proxy/base/env.h"
 #include "proxy/base/mem.h"
 
 #define FIRST_FD 3 /* SD_LISTEN_FDS_START */
