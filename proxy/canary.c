@@ -20,8 +20,7 @@ struct canary {
     struct trial_stats *trials;
     uv_timer_t timer;
     uint64_t until_ms; /* of uv_now; 0: not begun */
-    void (*decided)(void *ctx, const char *broken);
-    void *ctx;
+    struct canary_owner owner;
 };
 
 /* ---- what is asked for ---- */
@@ -91,14 +90,14 @@ static void on_look(uv_timer_t *timer)
     struct canary *c = CAST_OBJ(canary, timer->data, CANARY_MAGIC);
     struct guard_seen seen, beside;
     char why[GUARD_TEXT];
-    bool last = uv_now(timer->loop) >= c->until_ms;
+    bool last = uv_now(timer->loop) >= c->until_ms && c->owner.may_pass(c->owner.ctx);
     sum(c, 0, &seen);
     sum(c, 1, &beside);
     bool broken = guard_broken(&c->ask.guard, &seen, &beside, last, why);
     if (!broken && !last)
         return;
     canary_stop(c);
-    c->decided(c->ctx, broken ? why : NULL);
+    c->owner.decided(c->owner.ctx, broken ? why : NULL);
 }
 
 void canary_begin(struct canary *c)
@@ -131,15 +130,14 @@ struct trial_stats *canary_trials(struct canary *c)
 /* ---- life ---- */
 
 struct canary *canary_new(uv_loop_t *loop, const struct canary_ask *ask, unsigned n_workers,
-                          void (*decided)(void *ctx, const char *broken), void *ctx)
+                          const struct canary_owner *owner)
 {
     struct canary *c = mem_need(calloc(1, sizeof(*c)));
     c->magic = CANARY_MAGIC;
     c->ask = *ask;
     c->n_workers = n_workers;
     c->trials = mem_need(calloc(2 * (size_t)n_workers, sizeof(c->trials[0])));
-    c->decided = decided;
-    c->ctx = ctx;
+    c->owner = *owner;
     uv_timer_init(loop, &c->timer);
     c->timer.data = c;
     return c;

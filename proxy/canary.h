@@ -26,10 +26,17 @@ bool canary_parse(const char *share, const char *time, const char *guard, struct
 
 struct canary;
 
-/* decided: told once, from the loop: NULL, its time is over and it is good; or what is broken.
- * Never NULL. */
+struct canary_owner {
+    /* May it pass now that its time is over? Else it goes on until it may. */
+    bool (*may_pass)(void *ctx);
+    /* Told once, from the loop: NULL, it has passed; or what is broken. */
+    void (*decided)(void *ctx, const char *broken);
+    void *ctx;
+};
+
+/* Never NULL. */
 struct canary *canary_new(uv_loop_t *loop, const struct canary_ask *ask, unsigned n_workers,
-                          void (*decided)(void *ctx, const char *broken), void *ctx);
+                          const struct canary_owner *owner);
 
 /* Two for each worker, zeroed: what its requests and those beside it come to. */
 struct trial_stats *canary_trials(struct canary *canary);

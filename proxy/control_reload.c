@@ -17,11 +17,12 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/cert_use.h"
-#include "proxy/runtime_centre.h"
 #include "proxy/config_watch.h"
 #include "proxy/discovery/discovery.h"
 #include "proxy/generation.h"
 #include "proxy/outlier_watch.h"
+#include "proxy/runtime_centre.h"
+#include "proxy/upgrade.h"
 
 /* Adds a line to what there is to say of a reload. */
 __attribute__((format(printf, 2, 3))) static void say(struct control *c, const char *format, ...)
@@ -163,6 +164,13 @@ static void control_try(struct control *c, struct generation *g, uint32_t share)
     generation_try(g, c->workers, share, canary_trials(c->canary));
 }
 
+/* It may take listeners away, whose sockets another process is about to have. */
+static bool may_pass(void *ctx)
+{
+    const struct control *c = ctx;
+    return !upgrade_runs(c->upgrade);
+}
+
 /* Its time is over, or its guard is broken, or nobody wants to know any more. */
 static void on_decided(void *ctx, const char *broken)
 {
@@ -248,7 +256,8 @@ void control_reload(struct control *c)
         control_serve(c, g);
     } else {
         c->trial = g;
-        c->canary = canary_new(&c->reactor.loop, &c->wanted, c->options->n_workers, on_decided, c);
+        c->canary = canary_new(&c->reactor.loop, &c->wanted, c->options->n_workers,
+                               &(struct canary_owner){may_pass, on_decided, c});
         c->view.canary = c->canary;
         CHECK(control_watch(c));
         use_collector(c);

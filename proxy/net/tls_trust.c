@@ -9,6 +9,7 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/x509v3.h>
 
 #include "proxy/base/check.h"
 #include "proxy/base/mem.h"
@@ -126,12 +127,28 @@ static bool names_add(STACK_OF(X509_NAME) * names, const X509 *cert)
     return false;
 }
 
+/* What OpenSSL reads of a certificate when it first looks for who has signed another, and never
+ * again: were there no memory then, nobody whom it has signed would be trusted for as long as the
+ * store lives. False: there is none now. */
+static bool read_extensions(X509 *cert)
+{
+    unsigned long code;
+    bool memory = false;
+    ERR_clear_error();
+    if (X509_check_purpose(cert, -1, 0) == 1)
+        return true;
+    while ((code = ERR_get_error()) != 0)
+        memory |= ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
+    return !memory; /* else they are malformed, and it has signed nobody */
+}
+
 bool tls_trust_fill(const struct tls_trust *trust, X509_STORE *store, STACK_OF(X509_NAME) * names)
 {
     bool ok = true;
     for (size_t i = 0; ok && i < trust->n; i++) {
         X509 *cert = tls_der_x509(&trust->certs[i]);
-        ok = cert != NULL && (store == NULL || X509_STORE_add_cert(store, cert) == 1) &&
+        ok = cert != NULL && read_extensions(cert) &&
+             (store == NULL || X509_STORE_add_cert(store, cert) == 1) &&
              (names == NULL || names_add(names, cert));
         X509_free(cert);
     }

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import harness
 from harness import WEIR, environment
 from peers import Client, wait_for
 from test_activation import manager
-from test_reload import rewrite
+from test_canary import begin as canary_begin
+from test_reload import generations, rewrite
 from test_tls import listener
 from tlspeer import TlsClient
 from upgrading import Process, ended, refused, upgrade
@@ -223,6 +225,28 @@ def test_a_second_one_is_refused_while_the_first_is_not_done(start_weir, auto, p
         assert client.get().status == 200
     weir.stop()
     wait_for(lambda: not os.path.exists(f"/proc/{hung.read_text().strip()}/fd/0"), "the new process to be killed")
+
+
+def test_a_canary_does_not_pass_while_sockets_are_handed_over(start_weir, auto, program):
+    """It takes a listener away, whose socket the new process is to have."""
+    text = CONFIG.replace("$UP", auto().address)
+    going = "listeners: { web: '127.0.0.1:0', going: '127.0.0.1:0' }\n"
+    weir = start_weir(going + text, wrap=wrapped(program))
+    rewrite(weir, going.replace(", going: '127.0.0.1:0'", "") + text)
+    asked = canary_begin(weir, canary="50%", **{"for": "3s"})
+    hung = program.parent / "hung"
+    become(program, f"echo $$ >{hung}.new; mv {hung}.new {hung}; exec sleep 1000")
+    weir.signal(signal.SIGUSR2)
+    wait_for(hung.exists, "the new process to begin")
+    wait_for(lambda: generations(weir)["generations"][1]["left_ms"] == 0, "the canary's time to be over")
+    until = time.monotonic() + 0.5  # ten looks whether it may pass
+    while time.monotonic() < until:
+        assert weir.metric("weir_canary_share") == 0.5
+        with Client(weir.listeners["going"]) as client:
+            assert client.get().status == 200
+    os.kill(int(hung.read_text()), signal.SIGKILL)
+    weir.said("the new process has ended before it was ready; this process serves on")
+    assert asked.wait() == (200, "generation 2 serves\n")
 
 
 def test_the_old_one_ends_at_once_when_told_twice(weir):

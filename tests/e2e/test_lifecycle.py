@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -324,6 +325,9 @@ def test_signals_that_whoever_starts_it_has_blocked_are_heeded_once_it_serves(tm
             weir.send_signal(signal.SIGINT)
             assert weir.wait(DEADLINE) == 0
         finally:
+            print((tmp / "said").read_text())
+            if weir.poll() is None:
+                print(Path(f"/proc/{weir.pid}/status").read_text())
             weir.kill()
 
 
