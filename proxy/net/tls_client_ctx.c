@@ -66,21 +66,28 @@ struct tls_client_ctx *tls_client_ctx_of(struct tls_ctx *ctx)
 
 /* ---- sessions ---- */
 
-static void sessions_grow(struct tls_client_ctx *ctx, uint32_t n)
+/* False: no memory. */
+static bool sessions_grow(struct tls_client_ctx *ctx, uint32_t n)
 {
     if (n <= ctx->n_sessions)
-        return;
-    ctx->sessions = mem_need(realloc(ctx->sessions, n * sizeof(SSL_SESSION *)));
-    memset(ctx->sessions + ctx->n_sessions, 0, (n - ctx->n_sessions) * sizeof(SSL_SESSION *));
+        return true;
+    SSL_SESSION **sessions = realloc(ctx->sessions, n * sizeof(SSL_SESSION *));
+    if (sessions == NULL)
+        return false;
+    memset(sessions + ctx->n_sessions, 0, (n - ctx->n_sessions) * sizeof(SSL_SESSION *));
+    ctx->sessions = sessions;
     ctx->n_sessions = n;
+    return true;
 }
 
-/* Returns 1: the session's reference is ours now. */
+/* Returns 1: the session's reference is ours now; 0: it is not kept, and the next handshake is a
+ * full one. */
 static int on_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_client_ctx *ctx = client_of(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
     uint32_t endpoint = tls_endpoint(ssl);
-    sessions_grow(ctx, endpoint + 1);
+    if (!sessions_grow(ctx, endpoint + 1))
+        return 0;
     SSL_SESSION_free(ctx->sessions[endpoint]);
     ctx->sessions[endpoint] = session;
     return 1;

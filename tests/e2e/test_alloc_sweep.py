@@ -351,7 +351,8 @@ def test_an_allocation_that_fails_while_serving_costs_no_request(swept, story):
         assert what in (True, None), f"allocation {n} of {total}: {what}\n{swept.weir.stderr()}"
         struck = swept.page["malloc"] - before
         if what is None:
-            assert "uv_" in swept.weir.stderr() or "libuv" in swept.weir.stderr()
+            said = swept.weir.stderr()
+            assert "uv_" in said or "libuv" in said, shown(said)
             ends += 1
             continue
         reached += struck  # the last ones are not, when the threads took turns in another way
@@ -432,7 +433,8 @@ def test_an_allocation_that_fails_towards_an_upstream_is_borne_or_counted(swept_
         what = s.tell(story)
         reached += s.page["malloc"] > struck or what is None
         if what is None:
-            assert "uv_" in s.weir.stderr() or "libuv" in s.weir.stderr()
+            said = s.weir.stderr()
+            assert "uv_" in said or "libuv" in said, shown(said)
         elif what is not True:
             counted = s.weir.metric("weir_errors_total") - errors
             assert counted > 0, f"allocation {n} of {total}: {what}\n{s.weir.stderr()}"
