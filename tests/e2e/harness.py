@@ -60,6 +60,9 @@ _sanitizer = {}
 needs_faults = pytest.mark.skipif(
     sanitizer() == "tsan", reason="tsan's library bears no other before it"
 )
+one_thread = pytest.mark.skipif(
+    sanitizer() == "tsan", reason="much work of one thread, where tsan looks at what two do"
+)
 
 
 def environment(env=None, preload=None, faults=None):

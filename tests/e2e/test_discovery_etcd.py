@@ -623,6 +623,7 @@ def test_what_is_asked(start_weir, closing, backends):
     assert headers["Authorization"] is None
 
 
+@harness.one_thread
 def test_too_many_keys(start_weir, closing, backends):
     """More than a source may have: the first answer is none. Once one of them goes it is looked
     how many there are."""

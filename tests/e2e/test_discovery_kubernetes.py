@@ -18,7 +18,7 @@ import clock as clocks
 
 from authority import Authority
 from finding import Backends
-from harness import needs_faults, sanitizer
+from harness import needs_faults, one_thread, sanitizer
 from kubeapi import SILENCE, Answer, KubeApi, endpoint, gone_event, line, slice_of, status
 from peers import wait_for
 from test_binary_upgrade import ended, upgrade
@@ -497,10 +497,11 @@ def test_429_waits_as_it_is_told(start, api, backends):
         ),
         (Answer(200, b"x" * (17 << 20)), "the answer has more than 16777216 bytes"),
         (Answer(200, b"[%b{}]" % (b"{}," * 1_000_000)), "the JSON has 2000002 parts, more than 1048576"),
-        (
+        pytest.param(
             Answer(200, b'{"metadata":{"resourceVersion":"1","continue":"x"},"":"%b"}' % (b"x" * (15 << 20))),
             "the API server's list of EndpointSlices: it has no end: after 18 pages (270 MiB) there is "
             "one more; see whether it is the API server that answers",
+            marks=one_thread,
         ),
     ],
     ids=["500", "404", "json", "html", "302", "depth", "version", "name", "size", "parts", "endless"],
