@@ -50,10 +50,10 @@ enum registry_done {
     REGISTRY_INVALID, /* refused: what was said is wrong */
 };
 
-/* id: one that config_registration_id_ok, as for the others. said: an endpoint and its ttl, in JSON.
- * Another id of the same pool and address is forgotten: there is one endpoint at an address, and
- * this is the latest word of it. *wrong: lines that say
- * what is wrong, malloc'd, of REGISTRY_INVALID; else NULL. */
+/* id: one that config_registration_id_ok, as for the others. said: an endpoint and its ttl, in
+ * JSON. Another id of the same pool and address is forgotten: there is one endpoint at an address,
+ * and this is the latest word of it. *wrong: lines that say what is wrong, malloc'd, of
+ * REGISTRY_INVALID; else NULL. */
 enum registry_done registry_put(struct registry *r, const char *pool, uint32_t max, const char *id,
                                 struct span said, char **wrong);
 
