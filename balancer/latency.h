@@ -23,9 +23,9 @@
 float lb_latency(struct lb_endpoint *ep, uint64_t now_us);
 
 /* The same of two, in a unit that is theirs for this comparison: which of them is lower, and by
- * what factor, is a matter of what is known of them and not of when one asks. Forgetting each by
- * itself would round each by itself, and of two that are almost equal now this and now that one
- * were sooner. */
+ * what factor, is a matter of what is known of them and not of when one asks (but within the moment
+ * that another worker's clock may be ahead). Forgetting each by itself would round each by itself,
+ * and of two that are almost equal now this and now that one were sooner. */
 void lb_latency_of_two(struct lb_endpoint *a, struct lb_endpoint *b, uint64_t now_us,
                        float expected[2]);
 

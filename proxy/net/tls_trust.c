@@ -127,28 +127,29 @@ static bool names_add(STACK_OF(X509_NAME) * names, const X509 *cert)
     return false;
 }
 
-/* What OpenSSL reads of a certificate when it first looks for who has signed another, and never
- * again: were there no memory then, nobody whom it has signed would be trusted for as long as the
- * store lives. False: there is none now. */
-static bool read_extensions(X509 *cert)
+/* With its key and its extensions, which OpenSSL reads once and keeps: what it could not read for
+ * want of memory looks as if it were malformed, and were there none at the first handshake, nobody
+ * whom it has signed would be trusted for as long as it lives. Another copy tells which it is.
+ * NULL: no memory. */
+static X509 *authority(const struct tls_der *der)
 {
-    unsigned long code;
-    bool memory = false;
-    ERR_clear_error();
-    if (X509_check_purpose(cert, -1, 0) == 1)
-        return true;
-    while ((code = ERR_get_error()) != 0)
-        memory |= ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
-    return !memory; /* else they are malformed, and it has signed nobody */
+    X509 *cert;
+    for (bool again = false; (cert = tls_der_x509(der)) != NULL; again = true) {
+        if (again || (X509_check_purpose(cert, -1, 0) == 1 && X509_get0_pubkey(cert) != NULL))
+            break; /* else it is malformed, and has signed nobody */
+        X509_free(cert);
+    }
+    if (cert != NULL)
+        ERR_clear_error();
+    return cert;
 }
 
 bool tls_trust_fill(const struct tls_trust *trust, X509_STORE *store, STACK_OF(X509_NAME) * names)
 {
     bool ok = true;
     for (size_t i = 0; ok && i < trust->n; i++) {
-        X509 *cert = tls_der_x509(&trust->certs[i]);
-        ok = cert != NULL && read_extensions(cert) &&
-             (store == NULL || X509_STORE_add_cert(store, cert) == 1) &&
+        X509 *cert = authority(&trust->certs[i]);
+        ok = cert != NULL && (store == NULL || X509_STORE_add_cert(store, cert) == 1) &&
              (names == NULL || names_add(names, cert));
         X509_free(cert);
     }

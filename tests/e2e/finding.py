@@ -74,6 +74,12 @@ class Backends(threading.Thread):
             del self.unread[sock]
             sock.close()
 
+    def that_serve(self, load):
+        """The hosts that some more of the load gets to."""
+        before = dict(self.served)
+        load.some()
+        return [host for host in self.hosts if self.served[host] > before[host]]
+
     def close(self):
         self.over = True
         self.join(DEADLINE)

@@ -206,8 +206,8 @@ class Weir:
         return sum_of(self.metrics(), name, labels)
 
     def wait_metric(self, name, value, **labels):
-        """Waits until the metric has this value; of a counter that must not have moved this is the
-        check, too, for it is so at once and stays wrong if it is not."""
+        """Waits until the metric has this value; of a counter (no gauge) that must not have moved
+        this is the check, too, for it is so at once and stays wrong if it is not."""
         last = []
 
         def there():

@@ -8,7 +8,7 @@ import pytest
 import harness
 from matrix import Matrix
 from peers import ready
-from transfer import Receiver, Sender, pump, run, send_until_stuck
+from transfer import Receiver, Sender, pump, run, send_until_stuck, widen
 
 MATRIX = Matrix(workers=(harness.WORKERS,))  # a body is the affair of one worker
 BIG = 64 << 20
@@ -89,8 +89,8 @@ def test_a_client_that_does_not_read_holds_the_upstream_back(weir, upstream):
     send_until_stuck(sender)
     assert not sender.done, "the upstream was never held back"
     peak.check(1024)
-    receiver = Receiver(c, BIG)
-    run([sender], [receiver], peak.look)
+    widen(c)
+    run([sender], [Receiver(c, BIG)], peak.look)
     peak.check(1024)
     c.close()
 

@@ -233,7 +233,7 @@ def test_a_canary_does_not_pass_while_sockets_are_handed_over(start_weir, auto, 
     going = "listeners: { web: '127.0.0.1:0', going: '127.0.0.1:0' }\n"
     weir = start_weir(going + text, wrap=wrapped(program))
     rewrite(weir, going.replace(", going: '127.0.0.1:0'", "") + text)
-    asked = canary_begin(weir, canary="50%", **{"for": "3s"})
+    asked = canary_begin(weir, canary="50%", **{"for": "5s"})
     hung = program.parent / "hung"
     become(program, f"echo $$ >{hung}.new; mv {hung}.new {hung}; exec sleep 1000")
     weir.signal(signal.SIGUSR2)

@@ -8,7 +8,7 @@ import pytest
 
 from matrix import Matrix
 from peers import wait_for
-from transfer import BLOCK, Receiver, Sender, pump, run, send_until_stuck
+from transfer import BLOCK, Receiver, Sender, pump, run, send_until_stuck, widen
 
 # Whatever does not go through a pipe has to be as whole.
 MATRIX = Matrix(workers=(1,))  # pipes are kept for each worker
@@ -302,6 +302,8 @@ def test_many_stuck_bodies_share_a_few_pipes(weir, upstream):
     weir.wait_quiet()
     c, u = download(weir, upstream, MIB)  # nor does it harm others
     pump([(u, c, MIB)])
+    for c, _ in ways[:10]:
+        widen(c)
     run(senders[:10], [Receiver(c, size) for c, _ in ways[:10]])
     for c, u in ways[10:]:
         c.reset()

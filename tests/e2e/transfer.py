@@ -2,6 +2,7 @@
 """Large bodies: generated and checked as they flow, never held whole."""
 import hashlib
 import select
+import socket
 import time
 
 from peers import deadline, ready
@@ -71,6 +72,12 @@ def send_until_stuck(sender):
 def has_credit(sock):
     """Whether a peer of HTTP/2 may send; for others only poll() knows."""
     return not hasattr(sock, "sendable") or sock.sendable()
+
+
+def widen(peer):
+    """It has read nothing so far, with little room for it, and reads from now on: after probes of a
+    window that was closed, what is left could take the kernel minutes through so small a one."""
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
 
 
 def run(senders, receivers, each=None, most=1 << 20):

@@ -251,21 +251,26 @@ static void test_nothing_is_written_while_it_is_held(void **state)
     begin(f);
 }
 
+/* What has changed is on its way to the disk, and more may change. */
+static void write_begins(struct fixture *f, unsigned *settled)
+{
+    assert_false(registry_hold(f->r, on_settled, settled));
+    registry_release(f->r);
+}
+
 /* The second change comes while the first is on its way to the disk. */
 static void test_the_last_state_is_what_is_left(void **state)
 {
     struct fixture *f = *state;
     unsigned settled = 0;
     put(f, "a", AT(1));
-    assert_false(registry_hold(f->r, on_settled, &settled));
-    registry_release(f->r);
+    write_begins(f, &settled);
     put(f, "b", AT(2));
     end(f);
     begin(f);
     expect_ids(f, "a b");
     put(f, "c", AT(3));
-    assert_false(registry_hold(f->r, on_settled, &settled));
-    registry_release(f->r);
+    write_begins(f, &settled);
     assert_true(registry_remove(f->r, "app", "a"));
     assert_false(registry_hold(f->r, on_settled, &settled));
     while (settled == 0)
@@ -281,11 +286,9 @@ static void test_what_waits_to_be_written_may_change(void **state)
     struct fixture *f = *state;
     unsigned settled = 0;
     put(f, "a", AT(1));
-    assert_false(registry_hold(f->r, on_settled, &settled));
-    registry_release(f->r);
+    write_begins(f, &settled);
     put(f, "b", AT(2));
-    assert_false(registry_hold(f->r, on_settled, &settled));
-    registry_release(f->r);
+    write_begins(f, &settled);
     put(f, "c", AT(3));
     end(f);
     begin(f);
