@@ -79,10 +79,10 @@ def test_a_name_of_a_real_server_and_its_changes(start_weir, real, backends):
     server = real({"app.test": backends.hosts[:2]})
     weir = start_weir(pool(server, backends.port))
     assert endpoints(weir) == backends.addresses[:2]
-    assert hosts_that_answer(weir, 20) == set(backends.hosts[:2])
+    assert hosts_that_answer(weir) == set(backends.hosts[:2])
     server.say({"app.test": backends.hosts[1:4]})
     wait_endpoints(weir, backends.addresses[1:4])
-    assert hosts_that_answer(weir, 30) == set(backends.hosts[1:4])
+    assert hosts_that_answer(weir) == set(backends.hosts[1:4])
     server.say({})
     weir.wait_metric("weir_discovery_endpoints", 0, pool="app")
     assert source(weir)["note"].startswith("there is no such name (NXDOMAIN); see whether")
@@ -102,7 +102,7 @@ def test_services_of_a_real_server(start_weir, real, backends):
     server = real(hosts, options)
     weir = start_weir(pool(server, **SRV_POOL))
     assert endpoints(weir) == backends.addresses[:2]
-    assert hosts_that_answer(weir, 10) == {backends.hosts[0]}
+    assert hosts_that_answer(weir) == {backends.hosts[0]}
     server.say({**hosts, "one.test": backends.hosts[2:3]})
     wait_endpoints(weir, backends.addresses[1:3])
 
@@ -114,7 +114,7 @@ def test_a_real_server_that_is_gone_for_a_while(start_weir, real, closing, backe
     server.proc.wait()
     weir.wait_metric("weir_discovery_failing", 1, pool="app")
     assert "no DNS server gives an answer" in source(weir)["error"]
-    assert hosts_that_answer(weir, 20) == set(backends.hosts[:2])
+    assert hosts_that_answer(weir) == set(backends.hosts[:2])
     server.say({"app.test": backends.hosts[2:3]}, tell=False)
     server.start()
     wait_endpoints(weir, backends.addresses[2:3])
@@ -176,7 +176,7 @@ def test_an_answer_that_is_none_changes_nothing(start_weir, dns, backends, said,
     weir.wait_metric("weir_discovery_failing", 1, pool="app")
     assert told in source(weir)["error"]
     assert endpoints(weir) == backends.addresses[:2]
-    assert hosts_that_answer(weir, 20) == set(backends.hosts[:2])
+    assert hosts_that_answer(weir) == set(backends.hosts[:2])
     dns.zone["app.test", A] = Answer([a("app.test", backends.hosts[2])])
     wait_endpoints(weir, backends.addresses[2:3])
 
@@ -270,7 +270,7 @@ def test_services_and_their_targets(start_weir, dns, backends):
     weir = start_weir(pool(dns, **SRV_POOL))
     assert endpoints(weir) == backends.addresses[:3]
     assert dns.count("one.test", A) == 0  # it was said already
-    assert hosts_that_answer(weir, 40) == set(backends.hosts[:2])  # the third is a level behind
+    assert hosts_that_answer(weir) == set(backends.hosts[:2])  # the third is a level behind
 
 
 def test_a_target_of_which_nobody_knows_keeps_what_it_had(start_weir, dns, backends):

@@ -73,12 +73,12 @@ def test_keys_come_and_go(start_weir, real, backends):
     registered(real, backends.addresses[:2])
     weir = start_weir(pool(real, prefix=real.prefix))
     assert endpoints(weir) == backends.addresses[:2]
-    assert hosts_that_answer(weir, 20) == set(backends.hosts[:2])
+    assert hosts_that_answer(weir) == set(backends.hosts[:2])
     real.put(real.prefix + "2", backends.addresses[2])
     wait_endpoints(weir, backends.addresses[:3])
     real.delete(real.prefix + "0")
     wait_endpoints(weir, backends.addresses[1:3])
-    assert hosts_that_answer(weir, 30) == set(backends.hosts[1:3])
+    assert hosts_that_answer(weir) == set(backends.hosts[1:3])
     assert source(weir)["from"] == f"etcd {real.prefix}"
     weir.wait_metric("weir_reloads_total", 0)
     weir.wait_metric("weir_discovery_errors_total", 0, pool="app")
@@ -91,12 +91,12 @@ def test_values_say_what_rows_of_a_pool_say(start_weir, real, backends):
     real.put(real.prefix + "2", f"{{ address: {two}, drain: true }}")
     real.put(real.prefix + "3", json.dumps({"address": three, "backup": True, "zone": "b"}))
     weir = start_weir(pool(real, prefix=real.prefix))
-    assert hosts_that_answer(weir, 20) == {backends.hosts[0]}
+    assert hosts_that_answer(weir) == {backends.hosts[0]}
     said = json.loads(weir.admin_get("/pools/app").body)["endpoints"]
     assert [e["weight"] for e in said] == [3, 1, 1]
     assert [e["excluded"] and e["excluded"]["why"] for e in said] == [None, "drained", "backup"]
     real.put(real.prefix + "2", two)
-    wait_for(lambda: backends.hosts[1] in hosts_that_answer(weir, 10), "what is drained no more")
+    wait_for(lambda: backends.hosts[1] in hosts_that_answer(weir), "what is drained no more")
 
 
 def test_a_lease_that_ends_takes_its_endpoint_with_it(start_weir, real, backends):
@@ -104,7 +104,7 @@ def test_a_lease_that_ends_takes_its_endpoint_with_it(start_weir, real, backends
     real.put(real.prefix + "1", backends.addresses[1], lease=real.lease(1))
     weir = start_weir(pool(real, prefix=real.prefix))
     wait_endpoints(weir, backends.addresses[:1])
-    assert hosts_that_answer(weir, 10) == {backends.hosts[0]}
+    assert hosts_that_answer(weir) == {backends.hosts[0]}
 
 
 def test_a_value_that_is_none_leaves_what_was_there(start_weir, real, backends):
@@ -167,7 +167,7 @@ def test_a_restart_changes_nothing_and_loses_nothing(start_weir, own, backends):
     assert f"{etcd.address}: nobody listens there" in wait_for(
         lambda: (e := source(weir)["error"]) and "nobody" in e and e, "the reason"
     )
-    assert hosts_that_answer(weir, 20) == set(backends.hosts[:2])
+    assert hosts_that_answer(weir) == set(backends.hosts[:2])
     etcd.restart()
     weir.wait_metric("weir_discovery_failing", 0, pool="app")
     etcd.put(P + "2", backends.addresses[2])

@@ -108,7 +108,7 @@ def test_a_list_then_a_watch_from_there(start, api, backends):
     api.put(slice_of("app-1", backends.hosts[:2], backends.port))
     weir = start()
     assert endpoints(weir) == backends.addresses[:2]
-    assert hosts_that_answer(weir, 20) == set(backends.hosts[:2])
+    assert hosts_that_answer(weir) == set(backends.hosts[:2])
     api.watched()
     assert api.paths()[0] == LIST
     (seconds, version), = watches(api)
@@ -784,11 +784,11 @@ def test_conditions(start, api, backends):
     )
     weir = start()
     assert marks(weir) == {a: "in", b: "drained"}
-    assert hosts_that_answer(weir, 20) == {a}
+    assert hosts_that_answer(weir) == {a}
     ends = {"ready": False, "serving": True, "terminating": True}
     api.put(slice_of("app-1", [endpoint(a, **ends), endpoint(b, **ends)], backends.port))
     wait_for(lambda: marks(weir) == {a: "in", b: "in"}, "both as a last resort")
-    assert hosts_that_answer(weir, 20) == {a, b}
+    assert hosts_that_answer(weir) == {a, b}
     settled(weir)
 
 
