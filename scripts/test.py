@@ -47,7 +47,7 @@ K8S_LIMIT = 700                     # seconds for its pytest, whose images have 
 BUDGET = 1800                       # seconds for all of it; more is said, not failed
 
 CORES = os.cpu_count() or 1
-E2E_JOBS = max(2, min(8, 3 * CORES))            # most tests wait most of their time
+E2E_JOBS = max(2, min(8, 4 * CORES))            # most tests wait most of their time
 
 # In these it is make, scripts and Python that are tested: one build shows as much as three.
 NOT_SANITIZED = ("bench", "budget", "harness", "packaging", "repo")
