@@ -666,10 +666,10 @@ uint64_t config_common_hash(const struct config *cfg);
 uint64_t config_route_hash(const struct config *cfg, size_t route);
 uint64_t config_endpoint_hash(const struct config_endpoint *endpoint);
 
-/* Calls differs for each key of the file, but for those that list listeners, routes and pools, that
+/* Calls told for each key of the file, but for those that list listeners, routes and pools, that
  * says something else; restart: that counts only when weir starts. */
 void config_settings_differ(const struct config *cfg, const struct config *other,
-                            void (*differs)(void *ctx, const char *key, bool restart), void *ctx);
+                            void (*told)(void *ctx, const char *key, bool restart), void *ctx);
 
 /* The same for what is said of how a pool's connections are made: those of one are as good for
  * another in which it is the same, if they lead to the same address. */

@@ -120,7 +120,7 @@ static const char *parse(struct etcd_url *url, const char *text)
     size_t n = (size_t)(slash - text);
     url->text = mem_need(calloc(1, strlen(text) + 2));
     memcpy(url->text, text, n);
-    char *key = strcpy(url->text + n + 1, slash);
+    char *key = memcpy(url->text + n + 1, slash, strlen(slash) + 1);
     char *options = cut(key, '?');
     etcd->prefix = key;
     if (strlen(key) < 2 || strlen(key) > CONFIG_ETCD_KEY_MAX)

@@ -261,7 +261,7 @@ struct access_format *access_format_json(const char *const *names, size_t n, cha
     at = stpcpy(at, "{{");
     for (size_t i = 0; i < n; i++)
         at = put_member(at, names[i], i == 0);
-    strcpy(at, "}");
+    memcpy(at, "}", 2);
     struct access_format *format = new_template(text, STYLE_JSON, true, err, err_len);
     free(text);
     return format;

@@ -38,7 +38,7 @@ static bool find_path(struct access_syslog *s, const char *path, char *err, size
         snprintf(err, err_len, "syslog at %s: the path is too long for a socket", path);
         return false;
     }
-    strcpy(un.sun_path, path);
+    memcpy(un.sun_path, path, strlen(path) + 1);
     memcpy(&s->to, &un, sizeof(un));
     s->to_len = sizeof(un);
     return true;

@@ -34,7 +34,9 @@ static bool fail(char why[GUARD_TEXT], const char *what, const char *text)
 static bool parse_share(const char *text, uint32_t *share)
 {
     char *end;
-    double percent = *text >= '0' && *text <= '9' ? strtod(text, &end) : 0;
+    if (*text < '0' || *text > '9')
+        return false;
+    double percent = strtod(text, &end);
     if (!(percent > 0 && percent < 100) || (strcmp(end, "%") != 0 && *end != '\0'))
         return false;
     *share = (uint32_t)(percent * TRIAL_ALL / 100 + 0.5);
@@ -48,7 +50,9 @@ static bool parse_time(const char *text, uint64_t *ms)
         double ms;
     } units[] = {{"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}};
     char *end;
-    double n = *text >= '0' && *text <= '9' ? strtod(text, &end) : 0;
+    if (*text < '0' || *text > '9')
+        return false;
+    double n = strtod(text, &end);
     for (size_t i = 0; n > 0 && i < ARRAY_LEN(units); i++) {
         double total = n * units[i].ms;
         if (strcmp(end, units[i].unit) != 0 || !(total >= 1 && total <= (double)CANARY_MS_MAX))

@@ -110,6 +110,7 @@ static void take_more(struct runtime *rt, size_t i)
 {
     const struct listener_spec *spec = rt->snap->listeners[i];
     int fd;
+    CHECK(rt->n_workers > 0);
     for (unsigned n = 0; (fd = passed_take(&spec->asked, spec->name)) >= 0; n++) {
         rt->more = mem_need(realloc(rt->more, (rt->n_more + 1) * sizeof(*rt->more)));
         rt->more[rt->n_more++] = (struct listen_more){n % rt->n_workers, i, fd};

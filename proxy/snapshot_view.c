@@ -57,6 +57,7 @@ static void match_rows(struct snapshot_match *match, const struct snapshot *snap
         rows[k] = -1;
     if (match->routes[i] < 0)
         return;
+    CHECK(before != NULL);
     const struct route *was = route_table_at(before->table, (size_t)match->routes[i]);
     int32_t row = (int32_t)before->routes[was->index].row;
     rows[0] = row;

@@ -246,12 +246,15 @@ bool upgrade_left(const struct upgrade *u, const struct listener_spec *spec)
 /* True: that was the end. What is of an unknown kind is of a later weir. */
 static bool heed(struct upgrade *u, const char *said, size_t len)
 {
+    if (len == 0) {
+        fail(u, "the new process has ended before it was ready");
+        return true;
+    }
     if (strncmp(said, "left ", 5) == 0)
         add_left(u, said + 5);
-    if (len == 0)
-        fail(u, "the new process has ended before it was ready");
-    else if (strncmp(said, "ready ", 6) == 0 && atoi(said + 6) > 0)
-        succeed(u, atoi(said + 6));
+    pid_t ready = strncmp(said, "ready ", 6) == 0 ? (pid_t)strtol(said + 6, NULL, 10) : 0;
+    if (ready > 0)
+        succeed(u, ready);
     else if (strncmp(said, "failed ", 7) == 0)
         fail(u, "the new process says: %s", said + 7);
     else

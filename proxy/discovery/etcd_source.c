@@ -166,9 +166,8 @@ static void tell(struct etcd_source *s)
         if (row->why != NULL && bad++ == 0)
             first = row->why;
     }
-    if ((n > 0 || bad == 0) && tell_set(s, items, n) && bad > 0)
-        tell_bad(s, first, bad);
-    else if (n == 0 && bad > 0)
+    bool taken = (n == 0 && bad > 0) || tell_set(s, items, n);
+    if (taken && bad > 0)
         tell_bad(s, first, bad);
     free(items);
 }

@@ -217,6 +217,7 @@ enum registry_done registry_put(struct registry *r, const char *pool, uint32_t m
                           [REGISTRY_SAME] = &p->counts.renewed};
     if (done == REGISTRY_NEW)
         e = registry_table_add(&r->table, p, id);
+    CHECK(e != NULL || done == REGISTRY_FULL || done == REGISTRY_ZONES);
     if (done == REGISTRY_NEW || done == REGISTRY_CHANGED) {
         registration_set(e, &what, mem);
         replace(r, p, e, gone[1]);

@@ -365,7 +365,7 @@ static bool stop_coming(int fd)
         BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
     };
     struct sock_fprog program = {ARRAY_LEN(no_syn), no_syn};
-    struct sockaddr_storage ss;
+    struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof(ss);
     if (passed_is_managed(fd) || getsockname(fd, (struct sockaddr *)&ss, &len) != 0)
         return false;

@@ -71,8 +71,8 @@ static void files_move_up_and_the_oldest_goes(void **state)
     (void)state;
     assert_true(access_rotate(path, 2)); /* there is nothing yet */
     assert_files("----");
-    for (char c = 'a'; c <= 'd'; c++) {
-        put(0, c);
+    for (int c = 'a'; c <= 'd'; c++) {
+        put(0, (char)c);
         assert_true(access_rotate(path, 2));
     }
     assert_files("-dc-");

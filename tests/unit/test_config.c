@@ -527,8 +527,9 @@ static void test_manual_tells_shape_range_and_default(void **state)
         (".B routes[].timeout.try\n\\fIduration, 1ms to 8760h; default as "
          "timeouts.response_head\\fR.\n"),
         ".B pools.NAME.balance\n\\fImapping, or its policy alone\\fR.\n",
-        ".B pools.NAME.balance.policy\n\\fIone of p2c, round_robin, least_conn, random, peak_ewma, "
-        "ring_hash, maglev; default p2c\\fR.\n",
+        (".B pools.NAME.balance.policy\n\\fIone of p2c, round_robin, least_conn, random, "
+         "peak_ewma, "
+         "ring_hash, maglev; default p2c\\fR.\n"),
         ".B pools.NAME.balance.bound\n\\fIpercentage, 101% to 10000%, or none; default none\\fR.\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
