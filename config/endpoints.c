@@ -297,6 +297,7 @@ static const char *copy(struct place *p, const char *text)
         return NULL;
     size_t size = strlen(text) + 1;
     char *to = p->mem != NULL ? config_mem_alloc(p->mem, size, 1) : p->at;
+    CHECK(to != NULL);
     p->at += p->mem != NULL ? 0 : size;
     return memcpy(to, text, size);
 }

@@ -112,6 +112,7 @@ static const char *read_options(struct config_etcd *etcd, char *text)
 static const char *parse(struct etcd_url *url, const char *text)
 {
     struct config_etcd *etcd = &url->etcd;
+    CHECK(text != NULL);
     etcd->tls.enabled = etcd->tls.verify = span_starts(span_str(text), SPAN_LIT(SECURE));
     text += etcd->tls.enabled ? strlen(SECURE) : strlen(PLAIN);
     const char *slash = strchr(text, '/');

@@ -135,6 +135,7 @@ static const struct config_endpoint *find_endpoint(const struct config_pool *in,
                                                    const struct config_endpoint *e)
 {
     int32_t at = names_find(names, e->address.text);
+    CHECK(at < 0 || in->endpoints != NULL);
     return at >= 0 ? &in->endpoints[at] : NULL;
 }
 

@@ -162,6 +162,7 @@ static void take_counters(struct snapshot_view *view, const struct snapshot_view
         sizeof(struct hist));
     for (size_t i = 0; i < snap->n_pools; i++) {
         bool stays = match->pools[i] >= 0;
+        CHECK(before != NULL || !stays);
         view->pool_stats[i] = counted_take(stays ? before->pool_stats[match->pools[i]] : NULL,
                                            sizeof(struct pool_stats));
         if (!stays)
