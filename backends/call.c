@@ -140,9 +140,10 @@ struct call *call_begin(uv_loop_t *loop, const struct sockaddr *addr, struct spa
     c->magic = CALL_MAGIC;
     c->done = done;
     c->ctx = ctx;
-    c->request = uv_buf_init(malloc(request.len), (unsigned)request.len);
-    CHECK(c->request.base != NULL);
-    memcpy(c->request.base, request.ptr, request.len);
+    char *bytes = malloc(request.len);
+    CHECK(bytes != NULL);
+    memcpy(bytes, request.ptr, request.len);
+    c->request = (uv_buf_t){.base = bytes, .len = request.len};
     llhttp_settings_init(&c->settings);
     c->settings.on_body = on_body;
     c->settings.on_message_complete = on_whole;
