@@ -57,13 +57,6 @@ static uint64_t begun(struct lb_endpoint *ep, uint32_t tick)
     return state != 0 ? state : begin(ep, tick);
 }
 
-float lb_latency(struct lb_endpoint *ep, uint64_t now_us)
-{
-    uint32_t tick = (uint32_t)(now_us >> TICK_BITS);
-    uint64_t state = begun(ep, tick);
-    return value_of(state) * weight_left(ticks_since(state, tick));
-}
-
 void lb_latency_of_two(struct lb_endpoint *a, struct lb_endpoint *b, uint64_t now_us,
                        float expected[2])
 {

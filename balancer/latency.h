@@ -18,18 +18,15 @@
 #define LB_LATENCY_INITIAL_US 30000    /* of an endpoint that nobody has asked yet */
 #define LB_LATENCY_PENALTY_US 5000000  /* what a failure counts as, at least */
 
-/* What is to be expected of it now, in microseconds. The first call for an endpoint is when the
- * initial value begins to fall. */
-float lb_latency(struct lb_endpoint *ep, uint64_t now_us);
-
-/* The same of two, in a unit that is theirs for this comparison: which of them is lower, and by
- * what factor, is a matter of what is known of them and not of when one asks (but within the moment
- * that another worker's clock may be ahead). Forgetting each by itself would round each by itself,
- * and of two that are almost equal now this and now that one were sooner. */
+/* What is to be expected of each of two now, in a unit that is theirs for this comparison: which of
+ * them is lower, and by what factor, is a matter of what is known of them and not of when one asks
+ * (but within the moment that another worker's clock may be ahead). Forgetting each by itself would
+ * round each by itself, and of two that are almost equal now this and now that one were sooner. The
+ * first call for an endpoint is when the initial value begins to fall. */
 void lb_latency_of_two(struct lb_endpoint *a, struct lb_endpoint *b, uint64_t now_us,
                        float expected[2]);
 
-/* What is to be expected of one that shall not begin by being asked for. */
+/* What is to be expected of one, in microseconds; it does not begin by that. */
 float lb_latency_expected(const struct lb_endpoint *ep, uint64_t now_us);
 
 /* An answer took so long. */

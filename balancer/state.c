@@ -16,8 +16,8 @@ static void state_of(const struct lb_group *group, uint32_t i, uint64_t now_us,
     for (int m = 0; m < LB_MARKS; m++)
         out->since_us[m] = lb_group_since(group, i, (enum lb_mark)(1 << m));
     lb_outlier_read(group, i, now_us, &out->ejection);
-    if (atomic_load_explicit(&ep->latency, memory_order_relaxed) != 0) /* asking would begin it */
-        out->ewma_us = (double)lb_latency(ep, now_us);
+    if (atomic_load_explicit(&ep->latency, memory_order_relaxed) != 0)
+        out->ewma_us = (double)lb_latency_expected(ep, now_us);
 }
 
 /* Marks in the order in which they are told. */

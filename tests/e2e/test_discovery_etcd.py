@@ -400,6 +400,18 @@ def known(tmp):
 REFUSED = "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
 
 
+def watch_that_is_refused_once(gateway, watched, found):
+    """The second is; the third tells of one endpoint more."""
+    watched.append(gateway.asked[-1][2]["Authorization"])
+    if len(watched) == 2:
+        yield line(5, created=True, canceled=True, cancel_reason=REFUSED)
+        return
+    yield CREATED
+    if len(watched) == 3:
+        yield put(1, found, 6)
+    gateway.silence()
+
+
 def test_a_token_that_is_over_when_a_watch_is_begun(start_weir, closing, backends, tmp):
     """Older ones say then that the user may not read: only of a new token is it true."""
     tokens, watched = [], []
@@ -410,16 +422,7 @@ def test_a_token_that_is_over_when_a_watch_is_begun(start_weir, closing, backend
             return json.dumps({"header": etcds.header(5), "token": tokens[-1]}).encode()
         return listed(backends.addresses[0])(request)
 
-    def watches(_):
-        watched.append(gateway.asked[-1][2]["Authorization"])
-        if len(watched) == 2:
-            yield line(5, created=True, canceled=True, cancel_reason=REFUSED)
-            return
-        yield CREATED
-        if len(watched) == 3:
-            yield put(1, backends.addresses[1], 6)
-        gateway.silence()
-
+    watches = lambda _: watch_that_is_refused_once(gateway, watched, backends.addresses[1])
     gateway = closing(Gateway(says, watches))
     weir = start_weir(pool(gateway, more=known(tmp)))
     wait_endpoints(weir, backends.addresses[:2])
@@ -438,16 +441,7 @@ def test_users_that_count_from_now_on(start_weir, closing, backends, tmp):
             return json.dumps({"header": etcds.header(5), "token": "token"}).encode()
         return listed(backends.addresses[0])(request)
 
-    def watches(_):
-        watched.append(gateway.asked[-1][2]["Authorization"])
-        if len(watched) == 2:
-            yield line(5, created=True, canceled=True, cancel_reason=REFUSED)
-            return
-        yield CREATED
-        if len(watched) == 3:
-            yield put(1, backends.addresses[1], 6)
-        gateway.silence()
-
+    watches = lambda _: watch_that_is_refused_once(gateway, watched, backends.addresses[1])
     gateway = closing(Gateway(says, watches))
     weir = start_weir(pool(gateway, more=known(tmp)))
     wait_endpoints(weir, backends.addresses[:2])
