@@ -34,7 +34,8 @@ from finding import (
     soa,
     srv,
 )
-from harness import needs_v6, sanitizer
+from faultpage import FaultPage
+from harness import needs_faults, needs_v6, sanitizer
 from peers import DEADLINE, wait_for
 from test_discovery_file import endpoints, hosts_that_answer, source, wait_endpoints
 from test_reload import reload
@@ -210,6 +211,20 @@ def test_what_does_not_fit_is_asked_for_over_tcp(start_weir, dns):
     weir = start_weir(pool(dns))
     assert ("app.test", A, "tcp") in dns.asked
     weir.wait_metric("weir_discovery_endpoints", 2000)
+
+
+@needs_faults
+@pytest.mark.exact_calls
+def test_a_server_is_not_given_up_for_a_call_that_is_interrupted(start_weir, dns, tmp):
+    page = FaultPage(tmp / "page")
+    dns.zone["app.test", A] = Answer(truncated=True)
+    dns.zone_tcp["app.test", A] = Answer([a("app.test", "127.0.0.2", ttl=1)])
+    faults = "seed=3,only=connected,eintr=50%,short=50%"
+    weir = start_weir(pool(dns), env=page.env, faults=faults)
+    wait_for(lambda: dns.asked.count(("app.test", A, "tcp")) > 2, "questions")
+    assert page["eintr"] > 0 and endpoints(weir) == ["127.0.0.2:80"]
+    weir.wait_metric("weir_discovery_errors_total", 0)
+    assert weir.stderr().count("dns app.test.") == 1  # the endpoints it had
 
 
 @pytest.mark.parametrize("nothing", [NO_NAME, NOTHING])
