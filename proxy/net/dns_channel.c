@@ -11,15 +11,14 @@
 #include <arpa/nameser.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "proxy/base/check.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/net/dns_calls.h"
 
 #define CHANNEL_MAGIC MAGIC('d', 'n', 's', 'c')
 #define TIMEOUT_MS    1500 /* for the first answer; doubled for each repetition */
@@ -131,61 +130,6 @@ static void on_state(void *data, ares_socket_t fd, int readable, int writable)
         uv_close((uv_handle_t *)&s->poll, on_socket_closed);
     }
 }
-
-/* ---- the calls c-ares makes ---- */
-
-/* By itself c-ares 1.18 takes an interrupted call for a server that is gone, and over TCP the
- * question is lost with it. */
-
-static ares_socket_t ares_opens(int family, int type, int protocol, void *data)
-{
-    (void)data;
-    int on = 1, fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-    if (fd >= 0 && type == SOCK_STREAM)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    return fd;
-}
-
-static int ares_closes(ares_socket_t fd, void *data)
-{
-    (void)data;
-    return close(fd);
-}
-
-/* One that is interrupted goes on by itself (POSIX, connect). */
-static int ares_connects(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len,
-                         void *data)
-{
-    (void)data;
-    int status = connect(fd, to, len);
-    if (status != 0 && errno == EINTR)
-        errno = EINPROGRESS;
-    return status;
-}
-
-static ares_ssize_t ares_receives(ares_socket_t fd, void *to, size_t n, int flags,
-                                  struct sockaddr *from, ares_socklen_t *len, void *data)
-{
-    (void)data;
-    ssize_t got;
-    do
-        got = recvfrom(fd, to, n, flags, from, len);
-    while (got < 0 && errno == EINTR);
-    return got;
-}
-
-static ares_ssize_t ares_sends(ares_socket_t fd, const struct iovec *from, int n, void *data)
-{
-    (void)data;
-    ssize_t sent;
-    do
-        sent = writev(fd, from, n);
-    while (sent < 0 && errno == EINTR);
-    return sent;
-}
-
-static const struct ares_socket_functions calls = {ares_opens, ares_closes, ares_connects,
-                                                   ares_receives, ares_sends};
 
 /* ---- questions ---- */
 
@@ -393,9 +337,9 @@ static const char *init(struct dns_channel *ch, const struct net_addr *server)
     int status = out ? init_as_known(ch) : init_as_read(ch);
     if (status != ARES_SUCCESS)
         return ares_strerror(status);
-    ares_set_socket_functions(ch->ares, &calls, NULL);
     if (server->len == 0 && !out)
         remember(ch);
+    dns_calls_set(ch->ares);
     if (server->len == 0)
         tell_out_of_reach(out);
     return NULL;

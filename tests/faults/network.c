@@ -177,6 +177,13 @@ ssize_t recv(int fd, void *to, size_t n, int flags)
     return next(fd, to, left, flags);
 }
 
+ssize_t recvfrom(int fd, void *to, size_t n, int flags, __SOCKADDR_ARG from, socklen_t *len)
+{
+    NEXT(recvfrom);
+    MOVE(fd, true, n);
+    return next(fd, to, left, flags, from, len);
+}
+
 ssize_t send(int fd, const void *from, size_t n, int flags)
 {
     NEXT(send);
