@@ -41,7 +41,7 @@ def told(weir, up):
     return json.loads(ask(weir, f"/pools/app/endpoints/{up.address}").body)
 
 
-def draw(weir, count=30):
+def draw(weir, count=120):
     """What so many new requests come to, over all workers."""
     bodies = Counter()
     for _ in range(6):

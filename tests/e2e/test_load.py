@@ -166,10 +166,12 @@ def test_the_warm_up_is_sent_and_not_counted(hello, load):
 
 def counts_agree(result, stats, opening=0):
     """opening: conns that may have been coming up when the time was over."""
-    assert result["total"]["sent"] == result["total"]["answered"] == stats["requests"]
+    answered = result["total"]["answered"]
+    assert result["total"]["sent"] == answered == stats["requests"] > 0
     # /stats came on its own
     assert 0 <= stats["connections"] - 1 - result["total"]["opened"] <= opening
-    assert result["requests"] == result["latency_count"] > 0
+    # what came in time, which on a slow machine is none of what is large
+    assert result["requests"] == result["latency_count"] <= answered
     assert result["errors"] == NO_ERRORS
 
 
@@ -211,11 +213,11 @@ def secure(hello, tmp_path):
     ids=["small", "large", "upload", "new connections"],
 )
 def test_a_closed_loop_over_tls(secure, load, args):
-    result = load("closed", secure.address, "--tls", "--connections", 5, "--seconds", 0.3,
+    result = load("closed", secure.address, "--tls", "--connections", 5, "--seconds", 1,
                   "--drain", LIMIT, *args).finish()
     assert result["errors"] == NO_ERRORS
-    assert 0 < result["requests"] == result["latency_count"]
-    assert result["total"]["sent"] == result["total"]["answered"]
+    assert result["requests"] == result["latency_count"]
+    assert 0 < result["total"]["sent"] == result["total"]["answered"]
     assert ("--close" in args) == (result["total"]["opened"] > 5)
 
 
@@ -333,9 +335,11 @@ def test_a_wrong_command_line(args, words):
 def test_a_signal_ends_it_with_what_it_has(hello, load):
     server = hello()
     running = load("closed", server.address, "--connections", 2, "--seconds", 1000)
-    wait_for(lambda: server.stats()["requests"] > 0, "the load to be on", LIMIT)
+    # Each asks again when it has its answer: of so many requests it has some.
+    wait_for(lambda: server.stats()["requests"] > 2, "the load to be on", LIMIT)
     running.process.send_signal(signal.SIGTERM)
-    assert 0 < running.finish()["requests"]
+    result = running.finish()
+    assert 0 < result["requests"] == result["latency_count"] == result["total"]["answered"]
 
 
 # ---- held connections ---------------------------------------------------------------------------
@@ -435,8 +439,9 @@ def test_messages_come_back(hello, load, size):
     result = load("websocket", server.address, "--connections", 3, "--seconds", 0.3, "--size", size,
                   "--drain", LIMIT).finish()
     assert result["errors"] == NO_ERRORS
-    assert result["requests"] == result["latency_count"] > 0
-    assert result["total"]["sent"] == result["total"]["answered"]
+    assert result["requests"] == result["latency_count"]
+    assert result["requests"] > 0 or size > 65536  # which takes a slow machine longer
+    assert 0 < result["total"]["sent"] == result["total"]["answered"]
     assert server.stats()["responses"] == {"101": 3}
 
 

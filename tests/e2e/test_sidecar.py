@@ -176,7 +176,7 @@ def test_a_service_that_is_a_name_has_the_addresses_of_the_name(tmp, closing, st
     args = ["--to", f"orders=orders.shop.svc:{backends.port}", "--to", f"carts={name}"]
     server = {"server": dns.address}
     weir = served(tmp, start_weir, args, {"orders": server, "carts": server})
-    assert {ask(weir, "out", "orders").body.decode() for _ in range(20)} == set(backends.hosts[:2])
+    assert {ask(weir, "out", "orders").body.decode() for _ in range(60)} == set(backends.hosts[:2])
     assert ask(weir, "out", "carts").body.decode() == backends.hosts[2]
 
 
@@ -186,7 +186,7 @@ def test_a_service_of_kubernetes_is_its_pods(tmp, closing, start_weir, authority
     folder, env = pod(api, tmp, authority)
     args = ["--to", f"orders=kubernetes://{api.namespace}/app:{backends.port}"]
     weir = served(tmp, start_weir, args, {"orders": {"credentials": str(folder)}}, env)
-    assert {ask(weir, "out", "orders").body.decode() for _ in range(20)} == set(backends.hosts)
+    assert {ask(weir, "out", "orders").body.decode() for _ in range(60)} == set(backends.hosts)
 
 
 @pytest.mark.parametrize(
