@@ -87,7 +87,12 @@ class Peer:
         raw.close()
 
     def half_close(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        """Says the end; it is no matter that weir may have cut the conn off already."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as e:
+            if e.errno != errno.ENOTCONN:
+                raise
 
     def send(self, data, within=DEADLINE):
         """All of it, as one write where the socket takes it. The deadline is that of each step."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import environment, needs_faults, needs_v6
-from peers import DEADLINE, hold, wait_for
+from peers import DEADLINE, UpstreamConn, hold, wait_for
 from registering import POOL, Hello, ids, registered
 from test_discovery_file import wait_endpoints
 
@@ -51,9 +51,9 @@ def test_an_endpoint_is_found_wherever_its_host_listens(start_weir, closing, bot
     )
     with weir.client() as c:
         c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        conn = closing(app.accept()[0])
-        assert conn.recv(65536).startswith(b"GET / HTTP/1.1\r\n")
-        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        u = closing(UpstreamConn(app.accept()[0], "the app"))
+        assert u.request().start == b"GET / HTTP/1.1"
+        u.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         assert c.response().body == b"ok"
     weir.wait_metric("weir_upstream_connections_total", 1)
     weir.wait_metric("weir_retries_total", 0)

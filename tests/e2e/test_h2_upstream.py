@@ -270,9 +270,10 @@ def test_reset_with_no_error_after_the_response_is_a_good_end(start):
 
 def test_a_client_that_leaves_cancels_its_stream_only(start):
     own, up = start()
-    left, stays = ask(own), ask(own)
+    left = ask(own)
     u = H2Server(up.accept())
     a, _ = u.accept()
+    stays = ask(own)
     b, _ = u.accept()
     left.close()
     u.until(lambda: u.streams[a].code is not None, "RST_STREAM")

@@ -233,8 +233,9 @@ def test_an_answer_that_breaks_off(traced):
     )
     with weir.client() as c:
         c.send("GET /shop HTTP/1.1\r\nHost: a\r\n\r\n")
-        wait_for(lambda: up.requests, "the request")
+        c.expect("HTTP/1.1 200 ")
         up.close()
+        c.expect_ended()
     whole, (attempt,) = request_of(to.wait(2))
     assert whole.error and whole["http.response.status_code"] == 200
     assert whole["error.type"] == whole["weir.reason"] == attempt["weir.reason"]
