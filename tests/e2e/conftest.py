@@ -85,10 +85,14 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_teardown():
-    """A port is nobody else's before the weirs of the test have ended, which may still try it."""
+def pytest_runtest_teardown(item):
+    """A port is nobody else's before the weirs of the test have ended, which may still try it; and
+    whoever gets it then is not what was there."""
+    place = item.funcargs.get("place")
     yield
-    peers.let_go()
+    ports = peers.let_go()
+    if place:
+        place.forget(ports)
 
 
 def pytest_sessionstart(session):

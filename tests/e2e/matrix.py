@@ -184,6 +184,10 @@ class Place:
         self.addresses.add(made.address)
         return made
 
+    def forget(self, ports):
+        """Who was there is gone, and somebody else may come who is otherwise."""
+        self.addresses = {a for a in self.addresses if a.rpartition(":")[2] not in map(str, ports)}
+
     def auto(self, *args, **kw):
         if self.side.upstream == "h1":
             return peers.AutoUpstream(*args, **kw)

@@ -159,6 +159,13 @@ def serves(start_weir, auto, certs, more="", workers=None):
     )
 
 
+def taken(clients):
+    """Those of before are served, each by a worker that has changed by now: it finds the word of
+    that together with the request, if not before. Many clients meet every worker."""
+    for client in clients:
+        assert client.get().body == b"ok"
+
+
 def serial(client):
     return client.tls.getpeercert()["serialNumber"].lstrip("0")
 
@@ -174,6 +181,7 @@ def test_new_connections_see_the_new_certificate_and_old_ones_live_on(
     assert {serial(c) for c in clients} == {old.serial.lstrip("0")}
     new.into(tmp / "certs", "a")
     wait_reload(weir)
+    taken(clients)
     later = [TlsClient(weir.listeners["web"], context) for _ in range(8)]
     assert {serial(c) for c in later} == {new.serial.lstrip("0")}
     for client in clients + later:
@@ -245,11 +253,15 @@ def test_whom_another_authority_vouched_for_is_verified_anew(
     session = session_of(weir, context)
     assert resumes(weir, context, session)
     session = session_of(weir, context)
+    clients = [TlsClient(weir.listeners["web"], context) for _ in range(8)]
     shutil.copy(other.cert, ca)
     wait_reload(weir)
+    taken(clients)
     with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
         resumes(weir, context, session)
     weir.wait_metric("weir_errors_total", 1, reason="tls_handshake_failed")
+    for client in clients:
+        client.close()
 
 
 def test_a_weir_without_tls_has_no_such_metrics(start_weir):

@@ -488,7 +488,7 @@ def test_an_idle_conn_is_closed_with_goaway(start_weir, new_upstream):
 def test_a_header_block_that_does_not_end_times_out(start_weir, new_upstream):
     up = new_upstream()
     own = start_weir(
-        "timeouts: { request_head: 300ms }\n"
+        "timeouts: { request_head: 3s }\n"  # it counts from the accept to the first request
         f"routes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}"
     )
     with own.counts("head_timeout"), h2peer.client(own).hello() as c:

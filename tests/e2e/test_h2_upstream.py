@@ -423,7 +423,7 @@ def test_clients_that_take_nothing_leave_the_conns_window_to_others(start):
 def test_a_conn_without_window_takes_no_more_bodies(start):
     """The endpoint never gives the conn's window back. What has no body needs none; a conn for whose
     window somebody has waited in vain ends with its last stream."""
-    own, up = start(head="timeouts: { write_stall: 1s }\n")
+    own, up = start(head="timeouts: { write_stall: 3s }\n")  # the GET has to come before
     c = own.client()
     c.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n" + bytes(65536))
     u = H2Server(up.accept(), auto=False)
@@ -467,7 +467,7 @@ def served(own, up):
 
 def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
     """As one whose host is off: TCP would wait a quarter of an hour, and with it every request."""
-    own, up = start(head="timeouts: { response_head: 1s }\n")
+    own, up = start(head="timeouts: { response_head: 3s }\n")  # in which the others are answered
     u = served(own, up)
     late = ask(own)  # from now on nobody reads what comes to u
     assert late.response().status == 504
@@ -480,7 +480,7 @@ def test_an_endpoint_that_is_gone_is_noticed_when_a_request_times_out(start):
 
 
 def test_an_endpoint_that_is_slow_keeps_its_conn(start):
-    own, up = start(head="timeouts: { response_head: 1s }\n")
+    own, up = start(head="timeouts: { response_head: 3s }\n")  # in which the others are answered
     u = served(own, up)
     late = ask(own)
     u.accept()
