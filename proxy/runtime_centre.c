@@ -36,7 +36,7 @@ struct runtime_centre {
     bool fresh;      /* said was not loaded yet */
     bool told;       /* ... and is to be, as changed has said */
     bool listed;     /* the key is in the list that is read */
-    bool gone;       /* the key is not there */
+    bool gone;       /* the key is not there, as etcd has said */
     bool asked;      /* changed is owed */
     bool loads;      /* loaded may come to serve */
     uint64_t serves; /* the revision */
@@ -282,17 +282,23 @@ static int load_copy(struct runtime_centre *c, struct config **out, struct confi
     return 0;
 }
 
+/* Without an error and without a list nobody knows whether the key is there: a member may take
+ * longer than weir waits, and several longer still. */
 static void refuse_late(const struct runtime_centre *c, uint64_t wait_ms,
                         struct config_errors *errs)
 {
+    static const char silent[] = "; see whether etcd can be reached from here, or give it longer "
+                                 "with --config-wait";
+    bool missing = c->error == NULL && c->gone;
+    const char *error = c->error != NULL ? c->error : "etcd has not answered yet";
     char what[1200];
     snprintf(what, sizeof(what), "%s%s; weir has waited for %.1f s",
-             c->error != NULL ? "cannot be read: " : "there is no such key",
-             c->error != NULL ? c->error : "", (double)wait_ms / 1000);
-    if (c->error != NULL)
-        refuse(c, errs, what, "");
-    else
+             missing ? "there is no such key" : "cannot be read: ", missing ? "" : error,
+             (double)wait_ms / 1000);
+    if (missing)
         refuse_missing(c, errs, what);
+    else
+        refuse(c, errs, what, c->error != NULL ? "" : silent);
 }
 
 int runtime_centre_first(struct runtime_centre *c, uint64_t wait_ms, struct config **out,

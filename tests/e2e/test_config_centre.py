@@ -321,6 +321,17 @@ def test_a_start_without_etcd(tmp):
     assert re.search(r"etcd://[0-9.:]+/weir: error: cannot be read: .*nobody listens there", said), said
 
 
+def test_a_start_while_etcd_says_nothing(closing, tmp):
+    """Which is not to say that the key is missing."""
+    gateway = closing(Gateway(lambda _: gateway.silence() or b"", lambda _: []))
+    said = refused(gateway, "/weir", "--config-wait", "300ms", tmp=tmp)
+    assert said == (
+        f"{name_of(gateway, '/weir')}: error: cannot be read: etcd has not answered yet; weir has "
+        "waited for 0.3 s; see whether etcd can be reached from here, or give it longer with "
+        "--config-wait\nweir: 1 error; nothing was started\n"
+    )
+
+
 def test_a_start_with_what_is_wrong(real, tmp, two):  # noqa: F811
     key = real.prefix + "weir.yaml"
     real.put(key, config(two[0]) + "x: 1\n")
@@ -570,9 +581,10 @@ def test_a_canary_of_what_has_changed_while_an_upgrade_ran(start, closing, two):
     weir.said("has changed", 1)
 
 
+@harness.one_thread
 def test_a_configuration_without_end(closing, tmp):
     gateway = closing(Gateway(lambda _: b'{"x":"' + b"x" * (23 << 20) + b'"}', lambda _: []))
-    said = refused(gateway, "/weir", "--config-wait", "3s", tmp=tmp)
+    said = refused(gateway, "/weir", "--config-wait", "10s", tmp=tmp)
     assert "cannot be read: " in said and "bytes" in said
 
 
