@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 import wire
@@ -191,7 +192,8 @@ class Client:
     def give_up(self, request):
         if request.give_up == "half-close" and not self.over:
             self.over = True
-            self.sock.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # weir may have cut it off meanwhile
+                self.sock.shutdown(socket.SHUT_WR)
             return
         if request.give_up == "reset":
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

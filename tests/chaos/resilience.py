@@ -36,7 +36,7 @@ routes: [ {{ to: app }} ]
 pools:
   app:
     balance: $BALANCE
-    slow_start: 4s
+    slow_start: 8s
     health: {{ http: /healthz, every: {EVERY * 1000:.0f}ms, timeout: {TIMEOUT * 1000:.0f}ms,
                jitter: {JITTER:.0%}, down_after: {DOWN_AFTER}, up_after: 2, every_down: 500ms }}
     outlier: {{ eject: 1s, interval: 500ms, latency: $LATENCY }}
@@ -155,6 +155,7 @@ class Resilience(Play):
         assert took <= DOWN_WITHIN + SLACK_S, f"down after {took:.1f} s, {DOWN_WITHIN} s allowed"
         assert self.of(b, "share") == 0, "down, and yet it has a share"
         yield self.seen(lambda: self.of(b, "requests_in_flight") == 0)
+        yield self.seen()  # a scrape reads what has failed before what is in flight
         failed = self.value("weir_attempts_failed_total")
         yield self.requests(1000)
         yield self.seen()

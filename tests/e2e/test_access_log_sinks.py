@@ -41,7 +41,9 @@ def ask(weir, count, path="/a", first=0):
 
 
 def lines(path):
-    text = path.read_text() if path.exists() else ""
+    text = ""
+    with suppress(FileNotFoundError):  # there is none yet, or it is just being renamed
+        text = path.read_text()
     whole = text[: text.rfind("\n") + 1]  # another may be half written
     return [json.loads(line) for line in whole.splitlines()]
 

@@ -259,6 +259,7 @@ def test_what_keeps_an_endpoint_out_is_explained(start_weir, auto):
     with weir.client() as c:
         for _ in range(4):
             c.get()
+    weir.wait_metric("weir_endpoint_state", 1, endpoint=bad.address, state="ejected")
     got = json.loads(ask(weir, f"/pools/app/endpoints/{bad.address}").body)
     (mark,) = got["marks"]
     assert mark["mark"] == "ejected" and mark["for_ms"] >= 0
@@ -278,6 +279,7 @@ def test_what_an_operator_has_done_outlives_a_reload(start_weir, auto, more):
     order(weir, one, "drain")
     order(weir, two, "weight/5")
     assert "a" not in draw(weir)
+    weir.wait_metric("weir_requests_in_flight", 0)  # what the last one took is known, too
     before = {up: told(weir, up) for up in ups}
     assert any(b["latency_ms"] for b in before.values())
     reload(weir, written([(up, "") for up in ups], more))

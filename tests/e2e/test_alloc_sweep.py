@@ -95,7 +95,7 @@ class Start:
                 env=env,
             )
         try:
-            wait_for(lambda: self.ready.exists() or self.proc.poll() is not None, "a start", 10)
+            wait_for(lambda: self.ready.exists() or self.proc.poll() is not None, "a start")
             self.served = self.proc.poll() is None
             if self.served:
                 self.proc.send_signal(signal.SIGTERM)
@@ -449,7 +449,8 @@ def test_when_memory_is_short_what_is_new_is_shed_and_what_is_in_progress_ends(
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(large), large)
     up = auto(lambda request: answer if request.target == "/late" else None)
     weir = start_weir(
-        f"workers: 1\nroutes: [ {{ to: app }} ]\npools: {{ app: [ '{up.address}' ] }}\n",
+        "workers: 1\ntimeouts: { request_head: 1m }\nroutes: [ { to: app } ]\n"
+        f"pools: {{ app: [ '{up.address}' ] }}\n",
         env=page.env,
         faults="seed=1",
     )

@@ -610,8 +610,9 @@ def tiny(tmp_path):
     needs_tools()
     workload = "mixed" if (BUILD / "load").exists() else "get"
     latency = "latency: { rounds: 1, seconds: 0.3 }\n" if workload == "mixed" else ""
+    # Some answers have to come in the two seconds, of which a busy machine may take one.
     (tmp_path / "tiny.yaml").write_text(
-        f"about: tiny\nworkload: {workload}\nconnections: 4\nrounds: 1\nseconds: 0.3\n"
+        f"about: tiny\nworkload: {workload}\nconnections: 4\nrounds: 1\nseconds: 2\n"
         f"warmup: 0.1\n{latency}")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -667,7 +668,7 @@ def test_a_tiny_run_over_tls_and_http2(tiny, text, unit):
     if not (BUILD / "load").exists():
         pytest.skip("build/load is not built: make bench-tools")
     (folder / "tiny.yaml").write_text(
-        f"about: tiny\n{text}\nconnections: 4\nrounds: 1\nseconds: 0.3\nwarmup: 0.1\n")
+        f"about: tiny\n{text}\nconnections: 4\nrounds: 1\nseconds: 2\nwarmup: 0.1\n")
     done = subprocess.run([*argv, "--only", "weir"], env=env, capture_output=True, text=True,
                           timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

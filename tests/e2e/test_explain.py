@@ -59,7 +59,7 @@ def test_what_is_explained_is_the_next_pick(pool, policy):
     seen = set()
     with Client(weir.admin) as admin, weir.client() as c:
         for n in range(200):
-            field = [f"x-user: {dice.randrange(50)}"] if policy in KEYED and n % 4 else []
+            field = [f"x-user: {dice.randrange(10**6)}"] if policy in KEYED and n % 4 else []
             said = explain(admin, headers=field)["next"]
             for _ in range(n % 3):
                 assert explain(admin, headers=field)["next"][0]["endpoint"] == said[0]["endpoint"]
@@ -237,7 +237,8 @@ def test_a_full_pool(start_weir, auto):
     up = auto(reply=lambda _: None)
     weir = start_weir(
         "workers: 1\nroutes: [ { to: app } ]\n"
-        f"pools: {{ app: {{ endpoints: ['{up.address}'], max_requests: 1, queue: {{ max: 1 }} }} }}\n"
+        f"pools: {{ app: {{ endpoints: ['{up.address}'], max_requests: 1, "
+        "queue: { max: 1, wait: 1m } } }\n"
     )
     with Client(weir.admin) as admin, weir.client() as one, weir.client() as two, weir.client() as c:
         assert explain(admin)["pools"][0]["limit"]["requests"] == 1

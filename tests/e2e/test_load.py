@@ -91,8 +91,9 @@ def load(closing):
     return lambda *args: closing(Load(*args))
 
 
-def scripted(closing, answer, connections=1):
-    """An address whose conns each get `answer` after a request's head, and then an end."""
+def scripted(closing, answer, connections=1, served=None):
+    """An address whose conns each get `answer` after a request's head, and then an end. served: an
+    Event, set once all have it."""
     listener = closing(socket.create_server(("127.0.0.1", 0)))
 
     def serve():
@@ -109,6 +110,8 @@ def scripted(closing, answer, connections=1):
                         break
                     data += piece
                 conn.sendall(answer)
+        if served:
+            served.set()
 
     threading.Thread(target=serve, daemon=True).start()
     return "127.0.0.1:%d" % listener.getsockname()[1]
@@ -218,7 +221,10 @@ def test_a_closed_loop_over_tls(secure, load, args):
     assert result["errors"] == NO_ERRORS
     assert result["requests"] == result["latency_count"]
     assert 0 < result["total"]["sent"] == result["total"]["answered"]
-    assert ("--close" in args) == (result["total"]["opened"] > 5)
+    if "--close" in args:
+        assert result["total"]["opened"] >= result["total"]["sent"]
+    else:
+        assert result["total"]["opened"] == 5
 
 
 def test_an_open_loop_over_tls_sends_what_is_due(secure, load):
@@ -273,9 +279,14 @@ def test_over_a_unix_socket(hello, load, tmp_path):
         (["--fault-reset", "before-head"], "reset"),
     ],
 )
-def test_errors_by_kind(hello, load, fault, kind):
-    server = hello(*fault)
-    result = load("closed", server.address, "--connections", 2, "--seconds", 0.3).finish()
+def test_errors_by_kind(hello, load, tmp_path, fault, kind):
+    ledger = tmp_path / "ledger"
+    server = hello(*fault, "--ledger", ledger)
+    running = load("closed", server.address, "--connections", 2, "--seconds", 1000)
+    # Each asks again when it has failed: of so many requests some have.
+    wait_for(lambda: ledger.exists() and ledger.read_bytes().count(b"\n") > 2, "the load", LIMIT)
+    running.process.send_signal(signal.SIGTERM)
+    result = running.finish()
     assert result["errors"][kind] > 0
     assert {**result["errors"], kind: 0} == NO_ERRORS
     assert result["latency_count"] == 0, "what failed is no sample of how fast it is"
@@ -300,10 +311,10 @@ def test_a_timeout_is_an_error(hello, load):
     ],
 )
 def test_an_answer_that_is_not_one(closing, load, answer, kind):
-    to = scripted(closing, answer, connections=3)
+    to = scripted(closing, answer, connections=30)
     result = load("open", to, "--connections", 1, "--rate", 100, "--seconds", 0.3,
-                  "--drain", 0.1).finish()
-    assert result["errors"][kind] == 3
+                  "--drain", LIMIT).finish()
+    assert result["errors"][kind] == 30
     assert result["statuses"]["2xx"] == 0
 
 
@@ -410,7 +421,7 @@ pools: {{ app: [ "{server.address}" ] }}
     )
     running = load("slow", weir.listeners["web"], "--connections", 10, "--kind", "head",
                    "--interval", 50)
-    assert running.line()["open"] == 10
+    assert running.line()["ready"]  # and some may have been answered already
     wait_for(lambda: weir.metric("weir_errors_total", reason="head_timeout") >= 20,
              "two rounds of them", LIMIT)
     result = running.finish()
@@ -420,10 +431,12 @@ pools: {{ app: [ "{server.address}" ] }}
 
 
 def test_once_does_not_open_again(closing, load):
+    served = threading.Event()
     to = scripted(closing, b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
-                           b"Content-Length: 0\r\n\r\n", connections=2)
+                           b"Content-Length: 0\r\n\r\n", connections=2, served=served)
     running = load("slow", to, "--connections", 2, "--kind", "body", "--interval", 10, "--once")
     running.line()
+    assert served.wait(LIMIT)
     time.sleep(0.5)  # the one thing here that is only seen by waiting: nothing comes again
     result = running.finish()
     assert result["ended"]["answered_408"] == 2
@@ -440,8 +453,9 @@ def test_messages_come_back(hello, load, size):
                   "--drain", LIMIT).finish()
     assert result["errors"] == NO_ERRORS
     assert result["requests"] == result["latency_count"]
-    assert result["requests"] > 0 or size > 65536  # which takes a slow machine longer
     assert 0 < result["total"]["sent"] == result["total"]["answered"]
+    # All came in time but the last of each, as few as there are; and each had an upgrade.
+    assert result["total"]["answered"] - 2 * 3 <= result["requests"]
     assert server.stats()["responses"] == {"101": 3}
 
 
@@ -449,7 +463,7 @@ def test_an_echo_that_is_not_one_is_an_error(closing, load):
     """What this server sends back is right in form, and one byte of it is wrong."""
     head = (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
-    listener = closing(socket.create_server(("127.0.0.1", 0)))
+    listener, left = closing(socket.create_server(("127.0.0.1", 0))), threading.Event()
 
     def serve():
         with listener.accept()[0] as conn:
@@ -458,10 +472,14 @@ def test_an_echo_that_is_not_one_is_an_error(closing, load):
             conn.recv(65536)
             conn.sendall(b"\x82\x04ABCX")
             conn.recv(65536)
+        left.set()
 
     threading.Thread(target=serve, daemon=True).start()
-    result = load("websocket", "127.0.0.1:%d" % listener.getsockname()[1], "--size", 4,
-                  "--seconds", 0.5, "--drain", 0).finish()
+    running = load("websocket", "127.0.0.1:%d" % listener.getsockname()[1], "--size", 4,
+                   "--seconds", 1000, "--drain", 0)
+    assert left.wait(LIMIT)  # it has seen what is wrong, and closed
+    running.process.send_signal(signal.SIGTERM)
+    result = running.finish()
     assert result["errors"]["bad_answer"] == 1
     assert result["requests"] == 0
 

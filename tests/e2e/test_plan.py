@@ -67,6 +67,7 @@ def test_who_is_there_is_counted_where_something_changes_and_nowhere_else(served
         busy.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
         u = upstream.accept()
         u.request()
+        weir.wait_metric("weir_requests_in_flight", 1)  # the other is over, for its worker as well
         # an unrelated route
         got = lines(weir, text.replace("path: /b", "path: /bb"))
         assert got == ["~ route b", "0 added, 1 changed, 0 removed; 0 client connections to be closed"]

@@ -18,13 +18,14 @@ from test_reload import rewrite as put_file
 from tracing import SOON, collector, config, results, traced, wait_results  # noqa: F401
 
 def test_batches_have_their_size(traced):
-    weir, to, _ = traced(export="every: 20ms, batch: 10")
+    weir, to, _ = traced(export="every: 20ms, batch: 10, timeout: 1m")
     hold = to.hold = threading.Event()
     with weir.client() as c:
         c.get("/shop")
         wait_for(lambda: to.requests == 1, "the first batch")
         for _ in range(25):
             c.get("/shop")
+    weir.access_log(26)  # a request's line is written behind its spans, which wait now
     hold.set()
     to.wait(52)
     assert to.batches == [2] + [10] * 5
@@ -110,7 +111,7 @@ def test_a_collector_that_comes_back_gets_what_waited(start_weir, closing, auto)
 
 
 def test_a_silent_collector_costs_bounded_memory(traced):
-    weir, to, _ = traced(options={"workers": 1})
+    weir, to, _ = traced(export=f"{SOON}, timeout: 1m", options={"workers": 1})
     hold = to.hold = threading.Event()
     agent = "x" * 256
     with weir.client() as c:
@@ -223,7 +224,7 @@ def test_what_is_left_when_it_is_turned_off_goes_to_where_it_went(traced):
 
 
 def test_what_is_left_goes_to_no_later_collector(traced, collector):
-    weir, to, up = traced()
+    weir, to, up = traced(export=f"{SOON}, timeout: 1m")
     to.hold, later = threading.Event(), collector()
     with weir.client() as c:
         c.get("/shop")
@@ -239,7 +240,7 @@ def test_what_is_left_goes_to_no_later_collector(traced, collector):
 
 
 def test_the_end_tells_what_is_left(traced):
-    weir, to, _ = traced(export="every: 1h")
+    weir, to, _ = traced(export="every: 1h", top="shutdown: 6s")
     with weir.client() as c:
         for _ in range(3):
             c.get("/shop")
@@ -262,7 +263,7 @@ def test_the_end_does_not_wait_for_a_silent_collector(traced):
 
 def test_signals_are_heeded_while_the_end_waits_for_the_collector(traced):
     """None of them kills it, and SIGTERM has it wait no more."""
-    weir, to, _ = traced(export="every: 1h", top="shutdown: 60s")
+    weir, to, _ = traced(export="every: 1h, timeout: 1m", top="shutdown: 60s")
     to.hold = threading.Event()
     with weir.client() as c:
         c.get("/shop")
