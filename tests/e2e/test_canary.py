@@ -26,7 +26,7 @@ class Asked(threading.Thread):
         self.start()
 
     def run(self):
-        with suppress(AssertionError):  # weir has ended
+        with suppress(AssertionError, OSError):  # weir has ended
             self.response = self.client.response()
 
     def wait(self):
@@ -48,6 +48,7 @@ def two(start_weir, auto):
 def begin(weir, **query):
     asked = Asked(weir, **query)
     weir.wait_metric("weir_canary_share", float(query["canary"].rstrip("%")) / 100)
+    weir.said("is on trial")  # all workers have begun with it
     return asked
 
 
@@ -61,6 +62,12 @@ def test_each_twentieth_request_of_a_worker_begins_with_the_canary(two):
     asked = begin(two, canary="5%", **{"for": LONG})
     got = draw(two, 100)  # one connection: one worker
     assert [i for i, b in enumerate(got) if b == "two"] == [19, 39, 59, 79, 99]
+
+    def counted():  # the last a moment after its answer
+        new = generations(two)["generations"][1]
+        return new["seen"]["answers"] + new["beside"]["answers"] == 100
+
+    wait_for(counted, "all answers to be counted")
     old, new = generations(two)["generations"]
     assert (old["state"], new["state"], new["share"]) == ("serves", "canary", 0.05)
     assert (new["seen"]["answers"], new["beside"]["answers"]) == (5, 95)
@@ -76,7 +83,7 @@ def test_each_twentieth_request_of_a_worker_begins_with_the_canary(two):
 
 
 def test_one_that_passes_serves_all(two):
-    asked = begin(two, canary="50%", **{"for": "2s"}, guard="5xx<+1%,p99<10s")
+    asked = begin(two, canary="50%", **{"for": "5s"}, guard="5xx<+1%,p99<10s")
     assert sorted(draw(two, 12)) == ["one"] * 6 + ["two"] * 6
     assert asked.wait() == (200, "generation 2 serves\n")
     assert set(draw(two, 20)) == {"two"}
@@ -110,10 +117,11 @@ def test_one_that_fails_gets_no_more_than_its_share_and_is_taken_back(start_weir
 
 def test_one_that_is_slow_is_taken_back_by_its_latency(start_weir, auto):
     up = auto(body=b"one")
-    slow = auto(reply=lambda _: threading.Event().wait(0.5) or slow.ok())
+    slow = auto(reply=lambda _: threading.Event().wait(1) or slow.ok())
     weir = start_weir(filled(ROUTES, up, up))
     rewrite(weir, filled(ROUTES, slow, up))
-    asked = begin(weir, canary="20%", **{"for": LONG}, guard="p99<+100%")
+    # With so many beside it some may be slow as well: a busy machine's.
+    asked = begin(weir, canary="5%", **{"for": LONG}, guard="p99<+100%")
     with weir.client() as c:
         while asked.is_alive():
             c.get("/a")
@@ -148,7 +156,10 @@ def test_requests_of_a_canary_end_with_it_though_it_is_taken_back(start_weir, au
         with Client(weir.admin) as admin:
             admin.get("/reload", host="admin", method="POST", extra="X-Weir: 1\r\n")
         assert asked.wait()[0] == 422
-        assert [g["state"] for g in generations(weir)["generations"]] == ["ends", "serves"]
+        wait_for(
+            lambda: [g["state"] for g in generations(weir)["generations"]] == ["ends", "serves"],
+            "what was before the canary to be gone",
+        )
         u.answer(b"late")
         assert c.response().body == b"late"
         settled(weir)

@@ -20,8 +20,10 @@ from test_backends import HELLO, Server
 from test_reload import reload
 
 # A busy machine may make an endpoint that is well late: a check has as long as it can.
-SOON = "every: 1s, timeout: 1s, jitter: 0%"
+SOON = "every: 3s, timeout: 3s, jitter: 0%"
 AT_ONCE = f"{SOON}, down_after: 1, up_after: 1"
+# The first check of the first endpoint, and no other: it may take as long as the test does.
+ONCE = "every: 1h, timeout: 1h, down_after: 1, up_after: 1"
 
 
 def pool(health, *endpoints, more=""):
@@ -97,9 +99,12 @@ def hello(tmp_path):
 
 def test_traffic_avoids_one_that_answers_500_until_it_is_well_again(start_weir, auto):
     a, b = Patient(auto, b"a"), Patient(auto, b"b")
+    start = time.monotonic()
     weir = start_weir(pool(f"http: /healthz, {AT_ONCE}", a.address, b.address))
-    wait_checks(weir, 2, result="passed")
+    wait_for(lambda: len(b.checks) >= 2, "the first check of b to have passed")
+    began = time.monotonic()
     assert draw(weir, 100) == {b"a", b"b"}
+    up = time.monotonic() - began
     b.answer = BAD
     wait_up(weir, b.address, False)
     assert draw(weir) == {b"a"}
@@ -109,7 +114,8 @@ def test_traffic_avoids_one_that_answers_500_until_it_is_well_again(start_weir, 
         rf"info +pool app: {b.address} is down after (\d+\.\d) s: it failed one check, "
         "at last because the status was 500",
     )
-    assert float(said[1]) >= 0.5, "how long it was up"
+    most = time.monotonic() - start
+    assert up - 0.1 <= float(said[1]) <= most + 0.1, "how long it was up, to a tenth"
     b.answer = GOOD
     wait_up(weir, b.address, True)
     assert draw(weir, 100) == {b"a", b"b"}
@@ -129,7 +135,9 @@ def test_down_after_3_and_up_after_2(start_weir, auto):
 
     started = threading.Event()
     one = auto(lambda request: started.wait(peers.DEADLINE) and reply(request))
-    weir = start_weir(pool("http: /healthz, every: 500ms, timeout: 500ms, jitter: 0%", one.address))
+    weir = start_weir(
+        pool("http: /healthz, every: 1500ms, timeout: 1500ms, jitter: 0%", one.address)
+    )
     started.set()
     wait_for(lambda: len(seen) > len(story), "the whole story")
     #   what had been said when each check came
@@ -142,7 +150,7 @@ def test_a_killed_process_and_its_return(start_weir, hello):
     wait_checks(weir, 2, result="passed")
     b.kill()
     wait_up(weir, b.text, False)
-    assert weir.metric("weir_health_checks_total", reason="connect_refused") >= 1
+    wait_checks(weir, 1, reason="connect_refused")  # the first may have been cut by its end
     before = weir.metric("weir_attempts_failed_total")
     assert draw(weir) == {b"a"}
     weir.wait_metric("weir_attempts_failed_total", before)  # nothing is tried there any more
@@ -158,7 +166,7 @@ def test_a_stopped_process_and_its_return(start_weir, hello):
     b.process.send_signal(signal.SIGSTOP)
     wait_up(weir, b.text, False)
     assert weir.metric("weir_health_checks_total", reason="timeout") >= 1
-    wait_said(weir, "no whole answer within 1000 ms")
+    wait_said(weir, "no whole answer within 3000 ms")
     assert draw(weir) == {b"a"}
     b.process.send_signal(signal.SIGCONT)
     wait_up(weir, b.text, True)
@@ -175,7 +183,7 @@ def test_all_down_is_503(start_weir, closing):
 
 def test_one_that_must_pass_gets_nothing_before(start_weir, closing):
     one = closing(Upstream())
-    weir = start_weir(pool(f"http: /healthz, {AT_ONCE}, must_pass: true", one.address))
+    weir = start_weir(pool(f"http: /healthz, {ONCE}, must_pass: true", one.address))
     with one.accept() as check:
         check.request()
         wait_up(weir, one.address, False)
@@ -185,19 +193,16 @@ def test_one_that_must_pass_gets_nothing_before(start_weir, closing):
     wait_up(weir, one.address, True)
     with weir.client() as c:
         c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        for _ in range(9):  # among checks
-            conn = one.accept()
-            target = conn.request().target
-            conn.answer()
-            if target == "/":
-                break
+        conn = one.accept()
+        assert conn.request().target == "/"
+        conn.answer()
         assert c.response().status == 200
 
 
 def test_one_that_is_added_must_pass_once_first(start_weir, auto, closing):
     """BEHAVIOUR 8: an endpoint added at run time must pass once first. Those of the start need not."""
     old, added = Patient(auto, b"old"), closing(Upstream())
-    text = "http: /healthz, every: 1h, timeout: 1h, down_after: 1, up_after: 1"
+    text = f"http: /healthz, {ONCE}"
     weir = start_weir(pool(text, old.address))
     wait_checks(weir, 1, result="passed")
     reload(weir, pool(text, old.address, added.address))
@@ -232,9 +237,10 @@ def test_one_that_is_down_is_asked_in_an_interval_of_its_own(start_weir, auto):
     wait_up(weir, one.address, False)
     one.answer = GOOD
     wait_up(weir, one.address, True)
-    count = len(one.checks)
+    # Of those that weir has made: it may have given up some that come here only now.
+    count = weir.metric("weir_health_checks_total")
     assert draw(weir, 20) == {b"a"}
-    assert len(one.checks) == count, "up it is asked every hour"
+    assert weir.metric("weir_health_checks_total") == count, "up it is asked every hour"
 
 
 # ---- what is asked ------------------------------------------------------------------------------
@@ -242,7 +248,7 @@ def test_one_that_is_down_is_asked_in_an_interval_of_its_own(start_weir, auto):
 
 def test_a_check_is_this_request(start_weir, closing):
     one = closing(Upstream())
-    start_weir(pool(f"http: /healthz, {AT_ONCE}", one.address))
+    start_weir(pool(f"http: /healthz, {ONCE}", one.address))
     with one.accept() as check:
         got = check.recv_until(b"\r\n\r\n")
         assert re.fullmatch(
@@ -255,7 +261,7 @@ def test_a_check_is_this_request(start_weir, closing):
 def test_method_host_fields_and_query_of_ones_own(start_weir, closing):
     one = closing(Upstream())
     http = "path: '/up?deep=1', method: POST, host: app.example, headers: { x-a: b, user-agent: me }"
-    start_weir(pool(f"http: {{ {http} }}, {AT_ONCE}", one.address))
+    start_weir(pool(f"http: {{ {http} }}, {ONCE}", one.address))
     with one.accept() as check:
         assert check.recv_until(b"\r\n\r\n") == (
             b"POST /up?deep=1 HTTP/1.1\r\nHost: app.example\r\nx-a: b\r\nuser-agent: me\r\n"
@@ -284,7 +290,7 @@ def test_checks_go_to_a_port_of_their_own(start_weir, auto, closing):
 def test_a_check_with_a_proxy_header_is_no_clients(start_weir, closing):
     one = closing(Upstream())
     start_weir(
-        pool(f"http: /healthz, {AT_ONCE}", one.address, more="upstream: { proxy_protocol: v2 }")
+        pool(f"http: /healthz, {ONCE}", one.address, more="upstream: { proxy_protocol: v2 }")
     )
     with one.accept() as check:
         got = check.recv_until(b"GET /healthz")
@@ -331,7 +337,7 @@ def test_verdicts(start_weir, auto, case):
 )
 def test_what_is_no_answer(start_weir, closing, answer, reason):
     one = closing(Upstream())
-    weir = start_weir(pool(f"http: /, {AT_ONCE}", one.address))
+    weir = start_weir(pool(f"http: /, {ONCE}", one.address))
     with one.accept() as check:
         check.request()
         check.send(answer)
@@ -342,7 +348,7 @@ def test_what_is_no_answer(start_weir, closing, answer, reason):
 
 def test_interim_answers_are_none(start_weir, closing):
     one = closing(Upstream())
-    weir = start_weir(pool(f"http: /, {AT_ONCE}, must_pass: true", one.address))
+    weir = start_weir(pool(f"http: /, {ONCE}, must_pass: true", one.address))
     with one.accept() as check:
         check.request()
         check.send("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
@@ -375,7 +381,7 @@ def test_over_tls(start_weir, hello, authority, health, protocol):
     flags = ["--no-h2"] if protocol == "h1" else []
     one = hello("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), *flags)
     tls = f"upstream: {{ protocol: {protocol}, tls: {{ ca: {authority.cert} }} }}"
-    weir = start_weir(pool(f"{health}, {AT_ONCE}, must_pass: true", one.text, more=tls))
+    weir = start_weir(pool(f"{health}, {ONCE}, must_pass: true", one.text, more=tls))
     wait_up(weir, one.text, True)
     weir.wait_metric("weir_health_checks_total", 0, result="failed")
     with weir.client() as c:
@@ -387,9 +393,9 @@ def test_a_certificate_that_is_not_trusted(start_weir, hello, authority, health)
     pair = authority.issue("other.example")
     one = hello("--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
     tls = f"upstream: {{ tls: {{ ca: {authority.cert} }} }}"
-    weir = start_weir(pool(f"{health}, {AT_ONCE}", one.text, more=tls))
+    weir = start_weir(pool(f"{health}, {ONCE}", one.text, more=tls))
     wait_up(weir, one.text, False)
-    assert weir.metric("weir_health_checks_total", reason="upstream_tls_failed") >= 1
+    assert weir.metric("weir_health_checks_total", reason="upstream_tls_failed") == 1
 
 
 def test_checks_are_made_with_the_authorities_that_are_on_disk_now(
@@ -410,8 +416,8 @@ def test_checks_are_made_with_the_authorities_that_are_on_disk_now(
     wait_checks(weir, 1, result="passed")
     trust(other)
     weir.wait_metric("weir_tls_cert_reloads_total", 1, pool="app")
+    wait_checks(weir, 1, reason="upstream_tls_failed")
     wait_up(weir, one.text, False)
-    assert weir.metric("weir_health_checks_total", reason="upstream_tls_failed") >= 1
     trust(authority)
     wait_up(weir, one.text, True)
 

@@ -6,6 +6,7 @@ import pytest
 import matrix
 from harness import sum_of
 from matrix import Matrix
+from peers import wait_for
 from test_reload import reload, settled
 
 MATRIX = Matrix(workers=(1,))  # idle connections are kept for each worker
@@ -92,7 +93,8 @@ def test_an_endpoint_that_is_out_stays_out(start_weir, auto, text):
 
     weir = start_weir(text([failing, well], out))
     with weir.client() as c:
-        assert sorted(c.get().status for _ in range(2)) == [200, 500] and state() == 1
+        assert sorted(c.get().status for _ in range(2)) == [200, 500]
+        wait_for(lambda: state() == 1, "it to be ejected")
         reload(weir, text([third, well, failing], out))
         assert state() == 1 and {c.get().body for _ in range(6)} == {b"well", b"third"}
         reload(weir, text([third, well, failing], out.replace("errors: 1", "mode: observe")))
