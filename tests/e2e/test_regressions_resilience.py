@@ -11,7 +11,7 @@ from peers import ready, wait_for
 from tlspeer import secured
 
 GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-BUSY = {"status": "503 Busy", "extra": "Retry-After: 1\r\n"}
+BUSY = {"status": "503 Busy", "extra": "Retry-After: 4\r\n"}  # for what happens meanwhile
 
 
 def config(ups, retry, pool=""):
@@ -46,7 +46,7 @@ def test_a_retry_that_is_denied_keeps_no_place_at_an_endpoint(start_weir, new_up
 
 def test_a_retry_that_pauses_keeps_no_place_at_an_endpoint(start_weir, new_upstream):
     ups = [new_upstream(), new_upstream()]
-    weir = start_weir(config(ups, "{ attempts: 1, when: 503 }"), workers=1)
+    weir = start_weir(config(ups, "{ attempts: 1, when: 503, retry_after: 10s }"), workers=1)
     with weir.client() as c:
         c.send(GET)
         first, second = asked(ups)
@@ -64,7 +64,7 @@ def test_a_retry_that_pauses_keeps_no_place_at_an_endpoint(start_weir, new_upstr
 def test_a_retry_at_the_same_endpoint_is_not_one_more_than_that_takes(start_weir, new_upstream):
     """While it paused, another request took the place."""
     up = new_upstream()
-    weir = start_weir(config([up], "{ when: 503, same_endpoint: true }"), workers=1)
+    weir = start_weir(config([up], "{ when: 503, same_endpoint: true, retry_after: 10s }"), workers=1)
     with weir.counts("no_endpoint"), weir.client() as c, weir.client() as other:
         c.send(GET)
         u = up.accept()

@@ -60,7 +60,7 @@ def two_tries(weir, failing, well, method, fail):
 
 
 TWO = """
-timeouts: {{ response_head: 1s }}
+timeouts: {{ response_head: 3s }}
 routes: [ {{ to: app }} ]
 pools: {{ app: {{ balance: round_robin, endpoints: [ "{}", "{}" ], upstream: {{ max_idle: 0 }} }} }}
 """
@@ -99,7 +99,7 @@ def test_a_silent_endpoint_is_not_asked_again_on_a_fresh_connection(start_weir, 
     slow and not that the connection was stale."""
     up = new_upstream()
     weir = start_weir(
-        f"timeouts: {{ response_head: 1s }}\nroutes: [ {{ to: app }} ]\n"
+        f"timeouts: {{ response_head: 3s }}\nroutes: [ {{ to: app }} ]\n"
         f"pools: {{ app: [ '{up.address}' ] }}\n",
         workers=1,
     )

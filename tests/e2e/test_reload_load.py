@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import threading
 import time
+from contextlib import suppress
 
 import h2.config
 import h2.connection
@@ -68,7 +69,9 @@ class Upstream(threading.Thread):
                     self.serve(key.fileobj)
 
     def serve(self, sock):
-        got = sock.recv(65536)
+        got = b""
+        with suppress(ConnectionResetError):
+            got = sock.recv(65536)
         if not got:
             self.sel.unregister(sock)
             sock.close()
