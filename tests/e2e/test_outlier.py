@@ -293,7 +293,8 @@ def test_success_rates_are_compared(pool):
         return p.ejections(cause="success_rate")
 
     wait_for(found, "the one that fails to be found")
-    assert p.state(3) == {"ejected"} and p.ejections() == 1
+    p.wait_ejected(3, "success_rate")
+    assert p.ejections() == 1
     assert set(p.draw(20)) == set("abce")
 
 

@@ -64,7 +64,8 @@ def test_a_retry_that_pauses_keeps_no_place_at_an_endpoint(start_weir, new_upstr
 def test_a_retry_at_the_same_endpoint_is_not_one_more_than_that_takes(start_weir, new_upstream):
     """While it paused, another request took the place."""
     up = new_upstream()
-    weir = start_weir(config([up], "{ when: 503, same_endpoint: true, retry_after: 10s }"), workers=1)
+    retry = "{ when: 503, same_endpoint: true, retry_after: 10s }"
+    weir = start_weir(config([up], retry), workers=1)
     with weir.counts("no_endpoint"), weir.client() as c, weir.client() as other:
         c.send(GET)
         u = up.accept()
