@@ -174,7 +174,7 @@ def test_pools_of_a_canary_are_checked_and_orders_of_an_operator_go_on(start_wei
     weir = start_weir(text % "")
     health = ", health: { tcp: true, every: 50ms, timeout: 50ms, must_pass: true }"
     rewrite(weir, text % health)
-    asked = begin(weir, canary="50%", **{"for": "1s"})
+    asked = begin(weir, canary="50%", **{"for": "4s"})
     wait_for(lambda: set(draw(weir, 8)) == {"one", "two"}, "checks to pass")
     with Client(weir.admin) as c:
         path = f"/pools/one/endpoints/{one.address}/drain"
